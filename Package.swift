@@ -1,0 +1,120 @@
+// swift-tools-version: 6.1
+import PackageDescription
+
+let swiftSettings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6), .enableUpcomingFeature("ExistentialAny"),
+  .unsafeFlags(["-warnings-as-errors"]),
+]
+
+/// A Swift target of this package with the settings that all of them share.
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+}
+
+/// A test target that mirrors `Sources/<name>`.
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: dependencies + ["TestSupport"],
+    swiftSettings: swiftSettings)
+}
+
+let log = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let arguments = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let collections = Target.Dependency.product(name: "Collections", package: "swift-collections")
+let lifecycle = Target.Dependency.product(
+  name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let nio = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
+let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
+let yams = Target.Dependency.product(name: "Yams", package: "Yams")
+
+let package = Package(
+  name: "exzo",
+  products: [.executable(name: "exzo", targets: ["exzo"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
+  targets: [
+    // C module maps and shims
+    .systemLibrary(
+      name: "CFuse", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
+    .systemLibrary(
+      name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+    .systemLibrary(
+      name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .target(name: "CCRC32C", cSettings: [.unsafeFlags(["-O3"])]),
+
+    // engine
+    module("PostgresFormat", ["CCRC32C"]),
+    module("DurableIO", ["CCRC32C"]),
+    module("PostgresClient", ["CLibpq", "PostgresFormat"]),
+    module("ObjectStorage", ["DurableIO"]),
+    module("History", ["PostgresFormat", "DurableIO", "ObjectStorage", "CZstd", "CCRC32C", log]),
+    module("Volume", ["DurableIO", "CCRC32C", log]),
+    module("VolumeMount", ["Volume", "CFuse", log]),
+    module(
+      "Capture",
+      ["PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", log]),
+    module(
+      "Compute",
+      [
+        "PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", "Volume",
+        "VolumeMount", "Capture", log,
+      ]),
+
+    // platform
+    module("Catalog", ["PostgresFormat", "PostgresClient", log, crypto]),
+    module("APITypes", []),
+    module(
+      "ControlPlane",
+      ["PostgresFormat", "PostgresClient", "Catalog", "APITypes", log, crypto]),
+    module("APIClient", ["APITypes", httpClient]),
+    module(
+      "RESTAPI",
+      ["ControlPlane", "APITypes", hummingbird, hummingbirdTLS, log, metrics]),
+    module("PostgresProxy", [nio, nioPosix, nioSSL, x509, crypto, log]),
+    .executableTarget(
+      name: "exzo",
+      dependencies: [
+        "Compute", "Catalog", "ControlPlane", "RESTAPI", "PostgresProxy", "APIClient", "APITypes",
+        arguments, log, lifecycle, yams,
+      ],
+      swiftSettings: swiftSettings),
+
+    // tests
+    module("TestSupport", ["DurableIO"]),
+    tests("PostgresFormat", ["PostgresFormat"]),
+    tests("DurableIO", ["DurableIO"]),
+    tests("PostgresClient", ["PostgresClient"]),
+    tests("ObjectStorage", ["ObjectStorage"]),
+    tests("History", ["History"]),
+    tests("Volume", ["Volume"]),
+    tests("VolumeMount", ["VolumeMount"]),
+    tests("Capture", ["Capture"]),
+    tests("Compute", ["Compute"]),
+    tests("Catalog", ["Catalog"]),
+    tests("ControlPlane", ["ControlPlane"]),
+    tests("RESTAPI", ["RESTAPI"]),
+    tests("PostgresProxy", ["PostgresProxy"]),
+  ]
+)
