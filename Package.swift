@@ -69,8 +69,10 @@ let package = Package(
     module("DurableIO", ["CCRC32C"]),
     module("PostgresClient", ["CLibpq", "PostgresFormat"]),
     module("ObjectStorage", ["DurableIO"]),
-    module("History", ["PostgresFormat", "DurableIO", "ObjectStorage", "CZstd", "CCRC32C", log]),
     module("Volume", ["DurableIO", "CCRC32C", log]),
+    module(
+      "History",
+      ["PostgresFormat", "DurableIO", "ObjectStorage", "Volume", "CZstd", "CCRC32C", log]),
     module("VolumeMount", ["Volume", "CFuse", log]),
     module(
       "Capture",
