@@ -1,0 +1,180 @@
+import Capture
+import DurableIO
+import Foundation
+import History
+import ObjectStorage
+import PostgresClient
+import PostgresFormat
+import Volume
+import VolumeMount
+
+extension Agent {
+  /// Brings the compute up; on return it accepts connections.
+  func start() async throws {
+    try await blocking { [directory, specification] in
+      try layOut(directory, specification: specification)
+    }
+    steps.mark("directory")
+    let environment = try historyEnvironment()
+    let prepared = try await prepare(environment)
+    self.prepared = prepared
+    steps.mark("prepare")
+    mount = try await blocking { [directory, specification, log] in
+      try MountSession.mount(
+        prepared.volume, at: directory.mountPoint,
+        options: MountOptions(
+          ownerUID: specification.identity.uid, ownerGID: specification.identity.gid, logger: log))
+    }
+    steps.mark("mount")
+    let server = ServerSession(directory: directory)
+    let capture = try makeCapture(prepared, environment)
+    let keyframes = KeyframeService(
+      prepared: prepared, capture: capture, server: server,
+      serverVersion: specification.serverVersion, log: log)
+    (self.server, self.capture, self.keyframes) = (server, capture, keyframes)
+    keyframes.attach()
+    try await startServer(recovering: prepared.expectation != nil)
+    steps.mark("server")
+    if let expectation = prepared.expectation {
+      try await prove(expectation, prepared)
+      steps.mark("proof")
+    }
+    try await capture.start()
+    steps.mark("capture")
+    Task { await keyframes.run() }
+  }
+
+  private func prepare(_ environment: HistoryEnvironment) async throws -> PreparedCompute {
+    let opened = access(directory.openedMarker, F_OK) == 0
+    if case .branch(let parent, let lsn) = specification.origin, !opened {
+      return try await MomentOpening(
+        specification: specification, directory: directory, environment: environment,
+        parent: LineID(rawValue: parent), target: lsn
+      ).prepare()
+    }
+    return try await VolumeResumption(
+      specification: specification, directory: directory, environment: environment
+    ).prepare()
+  }
+
+  func historyEnvironment() throws -> HistoryEnvironment {
+    let fileSystem = SystemFileSystem()
+    return HistoryEnvironment(
+      store: try openObjectStore(specification.objectStore, fileSystem: fileSystem),
+      fileSystem: fileSystem, threads: BlockingThreads(count: 4),
+      spoolDirectory: directory.scratch)
+  }
+
+  private func makeCapture(
+    _ prepared: PreparedCompute, _ environment: HistoryEnvironment
+  ) throws -> WALCapture {
+    let configuration = CaptureConfiguration(
+      connection: ConnectionParameters(
+        host: directory.run, user: ServerAccess.superuser, database: "postgres",
+        applicationName: ServerSettings.captureName, isReplication: true),
+      line: prepared.writer, spoolDirectory: directory.spool,
+      major: try postgresMajor(specification.major),
+      durability: specification.settings.waitsForObjectStore ? .objectStore : .local)
+    return try WALCapture(configuration)
+  }
+
+  /// Starts the server and waits until it accepts connections.
+  func startServer(recovering: Bool) async throws {
+    let bell = serverEndsBell
+    var settings = specification.settings
+    if let control = prepared?.control { settings.raise(to: control.parameters) }
+    postmaster = try await blocking { [directory, specification, settings] in
+      try endProcesses(workingIn: directory.mountPoint)
+      let postmaster = try Postmaster(
+        installation: PostgresInstallation(
+          major: specification.major, binaries: specification.binaries),
+        directory: directory, identity: specification.identity, settings: settings,
+        recovering: recovering, onExit: { bell.yield($0) })
+      // Crash recovery of a large tail takes its time; a server that makes no progress ends itself.
+      try postmaster.waitUntilReady(seconds: 600)
+      return postmaster
+    }
+  }
+
+  /// Checks that the server stands at the moment, brings its roles to today, makes all of it durable.
+  private func prove(_ expectation: RecoveryExpectation, _ prepared: PreparedCompute) async throws {
+    guard let postmaster, let server else { return }
+    let control = try await blocking {
+      try ImagePreparation(volume: prepared.volume, major: prepared.control.major).controlFile()
+    }
+    try expectation.check(log: postmaster.log, control: control)
+    if let roles = specification.roles {
+      try await server.run { try TodaysRoles(roles: roles).install($0) }
+    }
+    for database in try await server.run({ try TodaysRoles.subscriptionDatabases($0) }) {
+      try await blocking { [directory] in
+        let connection = try PostgresConnection(
+          ConnectionParameters(
+            host: directory.run, user: ServerAccess.superuser, database: database))
+        defer { connection.close() }
+        try TodaysRoles.disableSubscriptions(connection)
+      }
+    }
+    try await blocking { [directory] in
+      try prepared.volume.makeDurable()
+      try syncDirectoryTree(directory.wal)
+      try markOpened(directory)
+    }
+  }
+}
+
+/// Makes the directories of a line and the files that say who may log in. What an unfinished opening left
+/// behind is removed first.
+private func layOut(_ directory: LineDirectory, specification: AgentSpecification) throws {
+  let files = FileManager.default
+  if case .branch = specification.origin, access(directory.openedMarker, F_OK) != 0 {
+    for path in [directory.volume, directory.wal, directory.spool, directory.scratch]
+    where files.fileExists(atPath: path) { try files.removeItem(atPath: path) }
+  }
+  for path in [
+    directory.volume, directory.mountPoint, directory.wal, directory.spool, directory.run,
+    directory.scratch,
+  ] {
+    try files.createDirectory(
+      atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+  }
+  let user = try ServerAccess.currentUserName()
+  try Data(ServerAccess.hostBasedAuthentication().utf8)
+    .write(to: URL(fileURLWithPath: directory.hostBasedAuthentication))
+  try Data(ServerAccess.identMap(ourUser: user).utf8)
+    .write(to: URL(fileURLWithPath: directory.identMap))
+  try giveDirectory(directory.run, to: specification.identity)
+  try giveDirectory(directory.wal, to: specification.identity)
+}
+
+private func markOpened(_ directory: LineDirectory) throws {
+  let fileSystem = SystemFileSystem()
+  let file = try fileSystem.open(
+    directory.openedMarker, .createReadWrite, operation: "mark line opened")
+  try file.sync(operation: "mark line opened")
+  try fileSystem.syncDirectory(directory.path, operation: "mark line opened")
+}
+
+/// Syncs every file of a directory, and the directory.
+private func syncDirectoryTree(_ path: String) throws {
+  let fileSystem = SystemFileSystem()
+  for name in try fileSystem.list(path, operation: "sync pg_wal") {
+    guard
+      let status = try fileSystem.status("\(path)/\(name)", operation: "sync pg_wal"),
+      !status.isDirectory
+    else { continue }
+    try fileSystem.open("\(path)/\(name)", .readWrite, operation: "sync pg_wal")
+      .sync(operation: "sync pg_wal")
+  }
+  try fileSystem.syncDirectory(path, operation: "sync pg_wal")
+}
+
+extension ServerSettings {
+  /// Raises what may not lie below the former server's settings.
+  mutating func raise(to former: ParameterChange) {
+    maxConnections = max(maxConnections, Int(former.maxConnections))
+    maxPreparedTransactions = max(maxPreparedTransactions, Int(former.maxPreparedTransactions))
+    maxLocksPerTransaction = max(maxLocksPerTransaction, Int(former.maxLocksPerTransaction))
+    maxWorkerProcesses = max(maxWorkerProcesses, Int(former.maxWorkerProcesses))
+  }
+}

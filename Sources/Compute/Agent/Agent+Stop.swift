@@ -1,0 +1,76 @@
+import Foundation
+import History
+import PostgresFormat
+
+extension Agent {
+  /// Stops the compute in the order that loses nothing; on return the mount is gone.
+  ///
+  /// On throw the compute is down as far as it went; nothing durable is lost, and a later start recovers.
+  func suspend() async throws {
+    guard status.phase == .running || status.phase == .failed else {
+      throw ComputeError(.agent, "suspend the compute: it is \(status.phase.rawValue)")
+    }
+    let wasRunning = status.phase == .running
+    status.phase = .stopping
+    keyframes?.detach()
+    await server?.close()
+    if let postmaster, postmaster.exitStatus == nil {
+      postmaster.signal(wasRunning ? SIGINT : SIGQUIT)
+      let ended = try await blocking { postmaster.waitForExit(seconds: 120) }
+      if ended == nil {
+        postmaster.signal(SIGKILL)
+        _ = try await blocking { postmaster.waitForExit(seconds: 10) }
+      }
+    }
+    try await blocking { [directory] in try endProcesses(workingIn: directory.mountPoint) }
+    if wasRunning { try await storeRest() } else { await capture?.stop() }
+    try await takeDown()
+  }
+
+  /// Brings the last WAL and the shutdown keyframe into the store.
+  private func storeRest() async throws {
+    guard let capture, let keyframes, let prepared else { return }
+    let control = try await blocking {
+      try ImagePreparation(volume: prepared.volume, major: prepared.control.major).controlFile()
+    }
+    guard control.state == .shutDown else {
+      await capture.stop()
+      throw ComputeError(
+        .process, "stop the server: it did not shut down cleanly (state \(control.state))",
+        hint: "nothing is lost: the next start recovers from the local volume")
+    }
+    let end = try await capture.drain()
+    _ = try await keyframes.seal(consistentAt: end)
+    await capture.stop()
+  }
+
+  func takeDown() async throws {
+    try await blocking { [mount, prepared] in
+      if let mount { _ = try mount.unmount() }
+      try prepared?.volume.close()
+    }
+    mount = nil
+  }
+
+  /// Starts the server again whenever it ends by itself.
+  func superviseServer() {
+    Task {
+      var failures = 0
+      for await status in serverEnds {
+        guard self.status.phase == .running else { continue }
+        log.error("server ended", metadata: ["how": "\(describe(waitStatus: status))"])
+        failures += 1
+        do {
+          if failures > 1 { try await Task.sleep(for: .seconds(min(failures, 10))) }
+          try await startServer(recovering: false)
+          failures = 0
+          log.info("server is up again")
+        } catch {
+          log.error("server did not come up again", metadata: ["error": "\(error)"])
+          guard failures < 5 else { return fail(error) }
+          serverEndsBell.yield(status)
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import PostgresFormat
+
+/// Everything an agent needs to know; kept as `compute.json` in the line's directory.
+public struct AgentSpecification: Codable, Sendable, Equatable {
+  public var computeID: String
+  public var projectID: String
+  public var line: String
+  public var major: Int
+  public var binaries: String
+  /// The exact version of these binaries, such as `15.20`: history records it.
+  public var serverVersion: String
+  public var identity: ProcessIdentity
+  /// URL of the object store, `file:///…`.
+  public var objectStore: String
+  public var origin: Origin
+  public var settings: ServerSettings
+  /// Today's roles: installed when a moment is opened, so that old credentials stay dead.
+  public var roles: [RoleCredential]?
+  /// Replay time that the spacing of keyframes must guarantee, seconds.
+  public var restoreObjective: Double
+
+  /// Where the data comes from.
+  public enum Origin: Codable, Sendable, Equatable {
+    /// The volume in the line's directory.
+    case existing
+    /// A moment of another line; the line begins there.
+    case branch(parent: String, lsn: LSN)
+  }
+
+  public init(
+    computeID: String, projectID: String, line: String, major: Int, binaries: String,
+    serverVersion: String, identity: ProcessIdentity, objectStore: String, origin: Origin, settings: ServerSettings,
+    roles: [RoleCredential]?, restoreObjective: Double
+  ) {
+    self.computeID = computeID
+    self.projectID = projectID
+    self.line = line
+    self.major = major
+    self.binaries = binaries
+    self.serverVersion = serverVersion
+    self.identity = identity
+    self.objectStore = objectStore
+    self.origin = origin
+    self.settings = settings
+    self.roles = roles
+    self.restoreObjective = restoreObjective
+  }
+}
+
+/// A login of a tenant as it is to be on a compute.
+public struct RoleCredential: Codable, Sendable, Equatable {
+  public var name: String
+  /// `SCRAM-SHA-256$…`, or `nil` for a role that cannot log in with a password.
+  public var scramVerifier: String?
+
+  public init(name: String, scramVerifier: String?) {
+    self.name = name
+    self.scramVerifier = scramVerifier
+  }
+}

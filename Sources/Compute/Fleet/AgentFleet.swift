@@ -1,0 +1,174 @@
+import Foundation
+import Logging
+import Synchronization
+
+/// The agents of one data directory: started, found again, asked, ended.
+///
+/// Purpose: everything serve does with computes goes through here.
+/// State: 1. what is on disk is the truth: a line's directory with its `compute.json` and socket; this object
+/// holds only what is under way; 2. at most one start of a line is under way at a time.
+/// Crash: serve may die at any point; ``start(_:)`` is repeated with the same specification.
+/// Concurrency: any task.
+public final class AgentFleet: Sendable {
+  public struct Configuration: Sendable {
+    public var dataDirectory: String
+    /// The program that is run as `PROGRAM agent --directory …`.
+    public var agentProgram: String
+    /// Environment of agents: what the object store's credentials need, nothing else.
+    public var environment: [String: String]
+    /// How long an opening may take, seconds.
+    public var startTimeout: Int
+
+    public init(
+      dataDirectory: String, agentProgram: String, environment: [String: String],
+      startTimeout: Int = 600
+    ) {
+      self.dataDirectory = dataDirectory
+      self.agentProgram = agentProgram
+      self.environment = environment
+      self.startTimeout = startTimeout
+    }
+  }
+
+  public let configuration: Configuration
+  private let log: Logger
+  private let starts = Mutex<[String: Task<AgentStatus, any Error>]>([:])
+
+  public init(configuration: Configuration, log: Logger) {
+    self.configuration = configuration
+    self.log = log
+  }
+
+  public func directory(line: String) -> LineDirectory {
+    LineDirectory(dataDirectory: configuration.dataDirectory, line: line)
+  }
+
+  public func client(line: String) -> AgentClient { AgentClient(directory: directory(line: line)) }
+
+  /// Starts the line's compute, or joins a start under way, and returns once it accepts connections.
+  public func start(_ specification: AgentSpecification) async throws -> AgentStatus {
+    let line = specification.line
+    let task = starts.withLock { starts in
+      if let running = starts[line] { return running }
+      let task = Task { try await self.startAlone(specification) }
+      starts[line] = task
+      return task
+    }
+    defer { starts.withLock { if $0[line] == task { $0[line] = nil } } }
+    return try await task.value
+  }
+
+  private func startAlone(_ specification: AgentSpecification) async throws -> AgentStatus {
+    let client = client(line: specification.line)
+    if let status = await client.status(), status.phase != .failed, status.phase != .stopping {
+      return try await waitUntilRunning(client)
+    }
+    try await clear(line: specification.line)
+    try write(specification)
+    try launch(line: specification.line)
+    return try await waitUntilRunning(client)
+  }
+
+  /// Stops the line's compute cleanly; no error where none runs.
+  public func suspend(line: String) async throws {
+    let client = client(line: line)
+    guard let status = await client.status() else { return try await clear(line: line) }
+    _ = try await client.ask(.suspend, timeout: 300)
+    try await withThread(named: "suspend") {
+      for _ in 0..<3000 where kill(status.agentPID, 0) == 0 { usleep(10_000) }
+    }
+    try await clear(line: line)
+  }
+
+  /// Stops the compute and deletes what the line has on local disk; its history stays in the object store.
+  public func destroy(line: String) async throws {
+    try await suspend(line: line)
+    let path = directory(line: line).path
+    guard FileManager.default.fileExists(atPath: path) else { return }
+    try await withThread(named: "destroy") { try FileManager.default.removeItem(atPath: path) }
+  }
+
+  /// Lines that have a directory here, whether or not their compute runs.
+  public func lines() -> [String] {
+    let path = "\(configuration.dataDirectory)/lines"
+    // Before the first line there is no such directory.
+    return ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
+  }
+
+  /// The specification a line was last started with, or `nil` where it has no volume here.
+  public func specification(line: String) throws -> AgentSpecification? {
+    guard let bytes = FileManager.default.contents(atPath: directory(line: line).specification)
+    else { return nil }
+    return try JSONDecoder().decode(AgentSpecification.self, from: bytes)
+  }
+
+  /// Ends every agent of this data directory; used by `exzo shutdown`.
+  public func suspendAll() async throws {
+    for line in lines() { try await suspend(line: line) }
+  }
+
+  private func waitUntilRunning(_ client: AgentClient) async throws -> AgentStatus {
+    for _ in 0..<400 {
+      if access(client.directory.controlSocket, F_OK) == 0,
+        case .status(let status)? = try await answer(client)
+      {
+        return status
+      }
+      try await Task.sleep(for: .milliseconds(5))
+    }
+    throw ComputeError(
+      .agent, "start the agent of '\(client.directory.path)': no answer within 2 s",
+      hint: "its log is \(client.directory.agentLog)")
+  }
+
+  /// The answer to "are you running", or `nil` where the socket is not listened on yet.
+  private func answer(_ client: AgentClient) async throws -> AgentResponse? {
+    do {
+      return try await client.ask(.waitUntilRunning, timeout: configuration.startTimeout)
+    } catch let error as ComputeError where error.message.hasPrefix("connect to") {
+      return nil
+    }
+  }
+
+  /// Removes what a dead agent left: processes, mount, socket.
+  private func clear(line: String) async throws {
+    let directory = directory(line: line)
+    guard FileManager.default.fileExists(atPath: directory.path) else { return }
+    try await withThread(named: "clear") { try AgentRemains(directory: directory).clear() }
+  }
+
+  private func write(_ specification: AgentSpecification) throws {
+    let directory = directory(line: specification.line)
+    try FileManager.default.createDirectory(
+      atPath: directory.path, withIntermediateDirectories: true,
+      attributes: [.posixPermissions: 0o711])
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+    let url = URL(fileURLWithPath: directory.specification)
+    try encoder.encode(specification).write(to: url, options: .atomic)
+    try FileManager.default.setAttributes(
+      [.posixPermissions: 0o600], ofItemAtPath: directory.specification)
+  }
+
+  private func launch(line: String) throws {
+    let directory = directory(line: line)
+    let output = open(directory.agentLog, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
+    guard output >= 0 else {
+      throw ComputeError(
+        .process, "open the agent log '\(directory.agentLog)': \(String(cString: strerror(errno)))")
+    }
+    defer { close(output) }
+    let pid = try spawn(
+      ProcessCommand(
+        path: configuration.agentProgram, arguments: ["agent", "--directory", directory.path],
+        environment: configuration.environment, output: output, errorOutput: output))
+    log.info("agent started", metadata: ["line": "\(line)", "pid": "\(pid)"])
+    let log = log
+    Thread.detachNewThread {
+      let status = reap(pid)
+      log.info(
+        "agent ended",
+        metadata: ["line": "\(line)", "pid": "\(pid)", "how": "\(describe(waitStatus: status))"])
+    }
+  }
+}

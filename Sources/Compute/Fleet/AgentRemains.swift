@@ -1,0 +1,16 @@
+import Foundation
+import VolumeMount
+
+/// What an agent that died leaves behind on this machine, and its removal.
+struct AgentRemains {
+  let directory: LineDirectory
+
+  /// Ends the server's processes, takes the dead mount away, removes the socket. Blocks the thread.
+  ///
+  /// Nothing durable is touched: the volume's log holds what was synced.
+  func clear() throws {
+    try endProcesses(workingIn: directory.mountPoint)
+    try clearDeadMount(at: directory.mountPoint)
+    unlink(directory.controlSocket)
+  }
+}

@@ -1,0 +1,171 @@
+import Capture
+import Foundation
+import History
+import Logging
+import PostgresFormat
+import Synchronization
+import Volume
+
+/// Turns completed checkpoints into keyframes.
+///
+/// Purpose: a write of `pg_control` whose checkpoint moved ends an epoch; the epoch becomes a layer, then the keyframe
+/// is written on top.
+/// State: 1. one keyframe is made at a time; checkpoints that complete meanwhile are taken together by the next;
+/// 2. the consistent LSN is read after the seal, so every effect in the image lies at or below it;
+/// 3. an epoch is forgotten by the volume only after its keyframe is durable.
+/// Crash: epochs that were sealed and not forgotten are found again in the volume and go into the next keyframe.
+/// Concurrency: an actor; the volume's observer only rings its bell.
+actor KeyframeService {
+  private let volume: Volume
+  private let writer: LineWriter
+  private let capture: WALCapture
+  private let server: ServerSession
+  private let major: PostgresMajor
+  private let serverVersion: String
+  private let log: Logger
+  private let bell: AsyncStream<Void>.Continuation
+  private let rings: AsyncStream<Void>
+  private var lastCheckpoint: LSN = .invalid
+  /// Keyframes made since the agent began.
+  private(set) var count: UInt64 = 0
+  private(set) var historyBytes: UInt64 = 0
+  /// What stands in the way of keyframes now; `nil` while all is well.
+  private(set) var alarm: String?
+
+  init(
+    prepared: PreparedCompute, capture: WALCapture, server: ServerSession, serverVersion: String,
+    log: Logger
+  ) {
+    volume = prepared.volume
+    writer = prepared.writer
+    major = prepared.control.major
+    self.capture = capture
+    self.server = server
+    self.serverVersion = serverVersion
+    self.log = log
+    (rings, bell) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+  }
+
+  /// Listens to the volume. Call before the server starts, or its first checkpoint is missed.
+  nonisolated func attach() {
+    let bell = bell
+    volume.observeWrites { _, _ in bell.yield() }
+  }
+
+  /// Makes keyframes until ``detach()``.
+  func run() async {
+    for await _ in rings {
+      do {
+        try await takeIfDue()
+        alarm = nil
+      } catch {
+        alarm = "\(error)"
+        log.error("keyframe failed", metadata: ["error": "\(error)"])
+        // Tried again with the next checkpoint; the epochs wait in the volume.
+      }
+    }
+  }
+
+  nonisolated func detach() {
+    volume.observeWrites(nil)
+    bell.finish()
+  }
+
+  /// Makes a keyframe if a checkpoint completed since the last one.
+  func takeIfDue() async throws {
+    let control = try await blocking { [volume, major] in
+      try ImagePreparation(volume: volume, major: major).controlFile()
+    }
+    guard control.checkpointLSN != lastCheckpoint, control.state != .inCrashRecovery else { return }
+    _ = try await seal(consistentAt: nil)
+  }
+
+  /// Makes a keyframe of the volume as it is.
+  /// - Parameter end: the consistent LSN where the server has ended; otherwise it is asked.
+  @discardableResult
+  func seal(consistentAt end: LSN?) async throws -> Keyframe {
+    let next = await writer.nextVolumeEpoch
+    let epochs = try await blocking { [volume] in
+      try volume.seal()
+      return volume.sealedEpochs
+    }
+    for epoch in epochs where epoch.number < next { try volume.forget(epoch: epoch.number) }
+    let due = epochs.filter { $0.number >= next }.map { HistoryEpoch($0) }
+    guard let last = due.last else {
+      throw ComputeError(.damagedHistory, "make a keyframe: the volume has no epoch to give")
+    }
+    let control = try controlFile(in: last)
+    let consistent: LSN
+    if let end { consistent = end } else { consistent = try await server.insertLSN() }
+    _ = try await capture.flush(to: consistent, timeout: .seconds(60))
+    let keyframe = try await writer.appendKeyframe(
+      from: due,
+      KeyframeParameters(
+        timeline: control.checkpoint.timeline, checkpointLSN: control.checkpointLSN,
+        redoLSN: control.checkpoint.redo, consistentLSN: consistent,
+        systemIdentifier: control.systemIdentifier, postgresVersion: serverVersion),
+      check: pageCheck(hasChecksums: control.hasDataChecksums, limit: consistent))
+    for epoch in due { try volume.forget(epoch: epoch.number) }
+    lastCheckpoint = control.checkpointLSN
+    count += 1
+    historyBytes += keyframe.layers.first?.storedBytes ?? 0
+    log.info(
+      "keyframe stored",
+      metadata: [
+        "redo": "\(keyframe.redoLSN)", "consistent": "\(consistent)",
+        "bytes": "\(keyframe.layers.first?.storedBytes ?? 0)",
+      ])
+    return keyframe
+  }
+
+  /// Merges layers where there are too many; beside other work.
+  func mergeLayers() async {
+    do {
+      try await writer.mergeLayers()
+    } catch {
+      log.error("merging layers failed", metadata: ["error": "\(error)"])
+    }
+  }
+
+  /// The control file in the image itself: the live one may have moved on.
+  private func controlFile(in epoch: HistoryEpoch) throws -> ControlFile {
+    guard let global = epoch.tree.entries.first(where: { $0.parent == .root && $0.name == "global" }),
+      let entry = epoch.tree.entries.first(where: {
+        $0.parent == global.id && $0.name == "pg_control"
+      })
+    else { throw ComputeError(.damagedHistory, "make a keyframe: the image has no pg_control") }
+    var bytes = [UInt8](repeating: 0, count: blockSize)
+    if epoch.files.contains(where: { $0.id == entry.id && $0.blocks.contains(0) }) {
+      try bytes.withUnsafeMutableBytes { try epoch.readBlock(file: entry.id, block: 0, into: $0) }
+    } else {
+      bytes = try volume.readFile("global/pg_control")
+    }
+    return try ControlFile(bytes, major: major)
+  }
+}
+
+/// Verifies pages while a layer is built: checksum, and an LSN that the WAL below `limit` explains.
+func pageCheck(hasChecksums: Bool, limit: LSN) -> LayerCheck {
+  { file in
+    guard case .relation(let relation) = DataFileKind(path: file.path) else { return nil }
+    let first = relation.firstBlock
+    return { block, bytes in
+      let header = PageHeader(bytes)
+      guard !header.isNew else { return nil }
+      if hasChecksums, !DataChecksum.verify(bytes, block: first &+ block) {
+        throw ComputeError(
+          .damagedHistory,
+          "check page \(first + block) of '\(file.path)' (LSN \(header.lsn)): wrong checksum",
+          hint: "the disk or the server damaged it; restore from a moment before")
+      }
+      // Maps carry the LSN of hints that may be ahead of nothing; relations may not be.
+      guard header.lsn <= limit else {
+        throw ComputeError(
+          .damagedHistory,
+          "check page \(first + block) of '\(file.path)': its LSN \(header.lsn) lies above the "
+            + "consistent LSN \(limit)")
+      }
+      return header.lsn
+    }
+  }
+}

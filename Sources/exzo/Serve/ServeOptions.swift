@@ -1,0 +1,91 @@
+import ArgumentParser
+import Foundation
+import Yams
+
+/// What `exzo serve` is told, after flags, environment and configuration file were laid over each other.
+struct ServeOptions: Sendable {
+  var dataDirectory: String
+  var http: SocketAddressOption
+  var postgres: SocketAddressOption
+  var domain: String?
+  var tlsCertificate: String?
+  var tlsKey: String?
+  var objectStore: String
+  var metadataURL: String?
+  var recoverFrom: String?
+  /// Allows HTTP and plain PostgreSQL beyond loopback.
+  var allowPlainBeyondLoopback: Bool
+}
+
+/// `host:port`; the host of an IPv6 address stands in brackets.
+struct SocketAddressOption: Sendable, Equatable, CustomStringConvertible {
+  var host: String
+  var port: Int
+
+  init?(_ text: String) {
+    guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
+      (0...65_535).contains(port)
+    else { return nil }
+    var host = String(text[..<colon])
+    if host.hasPrefix("[") && host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
+    guard !host.isEmpty else { return nil }
+    self.host = host
+    self.port = port
+  }
+
+  var description: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
+
+  var isLoopback: Bool {
+    host == "localhost" || host == "::1" || host.hasPrefix("127.")
+  }
+}
+
+/// The three places a setting can come from: flag over environment over file.
+struct LayeredSettings {
+  private let environment: [String: String]
+  private let file: [String: String]
+
+  init(environment: [String: String], configurationFile path: String?) throws {
+    self.environment = environment
+    guard let path else {
+      file = [:]
+      return
+    }
+    let text: String
+    do {
+      text = try String(contentsOfFile: path, encoding: .utf8)
+    } catch {
+      throw ValidationError("read the configuration file '\(path)': \(error.localizedDescription)")
+    }
+    guard let mapping = try Yams.load(yaml: text) as? [String: Any]? else {
+      throw ValidationError("read the configuration file '\(path)': not a list of 'name: value'")
+    }
+    var values: [String: String] = [:]
+    for (key, value) in mapping ?? [:] { values[key] = "\(value)" }
+    file = values
+    let unknown = Set(values.keys).subtracting(Self.names)
+    guard unknown.isEmpty else {
+      throw ValidationError(
+        "read the configuration file '\(path)': unknown \(unknown.sorted().joined(separator: ", "));"
+          + " known are \(Self.names.sorted().joined(separator: ", "))")
+    }
+  }
+
+  static let names: Set<String> = [
+    "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
+    "metadata-url", "recover-from", "allow-plain",
+  ]
+
+  func value(_ name: String, flag: String?) -> String? {
+    let variable = "EXZO_" + name.uppercased().replacingOccurrences(of: "-", with: "_")
+    return flag ?? environment[variable] ?? file[name]
+  }
+
+  func address(_ name: String, flag: String?, standard: String) throws -> SocketAddressOption {
+    let text = value(name, flag: flag) ?? standard
+    guard let address = SocketAddressOption(text) else {
+      throw ValidationError("--\(name): '\(text)' is not HOST:PORT with a port from 0 to 65535")
+    }
+    return address
+  }
+}
