@@ -33,7 +33,7 @@ import Testing
       #expect(outcome == .needsBytes)
       #expect(found.count > 5000)
       #expect(found.count == expected.count)
-      let difference = zip(found, expected).first { $0 != $1 }
+      let difference = zip(found, expected).first { $0 != $1 }.map { "\($0) / \($1)" }
       #expect(difference == nil)
     }
   }
@@ -48,7 +48,7 @@ import Testing
     ).output
     return output.split(separator: "\n").map { line in
       guard let description = line.range(of: ", desc: ") else { return String(line) }
-      guard let blocks = line.range(of: ", blkref #0: ") else {
+      guard let blocks = line.range(of: ", blkref #") else {
         return String(line[..<description.lowerBound])
       }
       return String(line[..<description.lowerBound] + line[blocks.lowerBound...])
