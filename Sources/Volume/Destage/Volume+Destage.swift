@@ -1,0 +1,137 @@
+import DurableIO
+import Glibc
+
+extension Volume {
+  /// Writes every sealed epoch to its place in the local files, then forgets what of the log is no
+  /// longer
+  /// needed. Blocks; the volume's own thread calls it, tests and ``exportTree(to:)`` too.
+  public func destage() throws {
+    try destaging.turn.withLock {
+      try VolumeError.wrapping {
+        while let epoch = withState({ $0.sealed.first }), epoch.isDurable {
+          try destage(epoch)
+        }
+        try advanceState()
+      }
+    }
+  }
+
+  func startDestaging() {
+    destaging.start { [weak self] requests in
+      guard let self else { return }
+      do {
+        try log.prepareNextSegment()
+        try destage()
+      } catch {
+        observers.current.failure?(error)
+      }
+      if requests.pressure { observers.current.pressure?() }
+    }
+    destaging.wake()
+  }
+
+  func stopDestaging() { destaging.stopAndWait() }
+
+  private func destage(_ epoch: Epoch) throws {
+    var written: [FileID] = []
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+    defer { buffer.deallocate() }
+    for (id, index) in epoch.index.sorted(by: { $0.key < $1.key }) {
+      let isAlive = withState { state in
+        guard let node = state.nodes[id] else { return false }
+        node.backingVersion += 1
+        return true
+      }
+      guard isAlive else { continue }
+      try destage(epoch, id, index, buffer)
+      written.append(id)
+    }
+    try backing.syncFolders(of: written)
+    withState { state in
+      for id in written {
+        state.nodes[id]?.backingVersion += 1
+        guard let index = epoch.index[id], state.locals?[id] != nil else { continue }
+        if index.floor != .max { state.locals?[id]?.cut(at: index.floor) }
+        index.map.visitBlocks { state.locals?[id]?.insert($0) }
+      }
+      epoch.isDestaged = true
+      state.sealed.removeFirst()
+    }
+  }
+
+  /// Brings one local file up to an epoch's end, and syncs it.
+  private func destage(
+    _ epoch: Epoch, _ id: FileID, _ index: FileIndex, _ buffer: UnsafeMutableRawBufferPointer
+  ) throws {
+    let file = try backing.makeFile(id)
+    let limit = UInt64(index.floor) * UInt64(blockSize)
+    if index.floor != .max, try file.size(operation: "destage") > limit {
+      try file.truncate(to: limit, operation: "destage")
+    }
+    let blocks = index.map.sorted()
+    var at = 0
+    while at < blocks.count {
+      let first = blocks[at].block
+      var count = 0
+      while at + count < blocks.count, blocks[at + count].block == first + UInt32(count),
+        (count + 1) * blockSize <= buffer.count
+      {
+        let target = UnsafeMutableRawBufferPointer(
+          rebasing: buffer[count * blockSize..<(count + 1) * blockSize])
+        try epoch.read(blocks[at + count].place, into: target)
+        count += 1
+      }
+      let bytes = UnsafeRawBufferPointer(rebasing: buffer[..<(count * blockSize)])
+      try file.write(
+        bytes, at: UInt64(first) * UInt64(blockSize), operation: "destage")
+      counters.bytesDestaged.add(UInt64(bytes.count), ordering: .relaxed)
+      throttle(bytes.count)
+      at += count
+    }
+    try file.sync(operation: "destage")
+  }
+
+  /// Spreads destaging over time where a rate is set.
+  private func throttle(_ bytes: Int) {
+    guard configuration.destageRate > 0 else { return }
+    let microseconds = UInt64(bytes) * 1_000_000 / configuration.destageRate
+    usleep(useconds_t(min(microseconds, 1_000_000)))
+  }
+
+  /// Writes the state file for the newest epoch that nothing before needs the log for; then frees
+  /// the log up to it.
+  private func advanceState() throws {
+    let ready: (VolumeSnapshot, [FileID])? = withState { state in
+      let finished = state.retained.prefix { $0.isDestaged && $0.isForgotten }
+      guard let epoch = finished.last else { return nil }
+      let removed = finished.flatMap(\.removed) + state.pendingRemovals
+      return (
+        VolumeSnapshot(
+          epoch: epoch.number, position: epoch.end, sequence: epoch.endSequence, seed: seed,
+          tree: epoch.tree, locals: state.locals), removed
+      )
+    }
+    guard let (snapshot, removed) = ready else { return }
+    let path = "\(configuration.directory)/state"
+    try files.replaceFile(path, with: snapshot.encode(), operation: "write volume state")
+    let gone = withState { state in
+      state.retained.removeAll { $0.number <= snapshot.epoch }
+      state.pendingRemovals = removed.filter { state.nodes[$0] != nil }
+      return removed.filter { state.nodes[$0] == nil }
+    }
+    while destaging.oldestSegment < snapshot.position.segment {
+      let segment = LogSegment.path(log.directory, destaging.oldestSegment)
+      try removeIfPresent(segment)
+      destaging.oldestSegment += 1
+    }
+    for id in gone { try backing.remove(id) }
+  }
+
+  private func removeIfPresent(_ path: String) throws {
+    do {
+      try files.unlink(path, operation: "free log segment")
+    } catch let error as FileError where error.isNotFound {
+      return
+    }
+  }
+}
