@@ -44,12 +44,13 @@ public actor LineWriter {
   var contents: LineContents
   /// Of the newest keyframe, or of the keyframe that a child was opened from; newest first.
   var layers: [LayerReference]
-  /// When the chunks of this writer were put, for ``mergeChunks(olderThan:upTo:)``.
+  /// When the chunks of this writer were put, for ``mergeChunks(olderThan:)``.
   var putTimes: [ObjectNumber: Duration] = [:]
   var newObjects = 0
   let chunkGate = AsyncGate()
   let layerGate = AsyncGate()
   let manifestGate = AsyncGate()
+  let mergeGate = AsyncGate()
   private var sequence: UInt64 = 0
   private var ownershipSeen: Duration
   private var fencedBy: UInt32?
@@ -113,7 +114,7 @@ public actor LineWriter {
       number: number, size: UInt64(bytes.count), summary: chunk.summary)
   }
 
-  private func record(_ chunk: WALChunkReference) {
+  func record(_ chunk: WALChunkReference) {
     contents.chunks.append(chunk)
     contents.lastChunk = max(contents.lastChunk, chunk.number)
     putTimes[chunk.number] = environment.uptime()

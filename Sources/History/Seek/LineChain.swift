@@ -5,6 +5,20 @@ import PostgresFormat
 struct LineChain: Sendable {
   /// The line itself, then its parent, and so on to the root.
   let lines: [LineContents]
+  /// All of the chain's WAL, oldest first.
+  let pieces: [Piece]
+
+  init(lines: [LineContents]) {
+    self.lines = lines
+    pieces = lines.indices.reversed().flatMap { index -> [Piece] in
+      let limits = LineChain.range(ofLine: index, in: lines)
+      return lines[index].spans().compactMap { span in
+        let start = max(span.startLSN, limits.lowerBound)
+        let end = min(span.endLSN, limits.upperBound)
+        return start < end ? Piece(line: index, chunk: span.chunk, range: start..<end) : nil
+      }
+    }
+  }
 
   var description: LineDescription { lines[0].description }
 
@@ -12,7 +26,7 @@ struct LineChain: Sendable {
   var uploadedLSN: LSN { lines[0].uploadedLSN }
 
   /// The positions for which a line of the chain is asked: its own WAL up to its child's start.
-  func range(ofLine index: Int) -> Range<LSN> {
+  private static func range(ofLine index: Int, in lines: [LineContents]) -> Range<LSN> {
     let start = lines[index].description.startLSN
     let end = index == 0 ? LSN(.max) : lines[index - 1].description.startLSN
     return start..<max(start, end)
@@ -29,19 +43,19 @@ struct LineChain: Sendable {
     var line: Int
     var chunk: WALChunkReference
     var range: Range<LSN>
+
+    /// Whether the chunk's last bytes do not count: then its last records do not, either.
+    var isCut: Bool { range.upperBound < chunk.endLSN }
   }
 
-  /// All of the chain's WAL, oldest first.
-  func pieces() -> [Piece] {
-    lines.indices.reversed().flatMap { index -> [Piece] in
-      let limits = range(ofLine: index)
-      return lines[index].spans().compactMap { span in
-        let start = max(span.startLSN, limits.lowerBound)
-        let end = min(span.endLSN, limits.upperBound)
-        return start < end
-          ? Piece(line: index, chunk: span.chunk, range: start..<end) : nil
-      }
+  /// The piece that holds the byte at `lsn`.
+  func piece(holding lsn: LSN) -> Piece? {
+    var (low, high) = (0, pieces.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if pieces[middle].range.upperBound > lsn { high = middle } else { low = middle + 1 }
     }
+    return low < pieces.count && pieces[low].range.contains(lsn) ? pieces[low] : nil
   }
 
   /// The keyframes from which `lsn` can be opened, newest first.
@@ -57,7 +71,7 @@ struct LineChain: Sendable {
   /// Gaps of the chain's WAL in a range.
   func gaps(in range: Range<LSN>) -> [WALGap] {
     lines.indices.reversed().flatMap { index -> [WALGap] in
-      let limits = self.range(ofLine: index).clamped(to: range)
+      let limits = LineChain.range(ofLine: index, in: lines).clamped(to: range)
       return limits.isEmpty ? [] : lines[index].gaps(in: limits)
     }
   }

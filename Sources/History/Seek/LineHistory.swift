@@ -66,7 +66,6 @@ public actor LineHistory {
     chain = try await LineHistory.loadChain(from: line, known: known, store)
   }
 
-  public nonisolated var storage: any ObjectStore { store }
   public var description: LineDescription { chain.description }
   /// The line and its ancestors.
   public var lineage: [LineDescription] { chain.lines.map(\.description) }
@@ -94,7 +93,7 @@ public actor LineHistory {
   /// What happened on the line and its ancestors, from the chunks that have work in a range.
   public func activity(from: LSN, to: LSN) async throws -> WALActivity {
     var result = WALActivity()
-    for piece in chain.pieces() where piece.range.overlaps(from..<to) {
+    for piece in chain.pieces where piece.range.overlaps(from..<to) {
       let reader = try await reader(of: piece)
       result.append(try await reader.activity())
     }

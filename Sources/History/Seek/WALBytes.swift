@@ -77,7 +77,7 @@ extension LineHistory {
   }
 
   private func piece(at lsn: LSN) throws -> LineChain.Piece {
-    if let piece = chain.pieces().first(where: { $0.range.contains(lsn) }) { return piece }
+    if let piece = chain.piece(holding: lsn) { return piece }
     if lsn >= chain.uploadedLSN {
       throw HistoryError(
         .afterEnd, operation: "read WAL of line \(line)", lsn: lsn,

@@ -43,8 +43,8 @@ public struct WALChunkBuilder: Sendable {
 
   /// A whole, verified record ends within the bytes appended so far.
   /// - Parameter start: may lie before the chunk.
-  /// - Parameter end: where the next record may begin; with the record's padding it may lie up to
-  ///   seven bytes after the bytes appended.
+  /// - Parameter end: where the next record may begin; with the record's padding, or the rest of a
+  ///   segment that was switched from, it may lie after the bytes appended.
   public mutating func observeRecord(start: LSN, end: LSN) {
     if chunk.summary.firstRecordStart == nil { chunk.summary.firstRecordStart = start }
     chunk.summary.lastRecordEnd = end

@@ -12,8 +12,8 @@ public struct WALChunkSummary: Hashable, Sendable {
   /// Start of the first record that *ends* in the chunk; may lie before ``startLSN``. `nil` where
   /// no record ends in the chunk.
   public var firstRecordStart: LSN?
-  /// End of the last record that ends in the chunk, its padding included: may lie up to seven bytes
-  /// after ``endLSN``.
+  /// End of the last record that ends in the chunk, its padding included: may lie after
+  /// ``endLSN``, by up to seven bytes, or by the rest of the segment after a segment switch.
   public var lastRecordEnd: LSN?
   /// Records of transactions that ended, among the records that end in the chunk.
   public var commits: UInt64 = 0
@@ -82,7 +82,7 @@ extension WALChunkSummary {
       throw reader.malformed("both ends of the records")
     }
     if let first = firstRecordStart, let last = lastRecordEnd {
-      guard first < last, last.rawValue <= endLSN.rawValue &+ 7 else {
+      guard first < last, first < endLSN else {
         throw reader.malformed("records in the chunk")
       }
     }
