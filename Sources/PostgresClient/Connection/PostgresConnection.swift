@@ -62,7 +62,8 @@ public final class PostgresConnection {
   public var isAlive: Bool {
     guard let handle, PQstatus(handle) == CONNECTION_OK else { return false }
     var descriptor = pollfd(fd: PQsocket(handle), events: Int16(POLLIN), revents: 0)
-    if poll(&descriptor, 1, 0) > 0 { PQconsumeInput(handle) }
+    // A server that goes away may send a last message before the end of the stream.
+    while poll(&descriptor, 1, 0) > 0, PQconsumeInput(handle) == 1 {}
     return PQstatus(handle) == CONNECTION_OK
   }
 
