@@ -94,8 +94,10 @@ import Testing
       let replication = try ReplicationConnection(parameters)
       var end = try replication.identifySystem().flushedLSN
       _ = try replication.startStreaming(slot: nil, from: end, timeline: TimelineID(1))
+      let (stopped, signal) = AsyncStream<Void>.makeStream()
       let thread = Thread {
         do { try server.stop(mode: "fast") } catch { Issue.record(error) }
+        signal.finish()
       }
       thread.start()
       var isEnded = false
@@ -116,6 +118,7 @@ import Testing
             StandbyStatus(written: end, flushed: end, applied: end), clientTime: 0)
         }
       }
+      for await _ in stopped {}
       let control = try run(
         ["\(server.binaries)/pg_controldata", server.dataDirectory], asPostgresUser: true)
       let line = control.output.split(separator: "\n").first {
