@@ -1,6 +1,7 @@
 /// Everything that changed in a volume between two seals: what becomes a layer.
 ///
-/// It stays readable until the volume is told that it may forget it; see ``Volume``. History reads it
+/// It stays readable until the volume is told that it may forget it; see ``Volume``. History reads
+/// it
 /// through this protocol, so that neither target needs the other's inside.
 public protocol SealedEpoch: Sendable {
   /// 1, 2, 3 … in the order of sealing, without a gap, over the life of the volume.
@@ -17,7 +18,8 @@ public protocol SealedEpoch: Sendable {
 /// The part of one file that changed in an epoch.
 public struct EpochFile: Sendable {
   public var id: FileID
-  /// Blocks at or above this were cut off or never existed at some time in the epoch: they do not come from
+  /// Blocks at or above this were cut off or never existed at some time in the epoch: they do not
+  /// come from
   /// anything older. 0 for a file created in the epoch, `UInt32.max` where nothing was cut off.
   public var floor: UInt32
   /// Changed blocks, ascending, without repetition.
