@@ -1,0 +1,63 @@
+/// Where a server is and who connects to it.
+///
+/// Every value reaches libpq as a keyword of its own and is never parsed as a connection string, so
+/// a database called `x host=evil` is only an odd name. What is `nil` takes libpq's default, which
+/// includes its environment variables (`PGPASSWORD`, `PGSSLROOTCERT` …).
+/// Source: PostgreSQL documentation, "Parameter Key Words".
+public struct ConnectionParameters: Sendable, Hashable {
+  /// A host name or address, or the absolute path of the directory that holds the unix socket.
+  public var host: String
+  public var port: Int
+  public var user: String
+  public var password: String?
+  public var database: String
+  /// Bound of one connection attempt in whole seconds; libpq takes 1 for 2.
+  public var connectTimeout: Int
+  /// Shown in `pg_stat_activity`, and the name that `synchronous_standby_names` refers to.
+  public var applicationName: String
+  /// `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`. Not used on unix sockets.
+  public var sslMode: String?
+  /// Command-line options for the session, such as `-c statement_timeout=5s`.
+  public var options: String?
+  /// Whether the server shall start a physical walsender instead of a backend.
+  public var isReplication: Bool
+
+  public init(
+    host: String, port: Int = 5432, user: String, password: String? = nil,
+    database: String = "postgres", connectTimeout: Int = 10, applicationName: String = "exzo",
+    sslMode: String? = nil, options: String? = nil, isReplication: Bool = false
+  ) {
+    self.host = host
+    self.port = port
+    self.user = user
+    self.password = password
+    self.database = database
+    self.connectTimeout = connectTimeout
+    self.applicationName = applicationName
+    self.sslMode = sslMode
+    self.options = options
+    self.isReplication = isReplication
+  }
+
+  /// Keyword and value as `PQconnectdbParams` takes them.
+  var keywords: [(String, String)] {
+    var list = [
+      ("host", host), ("port", String(port)), ("user", user), ("dbname", database),
+      ("connect_timeout", String(connectTimeout)), ("application_name", applicationName),
+      ("gssencmode", "disable"),
+      // libpq takes an empty value for a missing one and then reads PGOPTIONS.
+      ("options", options ?? " "),
+    ]
+    if let password { list.append(("password", password)) }
+    if let sslMode { list.append(("sslmode", sslMode)) }
+    list.append(isReplication ? ("replication", "true") : ("client_encoding", "UTF8"))
+    return list
+  }
+}
+
+extension ConnectionParameters: CustomStringConvertible {
+  /// Everything but the password.
+  public var description: String {
+    "host=\(host) port=\(port) user=\(user) database=\(database) application=\(applicationName)"
+  }
+}
