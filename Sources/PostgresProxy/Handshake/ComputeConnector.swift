@@ -1,0 +1,154 @@
+import NIOCore
+import NIOPosix
+
+/// Wakes a compute and logs in to it, trying again until a deadline.
+///
+/// # State and invariants
+/// 1. `onResult` is called at most once, and never after ``cancel()``.
+/// 2. No compute channel is left open unless it was handed to `onResult`.
+/// # Concurrency
+/// Runs on one event loop, which the compute's channel shares; only the directory's calls leave it.
+final class ComputeConnector {
+  enum Result {
+    case ready(any Channel, ComputeLoginHandler, ComputeGreeting, ComputeAddress)
+    case refused(ProxyRefusal)
+    /// The compute's own `ErrorResponse`.
+    case error(ByteBuffer)
+  }
+
+  private let eventLoop: any EventLoop
+  private let login: ClientLogin
+  private let environment: ProxyEnvironment
+  private let deadline: NIODeadline
+  private var onResult: ((Result) -> Void)?
+  private var wakeTask: Task<Void, Never>?
+  private var timer: Scheduled<Void>?
+  private var channel: (any Channel)?
+
+  /// Pause before the next attempt where nothing listened, or the server was still starting.
+  private static let retryInterval = TimeAmount.milliseconds(25)
+
+  init(
+    login: ClientLogin, environment: ProxyEnvironment, eventLoop: any EventLoop,
+    onResult: @escaping (Result) -> Void
+  ) {
+    self.login = login
+    self.environment = environment
+    self.eventLoop = eventLoop
+    self.onResult = onResult
+    deadline = .now() + environment.configuration.wakeTimeout.timeAmount
+  }
+
+  func start() {
+    timer = eventLoop.assumeIsolated().scheduleTask(deadline: deadline) { [self] in
+      finish(.refused(.wakeTimeout(login.authentication.endpointID)))
+    }
+    wake()
+  }
+
+  /// The client has gone.
+  func cancel() {
+    onResult = nil
+    finish(nil)
+  }
+
+  private func wake() {
+    guard onResult != nil else { return }
+    let promise = eventLoop.makePromise(of: ComputeAddress.self)
+    promise.futureResult.assumeIsolated().whenComplete { [self] result in
+      switch result {
+      case .success(let address): connect(to: address)
+      case .failure(let refusal as ProxyRefusal): finish(.refused(refusal))
+      case .failure(let error):
+        environment.logger.error(
+          "waking an endpoint failed",
+          metadata: ["endpoint": "\(login.authentication.endpointID)", "error": "\(error)"])
+        finish(.refused(.internalError))
+      }
+    }
+    let (directory, endpointID) = (environment.directory, login.authentication.endpointID)
+    wakeTask = Task {
+      do {
+        promise.succeed(try await directory.wake(endpointID))
+      } catch {
+        promise.fail(error)
+      }
+    }
+  }
+
+  private func connect(to address: ComputeAddress) {
+    guard onResult != nil else { return }
+    let handler = ComputeLoginHandler(
+      login: ComputeLogin(login: login, nonce: Randomness.nonce())
+    ) { [self] outcome, channel, handler in
+      loginEnded(outcome, channel: channel, handler: handler, at: address)
+    }
+    let bound = NIOLoopBound(handler, eventLoop: eventLoop)
+    ClientBootstrap(group: eventLoop)
+      .channelOption(.recvAllocator, value: PostgresProxy.receiveAllocator)
+      .channelOption(.writeBufferWaterMark, value: PostgresProxy.writeBufferWaterMark)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(bound.value)
+        }
+      }
+      .connect(unixDomainSocketPath: address.socketPath)
+      .assumeIsolated()
+      .whenComplete { [self] result in
+        switch result {
+        case .success(let channel): connected(channel)
+        case .failure: retry()  // it went to sleep, or has not opened its socket yet
+        }
+      }
+  }
+
+  private func connected(_ channel: any Channel) {
+    guard onResult != nil else { return channel.close(promise: nil) }
+    self.channel = channel
+  }
+
+  private func retry() {
+    guard onResult != nil else { return }
+    channel = nil
+    eventLoop.assumeIsolated().scheduleTask(in: Self.retryInterval) { [self] in wake() }
+  }
+
+  private func loginEnded(
+    _ outcome: ComputeLoginOutcome, channel: any Channel, handler: ComputeLoginHandler,
+    at address: ComputeAddress
+  ) {
+    guard onResult != nil else { return }
+    switch outcome {
+    case .ready(let greeting):
+      self.channel = nil
+      finish(.ready(channel, handler, greeting, address))
+    case .refused("57P03", _): retry()
+    case .refused("28P01", let error):
+      environment.logger.warning(
+        "a compute does not hold the verifier that the directory gave",
+        metadata: [
+          "endpoint": "\(login.authentication.endpointID)", "role": "\(login.role)",
+        ])
+      finish(.error(error))
+    case .refused(_, let error): finish(.error(error))
+    case .lost: retry()
+    case .broken(let reason):
+      environment.logger.error(
+        "a compute did not speak as expected",
+        metadata: [
+          "endpoint": "\(login.authentication.endpointID)", "reason": "\(reason)",
+        ])
+      finish(.refused(.internalError))
+    }
+  }
+
+  private func finish(_ result: Result?) {
+    timer?.cancel()
+    wakeTask?.cancel()
+    channel?.close(promise: nil)
+    channel = nil
+    let onResult = onResult
+    self.onResult = nil
+    if let result { onResult?(result) }
+  }
+}
