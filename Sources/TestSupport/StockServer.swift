@@ -1,49 +1,99 @@
 import Foundation
+import PostgresFormat
 
 /// A stock PostgreSQL server for tests: the oracle. It listens on a unix socket in its own directory
-/// only, runs as `postgres` when the tests run as root, and is stopped by ``stop()`` or on deinit.
+/// only, runs as `postgres` when the tests run as root, and is stopped by ``stop(mode:)`` or on deinit.
+///
+/// Every call blocks its thread.
 public final class StockServer: @unchecked Sendable {
   public let directory: String
   public let dataDirectory: String
   public let port: Int
+  public let major: Int
   public let binaries: String
   private var running = false
 
-  /// Runs `initdb` (checksums on, superuser `postgres`, trust) below `directory` and appends `settings` to
-  /// `postgresql.conf`. Does not start the server.
+  /// Runs `initdb` (checksums on, superuser `postgres`, trust, replication allowed on the socket) below
+  /// `directory` and appends `settings` to `postgresql.conf`. Does not start the server.
   public init(
     in directory: String, major: Int = 15, settings: [String] = [], initdbOptions: [String] = []
   ) throws {
     self.directory = directory
+    self.major = major
     binaries = StockServer.binaries(major: major)
     dataDirectory = "\(directory)/data"
     port = 5432
-    try run(["mkdir", "-p", directory])
-    if getuid() == 0 { try run(["chown", "postgres:postgres", directory]) }
+    try StockServer.makeOwnedDirectory(directory)
     try run(
       [
         "\(binaries)/initdb", "-D", dataDirectory, "-U", "postgres", "-A", "trust", "-k", "-N",
         "--locale=C", "-E", "UTF8",
       ] + initdbOptions, asPostgresUser: true)
-    let lines =
-      [
+    try append(
+      settings: [
         "listen_addresses=''", "unix_socket_directories='\(directory)'", "fsync=off",
         "max_wal_size=4GB",
-      ] + settings
-    let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: "\(dataDirectory)/postgresql.conf"))
-    try handle.seekToEnd()
-    try handle.write(contentsOf: Data((lines.joined(separator: "\n") + "\n").utf8))
-    try handle.close()
+      ] + settings)
   }
 
-  deinit { if running { try? stop(mode: "immediate") } } // a deinit cannot throw; tests call stop()
+  /// Takes over a data directory that exists (`directory/data`), such as an unpacked base backup.
+  public init(adopting directory: String, major: Int = 15, settings: [String] = []) throws {
+    self.directory = directory
+    self.major = major
+    binaries = StockServer.binaries(major: major)
+    dataDirectory = "\(directory)/data"
+    port = 5432
+    try append(
+      settings: ["listen_addresses=''", "unix_socket_directories='\(directory)'", "fsync=off"]
+        + settings)
+  }
+
+  // A deinit cannot throw, and an immediate stop of a server that is already gone is no failure.
+  deinit { if running { try? stop(mode: "immediate") } }
 
   public static func binaries(major: Int) -> String { "/usr/lib/postgresql/\(major)/bin" }
 
-  public func start() throws {
-    try run(
-      ["\(binaries)/pg_ctl", "-D", dataDirectory, "-l", "\(directory)/log", "-w", "start"],
-      asPostgresUser: true)
+  /// Makes a directory that the server's user owns.
+  public static func makeOwnedDirectory(_ path: String) throws {
+    try run(["mkdir", "-p", path])
+    if getuid() == 0 { try run(["chown", "postgres:postgres", path]) }
+  }
+
+  /// The superuser on the socket, database `postgres`.
+  public var connection: ServerConnection {
+    ServerConnection(host: directory, port: port, major: major)
+  }
+
+  /// Appends lines to `postgresql.conf`; in force from the next start or reload.
+  public func append(settings: [String]) throws {
+    try append(lines: settings, to: "postgresql.conf")
+  }
+
+  /// Appends lines to `pg_hba.conf`; in force from the next start or reload.
+  public func append(hostBasedAuthentication lines: [String]) throws {
+    try append(lines: lines, to: "pg_hba.conf")
+  }
+
+  private func append(lines: [String], to file: String) throws {
+    let url = URL(fileURLWithPath: "\(dataDirectory)/\(file)")
+    let handle = try FileHandle(forWritingTo: url)
+    defer { try? handle.close() }  // written and read back by the server itself
+    try handle.seekToEnd()
+    try handle.write(contentsOf: Data((lines.joined(separator: "\n") + "\n").utf8))
+  }
+
+  /// Starts and waits until connections are taken, a replay included.
+  /// - Throws: ``CommandFailure`` with the end of the server's log.
+  public func start(timeoutSeconds: Int = 120) throws {
+    let result = try run(
+      [
+        "\(binaries)/pg_ctl", "-D", dataDirectory, "-l", "\(directory)/log", "-t",
+        "\(timeoutSeconds)", "-w", "start",
+      ], asPostgresUser: true, allowFailure: true)
+    guard result.status == 0 else {
+      let log = try run(["tail", "-n", "20", "\(directory)/log"], allowFailure: true).output
+      throw CommandFailure(description: "start \(dataDirectory): \(result.errorOutput)\n\(log)")
+    }
     running = true
   }
 
@@ -54,19 +104,54 @@ public final class StockServer: @unchecked Sendable {
     running = false
   }
 
+  public func restart(mode: String = "fast") throws {
+    if running { try stop(mode: mode) }
+    try start()
+  }
+
+  /// The postmaster's process id; `nil` when it is not running.
+  public var processIdentifier: Int32? {
+    guard let text = try? String(contentsOfFile: "\(dataDirectory)/postmaster.pid", encoding: .utf8)
+    else { return nil }  // no such file: not running
+    return text.split(separator: "\n").first.flatMap { Int32($0) }
+  }
+
+  /// `kill -9` of the postmaster; returns when it and its children have left the socket and the shared
+  /// memory alone, so that ``start(timeoutSeconds:)`` works at once.
+  public func kill() throws {
+    guard let pid = processIdentifier else {
+      throw CommandFailure(description: "kill \(dataDirectory): not running")
+    }
+    let children = try run(["pgrep", "-P", "\(pid)"], allowFailure: true).output
+      .split(separator: "\n").compactMap { Int32($0) }
+    guard Foundation.kill(pid, SIGKILL) == 0 else {
+      throw CommandFailure(description: "kill \(pid): errno \(errno)")
+    }
+    running = false
+    for process in [pid] + children { StockServer.waitUntilGone(process) }
+  }
+
+  /// Waits until a process is gone or only its entry in the process table is left.
+  private static func waitUntilGone(_ process: Int32) {
+    while let status = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8) {
+      // After the command's closing bracket comes the state; Z is a process that has ended.
+      if let bracket = status.lastIndex(of: ")"),
+        status[bracket...].dropFirst(2).first == "Z"
+      {
+        return
+      }
+      usleep(5_000)
+    }
+  }
+
   /// Runs SQL through `psql -AtX`, stops at the first error, and returns what it printed.
   @discardableResult
   public func psql(_ sql: String, database: String = "postgres") throws -> String {
-    try run(
-      [
-        "\(binaries)/psql", "-AtXq", "-v", "ON_ERROR_STOP=1", "-h", directory, "-U", "postgres",
-        "-d", database,
-      ], input: sql
-    ).output.trimmingCharacters(in: .newlines)
+    try connection.with(database: database).psql(sql)
   }
 
   @discardableResult
   public func pgbench(_ options: [String], database: String = "postgres") throws -> String {
-    try run(["\(binaries)/pgbench", "-h", directory, "-U", "postgres"] + options + [database]).output
+    try connection.with(database: database).pgbench(options)
   }
 }
