@@ -63,6 +63,7 @@ let package = Package(
     .systemLibrary(
       name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .target(name: "CCRC32C", cSettings: [.unsafeFlags(["-O3"])]),
+    .target(name: "CProcess"),
 
     // engine
     module("PostgresFormat", ["CCRC32C"]),
@@ -81,7 +82,7 @@ let package = Package(
       "Compute",
       [
         "PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", "Volume",
-        "VolumeMount", "Capture", log,
+        "VolumeMount", "Capture", "CProcess", log,
       ]),
 
     // platform

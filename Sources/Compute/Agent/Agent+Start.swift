@@ -27,7 +27,7 @@ extension Agent {
     }
     steps.mark("mount")
     let server = ServerSession(directory: directory)
-    let capture = try makeCapture(prepared, environment)
+    let capture = try await openCapture(prepared, environment)
     let keyframes = KeyframeService(
       prepared: prepared, capture: capture, server: server,
       serverVersion: specification.serverVersion, log: log)
@@ -39,7 +39,7 @@ extension Agent {
       try await prove(expectation, prepared)
       steps.mark("proof")
     }
-    try await capture.start()
+    capture.start()
     steps.mark("capture")
     Task { await keyframes.run() }
   }
@@ -65,17 +65,17 @@ extension Agent {
       spoolDirectory: directory.scratch)
   }
 
-  private func makeCapture(
+  private func openCapture(
     _ prepared: PreparedCompute, _ environment: HistoryEnvironment
-  ) throws -> WALCapture {
+  ) async throws -> WALCapture {
     let configuration = CaptureConfiguration(
       connection: ConnectionParameters(
         host: directory.run, user: ServerAccess.superuser, database: "postgres",
         applicationName: ServerSettings.captureName, isReplication: true),
-      line: prepared.writer, spoolDirectory: directory.spool,
+      line: prepared.writer, store: environment.store, spoolDirectory: directory.spool,
       major: try postgresMajor(specification.major),
       durability: specification.settings.waitsForObjectStore ? .objectStore : .local)
-    return try WALCapture(configuration)
+    return try await WALCapture.open(configuration)
   }
 
   /// Starts the server and waits until it accepts connections.

@@ -14,6 +14,9 @@ extension Agent {
     status.phase = .stopping
     keyframes?.detach()
     await server?.close()
+    // Asked for before the shutdown begins, so that its end cannot be missed.
+    let capture = capture
+    let lastWAL = Task { try await capture?.waitServerEnd(timeout: .seconds(150)) }
     if let postmaster, postmaster.exitStatus == nil {
       postmaster.signal(wasRunning ? SIGINT : SIGQUIT)
       let ended = try await blocking { postmaster.waitForExit(seconds: 120) }
@@ -23,25 +26,31 @@ extension Agent {
       }
     }
     try await blocking { [directory] in try endProcesses(workingIn: directory.mountPoint) }
-    if wasRunning { try await storeRest() } else { await capture?.stop() }
+    if wasRunning {
+      try await storeRest(lastWAL)
+    } else {
+      lastWAL.cancel()
+      try await capture?.stop()
+    }
     try await takeDown()
   }
 
   /// Brings the last WAL and the shutdown keyframe into the store.
-  private func storeRest() async throws {
+  private func storeRest(_ lastWAL: Task<LSN?, any Error>) async throws {
     guard let capture, let keyframes, let prepared else { return }
     let control = try await blocking {
       try ImagePreparation(volume: prepared.volume, major: prepared.control.major).controlFile()
     }
     guard control.state == .shutDown else {
-      await capture.stop()
+      lastWAL.cancel()
+      try await capture.stop()
       throw ComputeError(
         .process, "stop the server: it did not shut down cleanly (state \(control.state))",
         hint: "nothing is lost: the next start recovers from the local volume")
     }
-    let end = try await capture.drain()
+    guard let end = try await lastWAL.value else { return }
     _ = try await keyframes.seal(consistentAt: end)
-    await capture.stop()
+    try await capture.stop(drainTo: end)
   }
 
   func takeDown() async throws {

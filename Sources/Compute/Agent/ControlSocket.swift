@@ -33,7 +33,7 @@ final class ControlConnection {
     while sent < bytes.count {
       let count = bytes.withUnsafeBytes { buffer in
         Glibc.send(
-          descriptor, buffer.baseAddress! + sent, bytes.count - sent, Int32(MSG_NOSIGNAL.rawValue))
+          descriptor, buffer.baseAddress! + sent, bytes.count - sent, Int32(MSG_NOSIGNAL))
       }
       if count < 0 && errno == EINTR { continue }
       guard count > 0 else {
@@ -97,7 +97,7 @@ final class ControlListener: Sendable {
   /// Serves until ``close()``. Blocks the thread.
   func run(_ handle: @escaping @Sendable (ControlConnection) -> Void) {
     while true {
-      let client = accept4(descriptor, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
+      let client = accept(descriptor, nil, nil)
       if client < 0 {
         if errno == EINTR || errno == ECONNABORTED { continue }
         return

@@ -18,7 +18,8 @@ public func openObjectStore(
         .environment, "open the object store '\(url)': the path is not absolute",
         hint: "use file:///absolute/path")
     }
-    return try LocalObjectStore(directory: parsed.path, fileSystem: fileSystem)
+    return try LocalObjectStore(
+      root: parsed.path, fileSystem: fileSystem, threads: BlockingThreads(count: 4))
   default:
     throw ComputeError(
       .environment, "open the object store '\(url)': no store of kind '\(scheme)' is built in",

@@ -19,8 +19,12 @@ final class ServerSession: Sendable {
   /// `pg_current_wal_insert_lsn()`, moved back over a page header that nothing follows yet: the server
   /// reports the place where the next record will begin, which WAL reaches only with that record.
   func insertLSN() async throws -> LSN {
-    let lsn = try await pool.withConnection { connection in
-      try connection.query("SELECT pg_current_wal_insert_lsn()").rows[0].value(0, as: LSN.self)
+    let text = try await pool.withConnection { connection in
+      try connection.query("SELECT pg_current_wal_insert_lsn()::text AS lsn")
+        .rows[0].value("lsn", as: String.self)
+    }
+    guard let lsn = LSN(text) else {
+      throw ComputeError(.agent, "ask the server for its insert LSN: it said '\(text)'")
     }
     return lsn.withoutLeadingHeader
   }

@@ -10,7 +10,7 @@ struct AgentRemains {
   /// Nothing durable is touched: the volume's log holds what was synced.
   func clear() throws {
     try endProcesses(workingIn: directory.mountPoint)
-    try clearDeadMount(at: directory.mountPoint)
+    try MountPoint.clearDeadMount(at: directory.mountPoint)
     unlink(directory.controlSocket)
   }
 }

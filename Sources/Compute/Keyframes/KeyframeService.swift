@@ -150,9 +150,8 @@ func pageCheck(hasChecksums: Bool, limit: LSN) -> LayerCheck {
     guard case .relation(let relation) = DataFileKind(path: file.path) else { return nil }
     let first = relation.firstBlock
     return { block, bytes in
-      let header = PageHeader(bytes)
-      guard !header.isNew else { return nil }
-      if hasChecksums, !DataChecksum.verify(bytes, block: first &+ block) {
+      guard let header = PageHeader(bytes), !header.isNew else { return nil }
+      if hasChecksums, case .mismatch = DataChecksum.verify(bytes, block: first &+ block) {
         throw ComputeError(
           .damagedHistory,
           "check page \(first + block) of '\(file.path)' (LSN \(header.lsn)): wrong checksum",

@@ -6,7 +6,7 @@ import Volume
 /// Every record's CRC and link is verified, and every block it refers to must be in the image or come into
 /// being in the tail. Crash recovery does neither: it takes a bad record for the end of WAL and recreates
 /// missing files.
-struct TailCheck {
+struct TailCheck: Sendable {
   /// What the tail held, once it was read to its end.
   struct Summary: Sendable {
     /// Start of the last record; `nil` where the tail has none.
@@ -16,8 +16,9 @@ struct TailCheck {
     var blockReferences = 0
   }
 
-  /// What records are taken into; a class, so that the reader's closure changes it in place.
-  private final class Findings {
+  /// What records are taken into; a class, so that the reader's closure changes it in place. One thread
+  /// at a time: whoever holds the check.
+  private final class Findings: @unchecked Sendable {
     var lengths: RelationLengths
     var summary = Summary()
     init(lengths: RelationLengths) { self.lengths = lengths }

@@ -8,7 +8,7 @@ import PostgresFormat
 /// headers have no CRC).
 /// State: bytes come in order and without a gap, from a segment's first byte on.
 /// Crash: nothing is durable before ``finish()``; an opening that dies is begun anew.
-struct TailWriter {
+struct TailWriter: Sendable {
   private let fileSystem: any FileSystem
   private let directory: String
   private let timeline: TimelineID

@@ -15,9 +15,9 @@ struct TodaysRoles {
       """)
     let wanted = Dictionary(roles.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     for row in known.rows {
-      let name = try row.value(0, as: String.self)
-      let password = try row.optional(1, as: String.self)
-      let canLogin = try row.value(2, as: Bool.self)
+      let name = try row.value("rolname", as: String.self)
+      let password = try row.optional("rolpassword", as: String.self)
+      let canLogin = try row.value("rolcanlogin", as: Bool.self)
       let quoted = try SQL.identifier(name)
       if let verifier = wanted[name]?.scramVerifier {
         guard password != verifier || !canLogin else { continue }
@@ -36,7 +36,7 @@ struct TodaysRoles {
       SELECT DISTINCT d.datname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid
       WHERE s.subenabled
       """
-    ).rows.map { try $0.value(0, as: String.self) }
+    ).rows.map { try $0.value("datname", as: String.self) }
   }
 
   /// Disables the subscriptions of the session's database; the server runs without apply workers so far.
@@ -47,7 +47,7 @@ struct TodaysRoles {
       WHERE d.datname = current_database() AND subenabled
       """)
     for row in names.rows {
-      let name = try SQL.identifier(row.value(0, as: String.self))
+      let name = try SQL.identifier(row.value("subname", as: String.self))
       _ = try connection.execute("ALTER SUBSCRIPTION \(name) DISABLE")
       _ = try connection.execute("ALTER SUBSCRIPTION \(name) SET (slot_name = NONE)")
     }

@@ -1,3 +1,4 @@
+import CProcess
 import Glibc
 
 /// How a program is started.
@@ -29,34 +30,12 @@ public struct ProcessCommand: Sendable {
 /// Starts a program with `posix_spawn(3)`; every other descriptor of ours is closed in it.
 /// - Returns: the process id; the caller reaps it.
 public func spawn(_ command: ProcessCommand) throws -> pid_t {
-  var actions = posix_spawn_file_actions_t()
-  posix_spawn_file_actions_init(&actions)
-  defer { posix_spawn_file_actions_destroy(&actions) }
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-  for (target, source) in [(Int32(1), command.output), (Int32(2), command.errorOutput)] {
-    if let source {
-      posix_spawn_file_actions_adddup2(&actions, source, target)
-    } else {
-      posix_spawn_file_actions_addopen(&actions, target, "/dev/null", O_WRONLY, 0)
-    }
-  }
-  posix_spawn_file_actions_addclosefrom_np(&actions, 3)
-  var attributes = posix_spawnattr_t()
-  posix_spawnattr_init(&attributes)
-  defer { posix_spawnattr_destroy(&attributes) }
-  var signals = sigset_t()
-  sigemptyset(&signals)
-  posix_spawnattr_setsigmask(&attributes, &signals)
-  sigfillset(&signals)
-  posix_spawnattr_setsigdefault(&attributes, &signals)
-  var flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF
-  if command.newSession { flags |= Int32(POSIX_SPAWN_SETSID) }
-  posix_spawnattr_setflags(&attributes, Int16(flags))
-
   var pid: pid_t = 0
   let code = withCStrings([command.path] + command.arguments) { arguments in
     withCStrings(command.environment.map { "\($0.key)=\($0.value)" }.sorted()) { environment in
-      posix_spawn(&pid, command.path, &actions, &attributes, arguments, environment)
+      exzo_spawn(
+        &pid, command.path, arguments, environment, command.output ?? -1,
+        command.errorOutput ?? -1, command.newSession ? 1 : 0)
     }
   }
   guard code == 0 else {

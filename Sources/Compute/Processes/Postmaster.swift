@@ -34,8 +34,10 @@ public final class Postmaster: Sendable {
         .process, "open the server log '\(directory.serverLog)': \(String(cString: strerror(errno)))")
     }
     var pipeEnds: [Int32] = [-1, -1]
-    guard pipe2(&pipeEnds, O_CLOEXEC) == 0 else {
-      throw ComputeError(.process, "make a pipe for the server log: \(String(cString: strerror(errno)))")
+    // Children get descriptors only by name, so this pipe needs no close-on-exec.
+    guard pipe(&pipeEnds) == 0 else {
+      throw ComputeError(
+        .process, "make a pipe for the server log: \(String(cString: strerror(errno)))")
     }
     let (readEnd, writeEnd) = (pipeEnds[0], pipeEnds[1])
     let arguments =

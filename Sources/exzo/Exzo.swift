@@ -1,0 +1,9 @@
+import ArgumentParser
+
+/// The one program.
+@main
+struct Exzo: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "exzo", abstract: "A self-hosted Postgres whose past can be opened.",
+    subcommands: [AgentCommand.self])
+}
