@@ -19,60 +19,85 @@ struct MomentOpening: Sendable {
   /// Finds the moment, creates the line, lays out volume and WAL.
   func prepare() async throws -> PreparedCompute {
     let history = try await LineHistory.open(parent, store: environment.store)
-    let moment = try await history.seek(.lsn(target), now: environment.now())
-    let origin = await history.description
+    let (writer, plan) = try await createLine(history)
+    guard let origin = await writer.description.parent else {
+      throw ComputeError(.damagedHistory, "open line '\(specification.line)': it has no parent")
+    }
     let major = try postgresMajor(specification.major)
-    let systemIdentifier = makeSystemIdentifier()
-    let segmentSize = UInt64(origin.segmentSize)
     let view = try await environment.threads.run { [environment] in
       try LayerStackView(
-        layers: moment.keyframe.layers,
+        layers: origin.baseLayers,
         storage: LayerStorage(store: environment.store, fileSystem: environment.fileSystem))
     }
     let image = BranchBaseView(view)
-    async let writer = LineWriter.create(
-      description(origin, moment, systemIdentifier), environment: environment)
-    async let tail = writeTail(
-      history, moment, image.tree, major: major, segmentSize: segmentSize,
-      systemIdentifier: systemIdentifier)
-    let (volume, control) = try await environment.threads.run {
-      [directory] in
+    async let tail = writeTail(history, plan, image.tree, major: major)
+    let (volume, control) = try await environment.threads.run { [directory] in
       let volume = try openVolume(directory, base: image, deferred: true)
       let preparation = ImagePreparation(volume: volume, major: major)
-      return (volume, try preparation.patchControlFile(systemIdentifier: systemIdentifier))
+      return (
+        volume, try preparation.patchControlFile(systemIdentifier: plan.systemIdentifier)
+      )
     }
     let summary = try await tail
     return PreparedCompute(
-      volume: volume, writer: try await writer,
+      volume: volume, writer: writer,
       expectation: RecoveryExpectation(
-        target: moment.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: segmentSize),
+        target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
       control: control)
   }
 
-  private func description(
-    _ origin: LineDescription, _ moment: Moment, _ systemIdentifier: UInt64
-  ) -> LineDescription {
-    LineDescription(
-      id: LineID(rawValue: specification.line), project: specification.projectID,
-      parent: LineOrigin(
-        line: parent, branchLSN: moment.lsn, baseLayers: moment.keyframe.layers),
-      startLSN: moment.lsn, timeline: moment.keyframe.timeline, systemIdentifier: systemIdentifier,
-      major: origin.major, serverVersion: specification.serverVersion,
-      segmentSize: origin.segmentSize, createdAt: environment.now())
+  // MARK: The line
+
+  /// What an opening decided; kept, so that one that died is begun anew with the same line.
+  private struct Plan: Codable {
+    var lsn: LSN
+    var redoLSN: LSN
+    var timeline: TimelineID
+    var systemIdentifier: UInt64
+    var segmentSize: UInt64
+  }
+
+  private var planFile: String { "\(directory.path)/opening.json" }
+
+  private func createLine(_ history: LineHistory) async throws -> (LineWriter, Plan) {
+    let line = LineID(rawValue: specification.line)
+    if let bytes = FileManager.default.contents(atPath: planFile) {
+      do {
+        let plan = try JSONDecoder().decode(Plan.self, from: bytes)
+        return (try await LineWriter.resume(line, environment: environment), plan)
+      } catch let error as HistoryError where error.code == .unknownLine {
+        // The former attempt died before the line was there.
+      }
+    }
+    let moment = try await history.seek(.lsn(target), now: environment.now())
+    let origin = await history.description
+    let plan = Plan(
+      lsn: moment.lsn, redoLSN: moment.keyframe.redoLSN, timeline: moment.keyframe.timeline,
+      systemIdentifier: makeSystemIdentifier(), segmentSize: UInt64(origin.segmentSize))
+    try JSONEncoder().encode(plan).write(to: URL(fileURLWithPath: planFile), options: .atomic)
+    let writer = try await LineWriter.create(
+      LineDescription(
+        id: line, project: specification.projectID,
+        parent: LineOrigin(
+          line: parent, branchLSN: moment.lsn, baseLayers: moment.keyframe.layers),
+        startLSN: moment.lsn, timeline: plan.timeline, systemIdentifier: plan.systemIdentifier,
+        major: origin.major, serverVersion: specification.serverVersion,
+        segmentSize: origin.segmentSize, createdAt: environment.now()),
+      environment: environment)
+    return (writer, plan)
   }
 
   /// Writes and checks the WAL from the redo LSN's segment to the moment.
   private func writeTail(
-    _ history: LineHistory, _ moment: Moment, _ image: FileTreeSnapshot, major: PostgresMajor,
-    segmentSize: UInt64, systemIdentifier: UInt64
+    _ history: LineHistory, _ plan: Plan, _ image: FileTreeSnapshot, major: PostgresMajor
   ) async throws -> TailCheck.Summary {
-    let redo = moment.keyframe.redoLSN
+    let (redo, segmentSize) = (plan.redoLSN, plan.segmentSize)
     let start = LSN(redo.rawValue / segmentSize * segmentSize)
     var writer = TailWriter(
-      directory: directory.wal, timeline: moment.keyframe.timeline, segmentSize: segmentSize,
-      systemIdentifier: systemIdentifier, startLSN: start, fileSystem: environment.fileSystem)
+      directory: directory.wal, timeline: plan.timeline, segmentSize: segmentSize,
+      systemIdentifier: plan.systemIdentifier, startLSN: start, fileSystem: environment.fileSystem)
     var check = TailCheck(format: major, redo: redo, segmentSize: segmentSize, image: image)
-    for try await run in history.readWAL(from: start, to: moment.lsn) {
+    for try await run in history.readWAL(from: start, to: plan.lsn) {
       (writer, check) = try await environment.threads.run { [writer, check] in
         var (writer, check) = (writer, check)
         try run.bytes.withUnsafeBytes { bytes in
@@ -86,7 +111,7 @@ struct MomentOpening: Sendable {
       var writer = writer
       _ = try writer.finish(durable: false)
       try giveDirectory(directory.wal, to: identity)
-      return try check.finish(target: moment.lsn)
+      return try check.finish(target: plan.lsn)
     }
   }
 

@@ -1,0 +1,39 @@
+import ControlPlane
+import PostgresProxy
+
+/// The proxy's way to the control plane.
+struct DirectoryAdapter: ProxyDirectory {
+  let directory: EndpointDirectory
+
+  func authentication(target: ProxyTarget, role: String) async throws -> RoleAuthentication? {
+    guard target.moment == nil else {
+      throw ProxyRefusal(
+        sqlState: "0A000", message: "time-travel sessions are not available yet",
+        hint: "Create a branch at the moment: exzo branches create --parent NAME@TIME.")
+    }
+    guard let found = try await directory.authentication(target: target.id, role: role) else {
+      return nil
+    }
+    var refusal: ProxyRefusal?
+    if found.isDisabled {
+      refusal = ProxyRefusal(
+        sqlState: "57P03", message: "endpoint \(found.endpointID) is disabled",
+        hint: "Enable it: exzo endpoints update \(found.endpointID).")
+    }
+    return RoleAuthentication(
+      scramVerifier: found.scramVerifier, endpointID: found.endpointID, refusal: refusal)
+  }
+
+  func wake(_ endpointID: String) async throws -> ComputeAddress {
+    let compute = try await directory.wake(endpointID)
+    return ComputeAddress(socketPath: "\(compute.socketDirectory)/.s.PGSQL.\(compute.port)")
+  }
+
+  func record(transfer: TransferCount) {
+    directory.record(
+      transfer: transfer.bytes, endpointID: transfer.endpointID, kind: transfer.kind.rawValue)
+  }
+
+  func sessionOpened(endpointID: String) { directory.sessionOpened(endpointID: endpointID) }
+  func sessionClosed(endpointID: String) { directory.sessionClosed(endpointID: endpointID) }
+}

@@ -1,0 +1,219 @@
+import Compute
+import ControlPlane
+import DurableIO
+import Foundation
+import History
+import Logging
+import ObjectStorage
+import PostgresFormat
+import Synchronization
+
+/// The control plane's way to agents and to history.
+final class FleetAdapter: ComputeFleet {
+  let fleet: AgentFleet
+  private let store: any ObjectStore
+  private let objectStoreURL: String
+  private let installation: PostgresInstallation
+  private let template: TemplateBuilder.Template
+  private let identities: IdentityRegistry
+  private let histories = Mutex<[String: LineHistory]>([:])
+
+  init(
+    fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
+    installation: PostgresInstallation, template: TemplateBuilder.Template,
+    identities: IdentityRegistry
+  ) {
+    self.fleet = fleet
+    self.store = store
+    self.objectStoreURL = objectStoreURL
+    self.installation = installation
+    self.template = template
+    self.identities = identities
+  }
+
+  // MARK: Lines and moments
+
+  func createRoot(_ request: RootRequest) async throws -> LineCreation {
+    guard request.major == installation.major else {
+      throw ComputeFleetError(
+        .permanent,
+        "create a project on PostgreSQL \(request.major): this installation runs \(installation.major)")
+    }
+    // The line itself is made when its first compute opens the template's moment.
+    return LineCreation(lineID: request.lineID, systemIdentifier: 0, startLSN: template.lsn)
+  }
+
+  func resolve(line: String, moment: MomentRequest) async throws -> ResolvedMoment {
+    try await translating {
+      let head = try await self.storedHead(of: line)
+      let history = try await self.history(line)
+      let window = try await self.window(of: history, head: head)
+      let target: SeekTarget
+      switch moment {
+      case .head: target = head.map { .lsn($0) } ?? .head
+      case .lsn(let lsn):
+        guard lsn >= window.earliestLSN, lsn <= window.latestLSN else {
+          throw ComputeFleetError(.outOfWindow(window), "LSN \(lsn) lies outside the window")
+        }
+        target = .lsn(lsn)
+      case .time(let time):
+        guard time >= window.earliestTime, time <= window.latestTime else {
+          throw ComputeFleetError(.outOfWindow(window), "the time lies outside the window")
+        }
+        target = .time(PostgresTimestamp(time))
+      }
+      let found = try await history.seek(target, now: HistoryEnvironment.systemTime())
+      var result = ResolvedMoment(lineID: line, lsn: max(found.lsn, window.earliestLSN))
+      if case .time(let time) = moment { result.time = time }
+      return result
+    }
+  }
+
+  func window(line: String) async throws -> RestoreWindow {
+    try await translating {
+      let head = try await self.storedHead(of: line)
+      return try await self.window(of: try await self.history(line), head: head)
+    }
+  }
+
+  /// The line's own reach: from where it began to what is stored.
+  private func window(of history: LineHistory, head: LSN?) async throws -> RestoreWindow {
+    let description = await history.description
+    let uploaded = await history.uploadedLSN
+    return RestoreWindow(
+      earliestLSN: description.startLSN, earliestTime: description.createdAt.date,
+      latestLSN: max(head ?? uploaded, uploaded), latestTime: Date())
+  }
+
+  /// An LSN that holds every commit acknowledged so far, once it is stored; `nil` where no compute runs.
+  private func storedHead(of line: String) async throws -> LSN? {
+    let client = fleet.client(line: line)
+    guard await client.status()?.phase == .running else { return nil }
+    return try await client.head()
+  }
+
+  /// The line's history as it is in the store now.
+  private func history(_ line: String) async throws -> LineHistory {
+    if let known = histories.withLock({ $0[line] }) {
+      try await known.refresh()
+      return known
+    }
+    let opened = try await LineHistory.open(LineID(rawValue: line), store: store)
+    histories.withLock { $0[line] = opened }
+    return opened
+  }
+
+  // MARK: Computes
+
+  func start(_ compute: ComputeRequest) async throws -> RunningCompute {
+    try await translating {
+      let specification = try self.specification(for: compute)
+      let status = try await self.fleet.start(specification)
+      return self.running(specification, status)
+    }
+  }
+
+  private func specification(for compute: ComputeRequest) throws -> AgentSpecification {
+    let origin: AgentSpecification.Origin
+    switch compute.origin {
+    case .root: origin = .branch(parent: template.line, lsn: template.lsn)
+    case .branch(let parent, let lsn): origin = .branch(parent: parent, lsn: lsn)
+    case .existing: origin = try fleet.specification(line: compute.lineID)?.origin ?? .existing
+    }
+    return AgentSpecification(
+      computeID: compute.computeID, projectID: compute.projectID, line: compute.lineID,
+      major: compute.major, binaries: installation.binaries,
+      serverVersion: template.serverVersion,
+      identity: try identities.identity(project: compute.projectID),
+      objectStore: objectStoreURL, origin: origin,
+      settings: ServerSettings(
+        sharedBuffersMegabytes: compute.settings.sharedBuffersMB,
+        maxConnections: compute.settings.maxConnections,
+        logicalReplication: compute.settings.enablesLogicalReplication,
+        extra: compute.settings.parameters),
+      roles: compute.roles.map {
+        RoleCredential(name: $0.name, scramVerifier: $0.login ? $0.scramVerifier : nil)
+      },
+      restoreObjective: Double(compute.restoreObjective.components.seconds)
+        + Double(compute.restoreObjective.components.attoseconds) / 1e18)
+  }
+
+  func suspend(computeID: String) async throws {
+    try await translating {
+      guard let line = self.line(ofCompute: computeID) else { return }
+      try await self.fleet.suspend(line: line)
+    }
+  }
+
+  func destroy(computeID: String, line: String) async throws {
+    try await translating {
+      try await self.fleet.destroy(line: line)
+      self.histories.withLock { $0[line] = nil }
+    }
+  }
+
+  func running() async -> [RunningCompute] {
+    var found: [RunningCompute] = []
+    for line in fleet.lines() {
+      guard let status = await fleet.client(line: line).status(), status.phase == .running,
+        // A line whose specification cannot be read is not one that the control plane started.
+        let specification = try? fleet.specification(line: line)
+      else { continue }
+      found.append(running(specification, status))
+    }
+    return found
+  }
+
+  func logicalSize(line: String) async -> Int? { nil }
+
+  private func line(ofCompute id: String) -> String? {
+    fleet.lines().first { (try? fleet.specification(line: $0))??.computeID == id }
+  }
+
+  private func running(
+    _ specification: AgentSpecification, _ status: AgentStatus
+  ) -> RunningCompute {
+    RunningCompute(
+      computeID: specification.computeID, lineID: specification.line,
+      socketDirectory: fleet.directory(line: specification.line).run, port: 5432,
+      startedAt: Date(), pid: status.agentPID)
+  }
+
+  // MARK: Errors
+
+  /// Turns what compute and history say into the control plane's errors.
+  private func translating<Value: Sendable>(
+    _ work: @escaping @Sendable () async throws -> Value
+  ) async throws -> Value {
+    do {
+      return try await work()
+    } catch let error as ComputeError {
+      let code: ComputeFleetError.Code =
+        switch error.code {
+        case .damagedHistory, .recovery: .damaged
+        case .serverMissing, .environment: .permanent
+        case .process, .agent, .outOfWindow: .temporary
+        }
+      throw ComputeFleetError(code, error.description)
+    } catch let error as HistoryError {
+      let code: ComputeFleetError.Code =
+        switch error.code {
+        case .unknownLine: .unknownLine
+        case .store, .localFile: .temporary
+        default: .damaged
+        }
+      throw ComputeFleetError(code, error.description)
+    }
+  }
+}
+
+extension PostgresTimestamp {
+  /// Microseconds are the finest that both sides know.
+  init(_ date: Date) {
+    let microseconds = (date.timeIntervalSince1970 * 1_000_000).rounded()
+    self.init(
+      Int64(microseconds) - PostgresTimestamp.unixEpochOffsetSeconds * 1_000_000)
+  }
+
+  var date: Date { Date(timeIntervalSince1970: Double(unixMicroseconds) / 1_000_000) }
+}

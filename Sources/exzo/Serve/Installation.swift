@@ -1,0 +1,159 @@
+import Catalog
+import Compute
+import ControlPlane
+import DurableIO
+import Foundation
+import History
+import Hummingbird
+import HummingbirdTLS
+import Logging
+import NIOSSL
+import PostgresProxy
+import RESTAPI
+import ServiceLifecycle
+
+/// One installation: its parts put together in the order in which they depend on each other.
+///
+/// Start: lock → metadata server → catalog → template → fleet → control plane → API and proxy. Stop in reverse; computes
+/// and the metadata of running ones outlive it.
+struct Installation {
+  let options: ServeOptions
+  private static let postgresMajor = 15
+
+  func run() async throws {
+    let log = Logger(label: "serve")
+    let data = try DataDirectory(path: options.dataDirectory)
+    let metadata = try EmbeddedMetadataServer(directory: data.path, logger: log)
+    try await metadata.start()
+    let catalog = try await Catalog.open(metadata.connectionParameters)
+    let adapter = try await makeFleet(log)
+    var random = SystemRandomNumberGenerator()
+    let sealer = try SecretSealer.load(from: "\(data.path)/secret-key", random: &random)
+    let plane = ControlPlane(
+      catalog: catalog, fleet: adapter, sealer: sealer,
+      settings: InstallationSettings(
+        domain: options.domain, postgresHost: options.postgres.host,
+        postgresPort: options.postgres.port, majors: [Self.postgresMajor]),
+      logger: log)
+    if let key = try await plane.accounts.bootstrap() {
+      try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
+    }
+    let proxy = try await startProxy(plane, log)
+    let api = try makeAPI(plane, log)
+    let group = ServiceGroup(
+      configuration: .init(
+        services: [
+          .init(service: Supervision(metadata: metadata)),
+          .init(service: Schedulers(plane: plane)),
+          .init(service: ProxyService(proxy: proxy)),
+          .init(service: api),
+        ],
+        gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
+    try await group.run()
+    await catalog.close()
+    try await metadata.stop()
+    withExtendedLifetime(data) {}
+  }
+
+  private func makeFleet(_ log: Logger) async throws -> FleetAdapter {
+    let environment = ProcessInfo.processInfo.environment
+    let installation: PostgresInstallation
+    do {
+      installation = try PostgresInstallation.find(
+        major: Self.postgresMajor, environment: environment)
+      try MachineCheck().run()
+    } catch let error as ComputeError {
+      throw ServeError(error.message, hint: error.hint)
+    }
+    let files = SystemFileSystem()
+    let store = try openObjectStore(options.objectStore, fileSystem: files)
+    let directory = options.dataDirectory
+    let template = try await TemplateBuilder(
+      dataDirectory: directory, installation: installation,
+      environment: HistoryEnvironment(
+        store: store, fileSystem: files, threads: BlockingThreads(count: 2),
+        spoolDirectory: directory), log: log
+    ).template()
+    let program = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+    let fleet = AgentFleet(
+      configuration: .init(
+        dataDirectory: directory, agentProgram: program,
+        environment: environment.filter { $0.key == "PATH" || $0.key.hasPrefix("AWS_") }),
+      log: log)
+    return FleetAdapter(
+      fleet: fleet, store: store, objectStoreURL: options.objectStore,
+      installation: installation, template: template,
+      identities: try IdentityRegistry(dataDirectory: directory))
+  }
+
+  private func startProxy(_ plane: ControlPlane, _ log: Logger) async throws -> PostgresProxy {
+    let state = "\(options.dataDirectory)/proxy"
+    try FileManager.default.createDirectory(
+      atPath: state, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    var configuration = ProxyConfiguration(
+      host: options.postgres.host, port: options.postgres.port, stateDirectory: state)
+    configuration.domain = options.domain
+    configuration.allowsPlainBeyondLoopback = options.allowPlainBeyondLoopback
+    if let certificate = options.tlsCertificate, let key = options.tlsKey {
+      configuration.certificateFiles = .init(certificate: certificate, key: key)
+    }
+    do {
+      return try await PostgresProxy.start(
+        configuration: configuration, directory: DirectoryAdapter(directory: plane.directory),
+        logger: log)
+    } catch let error as ProxyStartError {
+      throw ServeError(error.message, hint: error.hint ?? "")
+    }
+  }
+
+  private func makeAPI(_ plane: ControlPlane, _ log: Logger) throws -> RESTServer {
+    var server = HTTPServerBuilder.http1()
+    if let certificate = options.tlsCertificate, let key = options.tlsKey {
+      let chain = try NIOSSLCertificate.fromPEMFile(certificate).map {
+        NIOSSLCertificateSource.certificate($0)
+      }
+      let configuration = TLSConfiguration.makeServerConfiguration(
+        certificateChain: chain, privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
+      server = try .tls(tlsConfiguration: configuration)
+    }
+    let options = options
+    return try RESTServer(
+      plane: plane, host: options.http.host, port: options.http.port, server: server, logger: log
+    ) { port in
+      try? ServerPointer(options: options, httpPort: port).write() // the CLI then asks for --host
+      print(
+        """
+        exzo serves \(options.dataDirectory)
+          API       http://\(options.http.host):\(port)/api/v2
+          Postgres  \(options.postgres)
+          API key   \(options.dataDirectory)/api-key
+        Next: exzo projects create --name first
+        """)
+    }
+  }
+}
+
+/// Works on operations and schedules.
+private struct Schedulers: Service {
+  let plane: ControlPlane
+  func run() async throws {
+    try await cancelWhenGracefulShutdown { try await plane.run() }
+  }
+}
+
+/// Keeps the metadata server up.
+private struct Supervision: Service {
+  let metadata: EmbeddedMetadataServer
+  func run() async throws {
+    try await cancelWhenGracefulShutdown { try await metadata.supervise() }
+  }
+}
+
+/// Drains the proxy at shutdown.
+private struct ProxyService: Service {
+  let proxy: PostgresProxy
+  func run() async throws {
+    try? await gracefulShutdown() // cancelled means the same: drain and end
+    try await proxy.shutdown(grace: .seconds(5))
+  }
+}

@@ -1,0 +1,90 @@
+import ArgumentParser
+import Foundation
+import Logging
+
+/// `exzo serve`: API, proxy and schedulers over one data directory.
+struct ServeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve", abstract: "Run the platform: API, Postgres proxy, schedulers.",
+    discussion: """
+      Every option can also be given as EXZO_… in the environment (EXZO_DATA_DIR) and in the file
+      named by --config ('data-dir: /srv/exzo'); options win over the environment, the environment
+      over the file.
+      """)
+
+  @Option(help: "Where everything local is kept.") var dataDir: String?
+  @Option(help: "Address of the API (default 127.0.0.1:8432).") var http: String?
+  @Option(help: "Address of the Postgres proxy (default 127.0.0.1:5433).") var postgres: String?
+  @Option(help: "Endpoints are host names below this domain.") var domain: String?
+  @Option(help: "Certificate chain, PEM.") var tlsCert: String?
+  @Option(help: "Key of the certificate, PEM.") var tlsKey: String?
+  @Option(help: "Configuration file, 'name: value' lines.") var config: String?
+  @Option(help: "file:///path (default: DIR/objects).") var objectStore: String?
+  @Option(help: "postgresql://… (default: an embedded server).") var metadataUrl: String?
+  @Option(help: "Rebuild everything from an object store first.") var recoverFrom: String?
+  @Flag(help: "Allow HTTP and plain Postgres connections beyond loopback.")
+  var allowPlain = false
+
+  func run() async throws {
+    signal(SIGPIPE, SIG_IGN)
+    do {
+      let options = try options(environment: ProcessInfo.processInfo.environment)
+      try options.check()
+      try await Installation(options: options).run()
+    } catch let error as ServeError {
+      throw ValidationFailure(error)
+    }
+  }
+
+  /// Lays options over environment over file.
+  func options(environment: [String: String]) throws -> ServeOptions {
+    let layers = try LayeredSettings(
+      environment: environment, configurationFile: config ?? environment["EXZO_CONFIG"])
+    guard let directory = layers.value("data-dir", flag: dataDir) else {
+      throw ValidationError("--data-dir is missing: name the directory that holds everything")
+    }
+    let path = URL(fileURLWithPath: directory).standardizedFileURL.path
+    return ServeOptions(
+      dataDirectory: path,
+      http: try layers.address("http", flag: http, standard: "127.0.0.1:8432"),
+      postgres: try layers.address("postgres", flag: postgres, standard: "127.0.0.1:5433"),
+      domain: layers.value("domain", flag: domain),
+      tlsCertificate: layers.value("tls-cert", flag: tlsCert),
+      tlsKey: layers.value("tls-key", flag: tlsKey),
+      objectStore: layers.value("object-store", flag: objectStore) ?? "file://\(path)/objects",
+      metadataURL: layers.value("metadata-url", flag: metadataUrl),
+      recoverFrom: layers.value("recover-from", flag: recoverFrom),
+      allowPlainBeyondLoopback: allowPlain
+        || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""))
+  }
+}
+
+/// A failure of serve as the command line shows it: the message, then its hint.
+struct ValidationFailure: Error, CustomStringConvertible {
+  let description: String
+  init(_ error: ServeError) { description = error.description }
+}
+
+extension ServeOptions {
+  /// Refuses what cannot be honoured, before anything is touched.
+  func check() throws {
+    if (tlsCertificate == nil) != (tlsKey == nil) {
+      throw ServeError("use TLS: --tls-cert and --tls-key go together; one of them is missing")
+    }
+    if !http.isLoopback && tlsCertificate == nil && !allowPlainBeyondLoopback {
+      throw ServeError(
+        "listen on \(http): HTTP without TLS beyond loopback",
+        hint: "give --tls-cert and --tls-key, or force it with --allow-plain")
+    }
+    if metadataURL != nil {
+      throw ServeError(
+        "use --metadata-url: an external metadata database is not supported yet",
+        hint: "leave it out; an embedded server is started")
+    }
+    if recoverFrom != nil {
+      throw ServeError(
+        "use --recover-from: rebuilding from an object store is not supported yet",
+        hint: "leave it out")
+    }
+  }
+}

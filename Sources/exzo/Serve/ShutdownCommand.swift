@@ -1,0 +1,33 @@
+import ArgumentParser
+import Compute
+import Foundation
+import Logging
+
+/// `exzo shutdown`: ends serve and every compute of a data directory.
+struct ShutdownCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "shutdown", abstract: "Stop serve, if it runs, and every compute.")
+
+  @Option(help: "The data directory.") var dataDir: String
+
+  func run() async throws {
+    let path = URL(fileURLWithPath: dataDir).standardizedFileURL.path
+    guard FileManager.default.fileExists(atPath: path) else {
+      throw ValidationError("shut down '\(path)': there is no such directory")
+    }
+    if let holder = DataDirectory.holder(of: path) {
+      kill(holder, SIGTERM)
+      for _ in 0..<600 where DataDirectory.holder(of: path) != nil {
+        try await Task.sleep(for: .milliseconds(100))
+      }
+      guard DataDirectory.holder(of: path) == nil else {
+        throw ValidationFailure(
+          ServeError("stop serve (process \(holder)): it still runs after 60 s"))
+      }
+    }
+    let fleet = AgentFleet(
+      configuration: .init(dataDirectory: path, agentProgram: "", environment: [:]),
+      log: Logger(label: "shutdown"))
+    try await fleet.suspendAll()
+  }
+}
