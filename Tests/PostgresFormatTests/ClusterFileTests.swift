@@ -23,7 +23,7 @@ import Testing
       try server.stop()
       try checkControlFile(server, major)
       try checkPatch(server, major)
-      try checkPages(server, damaging: path)
+      try checkPages(server, major, damaging: path)
     }
   }
 
@@ -45,9 +45,18 @@ import Testing
   private func checkControlFile(_ server: StockServer, _ major: PostgresMajor) throws {
     let file = try ControlFile(
       readFile("\(server.dataDirectory)/global/pg_control"), major: major)
+    let theirs = try controlData(server)
+    let mine = checkpointFields(file).merging(settingFields(file)) { one, _ in one }
+    for (name, value) in mine { #expect(theirs[name] == value, "\(name)") }
+    #expect(theirs["Database cluster state"] == "shut down" && file.state == .shutDown)
+    #expect(file.parameters.maxConnections == 77 && file.parameters.trackCommitTimestamp)
+    #expect(major.format.catalogVersion == file.catalogVersion)
+  }
+
+  /// Identity and checkpoint as `pg_controldata` should print them.
+  private func checkpointFields(_ file: ControlFile) -> [String: String] {
     let checkpoint = file.checkpoint
-    let settings = file.parameters
-    let mine: [String: String] = [
+    return [
       "pg_control version number": "\(file.controlVersion)",
       "Catalog version number": "\(file.catalogVersion)",
       "Database system identifier": "\(file.systemIdentifier)",
@@ -68,6 +77,13 @@ import Testing
       "Latest checkpoint's oldestMulti's DB": "\(checkpoint.oldestMultiXactDatabase)",
       "Latest checkpoint's oldestCommitTsXid": "\(checkpoint.oldestCommitTimestampXID)",
       "Latest checkpoint's newestCommitTsXid": "\(checkpoint.newestCommitTimestampXID)",
+    ]
+  }
+
+  /// Recovery positions, settings and sizes as `pg_controldata` should print them.
+  private func settingFields(_ file: ControlFile) -> [String: String] {
+    let settings = file.parameters
+    return [
       "Fake LSN counter for unlogged rels": "\(file.unloggedLSN)",
       "Minimum recovery ending location": "\(file.minRecoveryPoint)",
       "Min recovery ending loc's timeline": "\(file.minRecoveryPointTimeline.rawValue)",
@@ -88,11 +104,6 @@ import Testing
       "Bytes per WAL segment": "\(file.walSegmentSize)",
       "Data page checksum version": "\(file.dataChecksumVersion)",
     ]
-    let theirs = try controlData(server)
-    for (name, value) in mine { #expect(theirs[name] == value, "\(name)") }
-    #expect(theirs["Database cluster state"] == "shut down" && file.state == .shutDown)
-    #expect(settings.maxConnections == 77 && settings.trackCommitTimestamp)
-    #expect(major.format.catalogVersion == file.catalogVersion)
   }
 
   private func checkPatch(_ server: StockServer, _ major: PostgresMajor) throws {
@@ -112,7 +123,11 @@ import Testing
   }
 
   /// Every page verifies; one flipped bit is reported by both, with the same numbers.
-  private func checkPages(_ server: StockServer, damaging path: String) throws {
+  private func checkPages(
+    _ server: StockServer, _ major: PostgresMajor, damaging path: String
+  ) throws {
+    let control = try ControlFile(
+      readFile("\(server.dataDirectory)/global/pg_control"), major: major)
     var pages = 0
     for name in try FileManager.default.subpathsOfDirectory(atPath: server.dataDirectory) {
       guard case .relation(let file) = DataFileKind(path: name) else { continue }
@@ -121,6 +136,10 @@ import Testing
       for index in 0..<(bytes.count / 8192) {
         let verdict = verify(bytes, index, file.firstBlock)
         #expect(verdict == .valid || verdict == .unused, "\(name) block \(index)")
+        let header = try #require(
+          bytes[(index * 8192)..<((index + 1) * 8192)].withUnsafeBytes { PageHeader($0) })
+        #expect(header.isValid != header.isNew, "\(name) block \(index)")
+        #expect(header.lsn <= control.checkpointLSN, "\(name) block \(index)")
         pages += 1
       }
     }

@@ -121,10 +121,13 @@ import Testing
   }
 
   private func read(_ bytes: [UInt8], at start: LSN, _ generator: inout SeededGenerator) -> Int {
+    let jump =
+      UInt64.random(in: 0..<3, using: &generator) * UInt64.random(in: 0..<8192, using: &generator)
+    let inside = LSN(start.rawValue &+ jump)
     var reader =
       Bool.random(using: &generator)
       ? WALStreamReader(format: .v15, startingAtPage: start)
-      : WALStreamReader(format: .v15, startingAtRecord: start)
+      : WALStreamReader(format: .v15, startingAtRecord: inside)
     var sum = 0
     var offset = 0
     while offset < bytes.count {
