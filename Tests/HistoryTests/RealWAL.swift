@@ -20,8 +20,15 @@ struct RealWAL: Sendable {
   var records: [Record]
   var end: LSN { start + UInt64(bytes.count) }
 
+  /// Made once for all tests.
+  static let shared = Task {
+    try await withTemporaryDirectory { directory in
+      try await blocking { try RealWAL.make(in: directory, transactions: 2_000) }
+    }
+  }
+
   /// Runs a server in `directory`, works on it, and reads its WAL from the first segment on.
-  static func make(in directory: String, transactions: Int) throws -> RealWAL {
+  private static func make(in directory: String, transactions: Int) throws -> RealWAL {
     let server = try StockServer(in: "\(directory)/server", settings: ["wal_keep_size=1GB"])
     try server.start()
     try server.psql("CREATE TABLE t (id int PRIMARY KEY, v text)")
@@ -50,13 +57,16 @@ struct RealWAL: Sendable {
     records = []
     var reader = WALStreamReader(format: .v15, startingAtPage: start)
     var found: [Record] = []
-    _ = try reader.feed(bytes, at: start) { record in
+    let outcome = try reader.feed(bytes, at: start) { record in
       found.append(
         Record(
           start: record.startLSN, end: record.endLSN, time: record.transactionEndTime,
           isCommit: record.commitsTransaction))
     }
     records = found
+    guard outcome == .needsBytes else {
+      throw RealWALFailure(description: "WAL from \(start) ends early: \(outcome)")
+    }
   }
 
   /// Cuts the bytes into chunks of random sizes, most of them inside a record, as capture would.
@@ -94,4 +104,8 @@ struct RealWAL: Sendable {
     else { return records.last?.end }
     return index == 0 ? nil : records[index - 1].end
   }
+}
+
+private struct RealWALFailure: Error {
+  var description: String
 }

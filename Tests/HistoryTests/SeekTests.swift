@@ -35,7 +35,7 @@ import Testing
 
   @Test func findsWhatTheServersWALSays() async throws {
     try await withTemporaryDirectory { directory in
-      let wal = try RealWAL.make(in: directory, transactions: 2_000)
+      let wal = try await RealWAL.shared.value
       #expect(wal.records.count > 5_000)
       for seed: UInt64 in 1...3 {
         var random = SeededRandom(seed)
@@ -109,7 +109,7 @@ import Testing
 
   @Test func childAndGrandchildSeekInTheirAncestors() async throws {
     try await withTemporaryDirectory { directory in
-      let wal = try RealWAL.make(in: directory, transactions: 800)
+      let wal = try await RealWAL.shared.value
       var random = SeededRandom(4)
       let store = MemoryObjectStore()
       let environment = testEnvironment(store, directory)
@@ -159,7 +159,7 @@ import Testing
 
   @Test func damagedKeyframesAreNamed() async throws {
     try await withTemporaryDirectory { directory in
-      let wal = try RealWAL.make(in: directory, transactions: 100)
+      let wal = try await RealWAL.shared.value
       var random = SeededRandom(4)
       let store = MemoryObjectStore()
       _ = try await makeLine(wal, store, directory, random: &random)
@@ -179,7 +179,7 @@ import Testing
 
   @Test func aGapBeforeTheMomentIsAnError() async throws {
     try await withTemporaryDirectory { directory in
-      let wal = try RealWAL.make(in: directory, transactions: 100)
+      let wal = try await RealWAL.shared.value
       var random = SeededRandom(5)
       let store = MemoryObjectStore()
       _ = try await makeLine(wal, store, directory, random: &random)
