@@ -62,7 +62,7 @@ public enum DataFileKind: Hashable, Sendable {
   }
 
   private static let transientFiles: Set<String> = [
-    "postmaster.pid", "postmaster.opts", "current_logfiles.tmp", "pg_internal.init",
+    "postmaster.pid", "postmaster.opts", "current_logfiles.tmp", "postgresql.auto.conf.tmp",
   ]
   private static let instanceFiles: Set<String> = [
     "standby.signal", "recovery.signal", "promote", "backup_label", "backup_label.old",

@@ -10,12 +10,23 @@ public enum HeapOperation: Hashable, Sendable {
 
 /// Heap blocks whose visibility-map bits a record clears without naming the map's block.
 ///
-/// An update may clear two. Source: the redo functions of `heapam.c`.
+/// An update may clear two. Row locks clear only the all-frozen bit, the others both.
+/// Source: the redo functions of `heapam.c`.
 public struct ClearedVisibility: Hashable, Sendable {
   public var first: BlockReference?
   public var second: BlockReference?
 
   static let none = ClearedVisibility(first: nil, second: nil)
+
+  /// Heap blocks that one block of the visibility map describes: two bits each, after the page header.
+  public static let heapBlocksPerMapBlock: UInt32 = UInt32((PostgresLayout.blockSize - 24) * 4)
+
+  /// The block of the visibility map that holds a heap block's bits.
+  /// Source: `HEAPBLK_TO_MAPBLOCK` in `access/heap/visibilitymap.c`.
+  @inlinable
+  public static func mapBlock(ofHeapBlock block: UInt32) -> UInt32 {
+    block / heapBlocksPerMapBlock
+  }
 }
 
 extension WALRecordView {

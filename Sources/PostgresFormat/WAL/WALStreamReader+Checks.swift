@@ -43,7 +43,7 @@ extension WALStreamReader {
   /// rest; the bytes are read before the CRC is verified, which bounds but does not trust them.
   @inline(__always)
   func recordEnd(_ base: UnsafeRawPointer, _ end: LSN) -> LSN {
-    let aligned = LSN(end.rawValue + 7 & ~7)
+    let aligned = LSN((end.rawValue + 7) & ~7)
     guard base.u8(17) == ResourceManager.xlog.rawValue,
       base.u8(16) & 0xF0 == XLOGOpcode.segmentSwitch
     else { return aligned }

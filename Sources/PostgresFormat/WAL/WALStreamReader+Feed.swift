@@ -90,7 +90,7 @@ extension WALStreamReader {
       try checkHeader(base, total, at: start)
       let end = recordEnd(base, start + UInt64(total))
       let record = try verified(base, total, start, end, parser)
-      let step = min(total + 7 & ~7, count - used)
+      let step = min((total + 7) & ~7, count - used)
       position = start + UInt64(step)
       used += step
       finish(start, end)

@@ -16,8 +16,9 @@ public enum WALReadOutcome: Hashable, Sendable {
 ///
 /// **State and invariants.**
 /// 1. `position` is the next byte wanted; bytes are taken strictly in order, none twice.
-/// 2. `lastRecordEnd ≤ position`; every byte below `lastRecordEnd` since the start was verified.
-///    Between the two lies the beginning of a record that is not whole yet.
+/// 2. Every byte below `lastRecordEnd` since the start is of a verified record or page header, or is
+///    padding. `lastRecordEnd` may lie above `position` by up to 7 bytes of padding, or by the rest of
+///    a segment after a switch; where `position` is above it, a record is not whole yet.
 /// 3. After damage or the end of WAL the reader stays there until ``seek(toRecordAt:previous:)``
 ///    or ``seek(toPageAt:)``.
 /// 4. When the closure throws, its record counts as read.
