@@ -12,8 +12,11 @@ extension LineWriter {
       if try await environment.store.size(key) != nil {
         throw HistoryError(.lineExists, operation: "create line", key: key.name)
       }
+      // A creation that failed half way may have left an owner.
+      let listed = try await LineOwner.list(on: description.id, store: environment.store)
       let owner = LineOwner(
-        epoch: 1, token: UInt32(truncatingIfNeeded: environment.random()),
+        epoch: (listed.last?.epoch ?? 0) + 1,
+        token: UInt32(truncatingIfNeeded: environment.random()),
         takeoverLSN: description.startLSN, createdAt: environment.now())
       // The owner first: a line that can be seen has one.
       try await owner.put(on: description.id, store: environment.store)

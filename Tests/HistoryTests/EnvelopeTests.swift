@@ -1,0 +1,126 @@
+import ObjectStorage
+import Testing
+
+@testable import History
+
+@Suite struct EnvelopeTests {
+  private let key = ObjectKey("lines/ln-aaaaaaaaaaaaaaaa/wal/00000001-000000000001")
+
+  private func object(_ key: ObjectKey, kind: Envelope.Kind = .walChunk) throws -> [UInt8] {
+    var writer = EnvelopeWriter(kind: kind, key: key)
+    try writer.addPart(type: 1, [UInt8](repeating: 7, count: 300))
+    try writer.addPart(type: 2, (0..<100).map { UInt8($0 &* 37 & 0xFF) })
+    try writer.addPart(type: 3, [])
+    try writer.finish()
+    return writer.takePending()
+  }
+
+  private func readAll(_ bytes: [UInt8], kind: Envelope.Kind = .walChunk) throws -> [[UInt8]] {
+    let reader = try EnvelopeReader(key: key, bytes: bytes, kind: kind)
+    return try (0..<reader.directory.count).map { try reader.read($0) }
+  }
+
+  @Test func partsComeBackAsTheyWent() throws {
+    let parts = try readAll(object(key))
+    #expect(parts[0] == [UInt8](repeating: 7, count: 300))
+    #expect(parts[1] == (0..<100).map { UInt8($0 &* 37 & 0xFF) })
+    #expect(parts[2] == [])
+  }
+
+  @Test func compressesOnlyWhereThatHelps() throws {
+    let reader = try EnvelopeReader(key: key, bytes: object(key), kind: .walChunk)
+    #expect(reader.directory[0].isCompressed && reader.directory[0].storedLength < 100)
+    #expect(!reader.directory[2].isCompressed)
+  }
+
+  /// Every byte of the object, in header, parts, directory and footer alike.
+  @Test func anyFlippedBitIsFoundAndNamed() throws {
+    let whole = try object(key)
+    for offset in whole.indices {
+      for bit in [0, 3, 7] {
+        var bytes = whole
+        bytes[offset] ^= 1 << UInt8(bit)
+        let error = #expect(throws: HistoryError.self, "byte \(offset)") { try readAll(bytes) }
+        #expect(error?.key == key.name)
+      }
+    }
+  }
+
+  @Test func anyCutIsFound() throws {
+    let whole = try object(key)
+    for count in 0..<whole.count {
+      let error = #expect(throws: HistoryError.self) { try readAll(Array(whole[..<count])) }
+      #expect(error?.code == .damaged && error?.key == key.name)
+    }
+    #expect(throws: HistoryError.self) { try readAll(whole + [0]) }
+  }
+
+  @Test func anotherObjectUnderTheKeyIsFound() throws {
+    let other = ObjectKey("lines/ln-aaaaaaaaaaaaaaaa/wal/00000001-000000000002")
+    let error = #expect(throws: HistoryError.self) { try readAll(object(other)) }
+    #expect(error?.code == .wrongObject && error?.key == key.name)
+    let kind = #expect(throws: HistoryError.self) { try readAll(object(key, kind: .layer)) }
+    #expect(kind?.code == .wrongObject)
+  }
+
+  @Test func aPartOfAnotherObjectDoesNotPass() throws {
+    let other = ObjectKey("lines/ln-aaaaaaaaaaaaaaaa/wal/00000001-000000000002")
+    var bytes = try object(key)
+    let foreign = try object(other)
+    // The same bytes at the same place, but sealed for another object.
+    let reader = try EnvelopeReader(key: key, bytes: bytes, kind: .walChunk)
+    let entry = reader.directory[1]
+    let range = Int(entry.offset)..<Int(entry.offset) + Int(entry.storedLength)
+    #expect(bytes[range] == foreign[range])
+    let directory = bytes.count - Envelope.footerSize - 3 * Envelope.entrySize
+    let crc = directory + Envelope.entrySize + 16
+    #expect(bytes[crc..<crc + 4] != foreign[crc..<crc + 4])
+    bytes.replaceSubrange(crc..<crc + 4, with: foreign[crc..<crc + 4])
+    #expect(throws: HistoryError.self) { try readAll(bytes) }
+  }
+
+  @Test func arbitraryBytesNeverTrap() throws {
+    var random = SeededRandom(99)
+    for _ in 0..<2_000 {
+      let count = Int.random(in: 0..<400, using: &random)
+      let bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) }
+      #expect(throws: HistoryError.self) { try readAll(bytes) }
+      var index = BinaryReader(bytes)
+      _ = try? index.readString()  // must not trap; whether it throws is chance
+      _ = try? LayerIndex(encoded: bytes, key: "k")
+      _ = try? WALActivity(encoded: bytes, key: "k")
+    }
+  }
+
+  @Test func sealedPartsOpenOnlyInTheirPlace() throws {
+    let sealer = TestSealer()
+    var writer = EnvelopeWriter(kind: .walChunk, key: key, sealer: sealer)
+    try writer.addPart(type: 1, [UInt8](repeating: 7, count: 300))
+    try writer.finish()
+    let bytes = writer.takePending()
+    let source = MemoryObjectBytes(key: key, bytes: bytes)
+    let reader = try EnvelopeReader(source, kind: .walChunk, sealer: sealer)
+    #expect(try reader.read(0) == [UInt8](repeating: 7, count: 300))
+    let error = #expect(throws: HistoryError.self) {
+      try EnvelopeReader(key: key, bytes: bytes, kind: .walChunk)
+    }
+    #expect(error?.code == .unknownKey)
+  }
+}
+
+/// Adds a byte that tells the place, and turns all bits.
+private struct TestSealer: PartSealer {
+  var keyID: UInt32 { 9 }
+  var overhead: Int { 1 }
+
+  func seal(_ bytes: inout [UInt8], object: ObjectID, nonce: [UInt8], offset: UInt64) {
+    bytes = bytes.map { ~$0 } + [UInt8(truncatingIfNeeded: offset)]
+  }
+
+  func open(_ bytes: inout [UInt8], object: ObjectID, nonce: [UInt8], offset: UInt64) throws {
+    guard bytes.popLast() == UInt8(truncatingIfNeeded: offset) else {
+      throw HistoryError(.damaged, operation: "open part")
+    }
+    bytes = bytes.map { ~$0 }
+  }
+}

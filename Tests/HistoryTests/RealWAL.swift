@@ -1,0 +1,111 @@
+import Foundation
+import PostgresFormat
+import TestSupport
+
+@testable import History
+
+/// WAL that a stock server wrote, and what its records say: the oracle for seeking.
+struct RealWAL: Sendable {
+  struct Record: Sendable {
+    var start: LSN
+    var end: LSN
+    /// Of a commit or abort.
+    var time: PostgresTimestamp?
+    var isCommit: Bool
+  }
+
+  var start: LSN
+  var bytes: [UInt8]
+  /// Those that lie wholly in the bytes.
+  var records: [Record]
+  var end: LSN { start + UInt64(bytes.count) }
+
+  /// Made once for all tests.
+  static let shared = Task {
+    try await withTemporaryDirectory { directory in
+      try await blocking { try RealWAL.make(in: directory, transactions: 2_000) }
+    }
+  }
+
+  /// Runs a server in `directory`, works on it, and reads its WAL from the first segment on.
+  private static func make(in directory: String, transactions: Int) throws -> RealWAL {
+    let server = try StockServer(in: "\(directory)/server", settings: ["wal_keep_size=1GB"])
+    try server.start()
+    try server.psql("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    try server.pgbench(["-i", "-q", "-s", "1"])
+    try server.pgbench(["-n", "-c", "4", "-t", "\(transactions / 4)"])
+    try server.psql("BEGIN; INSERT INTO t VALUES (1, 'x'); ROLLBACK")
+    try server.psql("SELECT pg_switch_wal()")
+    try server.psql("INSERT INTO t SELECT g, repeat('y', 900) FROM generate_series(10, 3000) g")
+    let end = try server.psql("SELECT pg_current_wal_flush_lsn()")
+    try server.stop()
+    let directory = "\(server.dataDirectory)/pg_wal"
+    let names = try FileManager.default.contentsOfDirectory(atPath: directory)
+      .filter { $0.count == 24 }.sorted()
+    var bytes: [UInt8] = []
+    for name in names {
+      bytes += Array(try Data(contentsOf: URL(fileURLWithPath: "\(directory)/\(name)")))
+    }
+    let start = LSN(UInt64(names[0].suffix(8), radix: 16)! * (16 << 20))
+    bytes.removeLast(bytes.count - Int(LSN(end)! - start))
+    return try RealWAL(start: start, bytes: bytes)
+  }
+
+  private init(start: LSN, bytes: [UInt8]) throws {
+    self.start = start
+    self.bytes = bytes
+    records = []
+    var reader = WALStreamReader(format: .v15, startingAtPage: start)
+    var found: [Record] = []
+    let outcome = try reader.feed(bytes, at: start) { record in
+      found.append(
+        Record(
+          start: record.startLSN, end: record.endLSN, time: record.transactionEndTime,
+          isCommit: record.commitsTransaction))
+    }
+    records = found
+    guard outcome == .needsBytes else {
+      throw RealWALFailure(description: "WAL from \(start) ends early: \(outcome)")
+    }
+  }
+
+  /// Cuts the bytes into chunks of random sizes, most of them inside a record, as capture would.
+  func chunks(line: LineID, from: LSN, random: inout SeededRandom) -> [WALChunk] {
+    var chunks: [WALChunk] = []
+    var position = from
+    var next = records.firstIndex { $0.end > from } ?? records.count
+    while position < end {
+      let count = min(UInt64.random(in: 1...400_000, using: &random), end - position)
+      var builder = WALChunkBuilder(
+        line: line, timeline: TimelineID(1), systemIdentifier: 42, startLSN: position,
+        time: PostgresTimestamp(0))
+      let offset = Int(position - start)
+      bytes[offset..<offset + Int(count)].withUnsafeBytes { builder.append($0) }
+      position = position + count
+      while next < records.count, records[next].end <= position {
+        let record = records[next]
+        builder.observeRecord(start: record.start, end: record.end)
+        if let time = record.time {
+          builder.observeTransactionEnd(committed: record.isCommit, time: time)
+        }
+        next += 1
+      }
+      chunks.append(builder.finish())
+    }
+    return chunks
+  }
+
+  /// The end of the last whole record at or below a position.
+  func lastEnd(at lsn: LSN) -> LSN? { records.last { $0.end <= lsn }?.end }
+
+  /// The end of the record before the first commit or abort later than a time.
+  func end(before time: PostgresTimestamp) -> LSN? {
+    guard let index = records.firstIndex(where: { $0.time.map { $0 > time } ?? false })
+    else { return records.last?.end }
+    return index == 0 ? nil : records[index - 1].end
+  }
+}
+
+private struct RealWALFailure: Error {
+  var description: String
+}
