@@ -1,4 +1,5 @@
 import DurableIO
+import Glibc
 import TestSupport
 import Testing
 
@@ -50,6 +51,15 @@ extension Volume {
     try walk(.root, "")
     return found
   }
+}
+
+/// Equality at the speed of `memcmp`, which `==` on arrays does not have in debug builds.
+func same(_ a: [UInt8], _ b: [UInt8]) -> Bool {
+  a.count == b.count && (a.isEmpty || memcmp(a, b, a.count) == 0)
+}
+
+func same(_ a: [String: [UInt8]], _ b: [String: [UInt8]]) -> Bool {
+  a.count == b.count && a.allSatisfy { path, bytes in b[path].map { same(bytes, $0) } ?? false }
 }
 
 func page(_ fill: UInt8) -> [UInt8] { [UInt8](repeating: fill, count: blockSize) }
