@@ -8,7 +8,7 @@ public enum RFC3339 {
   /// The text of `date`, rounded to a microsecond. Years 0001 to 9999; others are clamped to that
   /// range.
   public static func text(_ date: Date) -> String {
-    let range = (-62_135_596_800_000_000.0)...(253_402_300_799_999_999.0)
+    let range = (-62_135_596_800_000_000.0)...(253_402_300_799_000_000.0)
     let exact = (date.timeIntervalSince1970 * 1_000_000).rounded()
     let microseconds = Int(min(max(exact, range.lowerBound), range.upperBound))
     let seconds = floorDivide(microseconds, 1_000_000)

@@ -1,0 +1,79 @@
+import Logging
+import PostgresClient
+
+/// The platform's metadata.
+///
+/// *Purpose*: every record of accounts, projects, branches and durable operations, and the only
+/// SQL to it.
+///
+/// *State and invariants*: 1. The schema is at this version's number; ``open(_:connections:)``
+/// brings it there.
+/// 2. Secrets are stored hashed (API keys) or sealed (passwords), never as they are. 3. A
+/// ``write(_:)`` is one transaction: all of it or nothing.
+///
+/// *Crash*: PostgreSQL's own. A write whose commit was not answered may have taken effect;
+/// operations are written so that doing them again is harmless.
+///
+/// *Concurrency*: any number of callers. Bodies run on the pool's threads, never on the
+/// cooperative pool.
+///
+/// *Not guarded here*: who may see what. Callers pass the account that they found.
+public final class Catalog: Sendable {
+  private let pool: PostgresConnectionPool
+
+  private init(pool: PostgresConnectionPool) { self.pool = pool }
+
+  /// Connects, and migrates the schema.
+  /// - Throws: ``CatalogError`` `.unavailable` or `.tooNew`.
+  public static func open(
+    _ parameters: ConnectionParameters, connections: Int = 4
+  ) async throws -> Catalog {
+    let pool = PostgresConnectionPool(parameters, size: connections, name: "catalog")
+    let catalog = Catalog(pool: pool)
+    do {
+      try await catalog.onConnection("migrate metadata") { _ = try Migration.apply(to: $0) }
+      return catalog
+    } catch {
+      await pool.close()
+      throw error
+    }
+  }
+
+  /// Ends all connections; later calls throw.
+  public func close() async { await pool.close() }
+
+  /// Runs `body` in a read-only snapshot.
+  public func read<Value: Sendable>(
+    _ body: @escaping @Sendable (CatalogTransaction) throws -> Value
+  ) async throws -> Value {
+    try await onConnection("read metadata") { connection in
+      try connection.withTransaction(isolation: .repeatableRead, isReadOnly: true) {
+        try body(CatalogTransaction(connection: $0))
+      }
+    }
+  }
+
+  /// Runs `body` in a transaction: durable on return, without effect on throw.
+  public func write<Value: Sendable>(
+    _ body: @escaping @Sendable (CatalogTransaction) throws -> Value
+  ) async throws -> Value {
+    try await onConnection("write metadata") { connection in
+      try connection.withTransaction { try body(CatalogTransaction(connection: $0)) }
+    }
+  }
+
+  /// Whether the database answers.
+  public func ping() async throws {
+    try await onConnection("reach metadata") { _ = try $0.query("SELECT 1") }
+  }
+
+  private func onConnection<Value: Sendable>(
+    _ action: String, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
+  ) async throws -> Value {
+    do {
+      return try await pool.withConnection(body)
+    } catch let error as PostgresError {
+      throw CatalogError(error, doing: action)
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import PostgresClient
+
+/// One numbered change of the schema. What was released is never edited; a later one corrects it.
+struct Migration: Sendable {
+  var number: Int
+  var title: String
+  var sql: String
+
+  static let all: [Migration] = [Migration(number: 1, title: "first schema", sql: schema001)]
+
+  /// Serializes migrators of one database; any constant of ours will do.
+  private static let advisoryLock: Int64 = 0x65787a6f_63617401
+
+  /// Brings the schema up to date: one transaction for all that is missing, so that a crash leaves
+  /// the old one.
+  ///
+  /// - Returns: the numbers that were applied.
+  /// - Throws: ``CatalogError`` `.tooNew` where a later version has been here.
+  @discardableResult
+  static func apply(
+    _ migrations: [Migration] = all, to connection: PostgresConnection
+  ) throws -> [Int] {
+    try connection.withTransaction { connection in
+      try connection.query("SELECT pg_advisory_xact_lock(\(advisoryLock))")
+      try connection.execute(
+        """
+        CREATE SCHEMA IF NOT EXISTS exzo;
+        CREATE TABLE IF NOT EXISTS exzo.migrations (
+          number int PRIMARY KEY, title text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+        """)
+      let row = try connection.query(
+        "SELECT coalesce(max(number), 0)::text AS number FROM exzo.migrations"
+      ).first
+      let current = try row?.value("number", as: Int.self) ?? 0
+      let newest = migrations.map(\.number).max() ?? 0
+      guard current <= newest else {
+        throw CatalogError(
+          .tooNew,
+          "open metadata: schema \(current) was made by a later version, this one knows \(newest)")
+      }
+      var applied: [Int] = []
+      for migration in migrations.sorted(by: { $0.number < $1.number })
+      where migration.number > current {
+        try connection.execute(migration.sql)
+        try connection.query(
+          "INSERT INTO exzo.migrations (number, title) VALUES ($1, $2)",
+          parameters: [.init(migration.number), .init(migration.title)])
+        applied.append(migration.number)
+      }
+      return applied
+    }
+  }
+}

@@ -1,0 +1,91 @@
+import Foundation
+import PostgresClient
+
+/// Columns by which branches can be listed.
+public enum BranchSortColumn: String, Sendable, CaseIterable {
+  case name
+  case createdAt = "created_at"
+  case updatedAt = "updated_at"
+}
+
+extension CatalogTransaction {
+  /// A branch of `project`, deleted or not.
+  public func branch(_ id: BranchID, of project: ProjectID) throws -> BranchRecord? {
+    try first(
+      where: "t.id = $1 AND t.project_id = $2", .text(id.rawValue), .text(project.rawValue)
+    )
+  }
+
+  /// A branch that is there, whatever project it belongs to.
+  public func branch(_ id: BranchID) throws -> BranchRecord? {
+    try first(where: "t.id = $1 AND t.deleted_at IS NULL", .text(id.rawValue))
+  }
+
+  public func branches(
+    of project: ProjectID, search: String?, includesDeleted: Bool, by column: BranchSortColumn,
+    _ page: PageRequest
+  ) throws -> Page<BranchRecord> {
+    let deletion = includesDeleted ? "" : " AND t.deleted_at IS NULL"
+    return try self.page(
+      page, of: BranchRecord.self, by: column.rawValue, column == .name ? "text" : "timestamptz",
+      where: "t.project_id = $1 AND (t.name ILIKE $2 OR t.id ILIKE $2)\(deletion)",
+      [.text(project.rawValue), .text(Self.pattern(search ?? ""))])
+  }
+
+  public func branchCount(of project: ProjectID, search: String? = nil) throws -> Int {
+    try number(
+      """
+      SELECT count(*) FROM exzo.branches AS t WHERE t.project_id = $1 AND t.deleted_at IS NULL
+      AND (t.name ILIKE $2 OR t.id ILIKE $2)
+      """, .text(project.rawValue), .text(Self.pattern(search ?? "")))
+  }
+
+  /// All branches of the project that are there.
+  public func branches(of project: ProjectID) throws -> [BranchRecord] {
+    try select(
+      where: "t.project_id = $1 AND t.deleted_at IS NULL ORDER BY t.id", .text(project.rawValue))
+  }
+
+  public func children(of branch: BranchID) throws -> [BranchRecord] {
+    try select(
+      where: "t.parent_id = $1 AND t.deleted_at IS NULL ORDER BY t.id", .text(branch.rawValue))
+  }
+
+  /// Branches whose time is over, at most `limit`.
+  public func expiredBranches(at date: Date, limit: Int) throws -> [BranchRecord] {
+    try select(
+      where:
+        "t.deleted_at IS NULL AND t.expires_at <= $1::timestamptz ORDER BY t.id LIMIT \(limit)",
+      .init(date))
+  }
+
+  // MARK: roles and databases
+
+  public func roles(of branch: BranchID) throws -> [RoleRecord] {
+    try select(where: "t.branch_id = $1 ORDER BY t.name", .text(branch.rawValue))
+  }
+
+  public func role(_ name: String, of branch: BranchID) throws -> RoleRecord? {
+    try first(where: "t.branch_id = $1 AND t.name = $2", .text(branch.rawValue), .text(name))
+  }
+
+  public func deleteRole(_ name: String, of branch: BranchID) throws {
+    try run(
+      "DELETE FROM exzo.roles WHERE branch_id = $1 AND name = $2", .text(branch.rawValue),
+      .text(name))
+  }
+
+  public func databases(of branch: BranchID) throws -> [DatabaseRecord] {
+    try select(where: "t.branch_id = $1 ORDER BY t.id", .text(branch.rawValue))
+  }
+
+  public func database(_ name: String, of branch: BranchID) throws -> DatabaseRecord? {
+    try first(where: "t.branch_id = $1 AND t.name = $2", .text(branch.rawValue), .text(name))
+  }
+
+  public func nextDatabaseID() throws -> Int { try number("SELECT nextval('exzo.database_ids')") }
+
+  public func deleteDatabase(_ id: Int) throws {
+    try run("DELETE FROM exzo.databases WHERE id = $1", .init(id))
+  }
+}

@@ -1,0 +1,45 @@
+import Foundation
+import PostgresClient
+
+extension CatalogTransaction {
+  /// A project of `account`, deleted or not.
+  public func project(_ id: ProjectID, of account: AccountID) throws -> ProjectRecord? {
+    try first(
+      where: "t.id = $1 AND t.account_id = $2", .text(id.rawValue), .text(account.rawValue)
+    )
+  }
+
+  /// Any project, for the platform's own work.
+  public func project(_ id: ProjectID) throws -> ProjectRecord? {
+    try first(where: "t.id = $1", .text(id.rawValue))
+  }
+
+  /// Takes the project's row lock: writes to one project go one after the other.
+  public func lockProject(_ id: ProjectID, of account: AccountID) throws -> ProjectRecord? {
+    try first(
+      where: "t.id = $1 AND t.account_id = $2 FOR UPDATE", .text(id.rawValue),
+      .text(account.rawValue)
+    )
+  }
+
+  /// The account's projects that are there, or the deleted ones, newest first.
+  public func projects(
+    of account: AccountID, search: String?, isDeleted: Bool, _ page: PageRequest
+  ) throws -> Page<ProjectRecord> {
+    let deletion = isDeleted ? "t.deleted_at IS NOT NULL" : "t.deleted_at IS NULL"
+    return try self.page(
+      page, of: ProjectRecord.self, by: "created_at", "timestamptz",
+      where: "t.account_id = $1 AND \(deletion) AND (t.name ILIKE $2 OR t.id ILIKE $2)",
+      [.text(account.rawValue), .text(Self.pattern(search ?? ""))])
+  }
+
+  public func line(_ id: CatalogLineID) throws -> LineRecord? {
+    try first(where: "t.id = $1", .text(id.rawValue))
+  }
+
+  /// Drops leases that have expired.
+  @discardableResult
+  public func expireLeases(before date: Date) throws -> Int {
+    try run("DELETE FROM exzo.leases WHERE expires_at < $1::timestamptz", .init(date)).rowsAffected
+  }
+}

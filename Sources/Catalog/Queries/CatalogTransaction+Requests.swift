@@ -1,0 +1,46 @@
+import Foundation
+import PostgresClient
+
+extension CatalogTransaction {
+  /// Claims an idempotency key: `nil` when it is now the caller's, else the row that is there.
+  public func claim(_ record: IdempotencyRecord) throws -> IdempotencyRecord? {
+    let columns = IdempotencyRecord.columns.joined(separator: ", ")
+    let result = try run(
+      """
+      INSERT INTO exzo.idempotency_keys (\(columns))
+      SELECT \(columns) FROM jsonb_populate_record(NULL::exzo.idempotency_keys, $1::jsonb)
+      ON CONFLICT DO NOTHING
+      """, .text(try RecordCoding.json(record)))
+    if result.rowsAffected == 1 { return nil }
+    return try first(
+      where: "t.account_id = $1 AND t.method = $2 AND t.path = $3 AND t.key = $4",
+      .text(record.accountID.rawValue), .text(record.method), .text(record.path), .text(record.key)
+    )
+  }
+
+  public func release(_ record: IdempotencyRecord) throws {
+    try run(
+      """
+      DELETE FROM exzo.idempotency_keys
+      WHERE account_id = $1 AND method = $2 AND path = $3 AND key = $4
+      """, .text(record.accountID.rawValue), .text(record.method), .text(record.path),
+      .text(record.key))
+  }
+
+  @discardableResult
+  public func expireIdempotencyKeys(before date: Date) throws -> Int {
+    try run(
+      "DELETE FROM exzo.idempotency_keys WHERE created_at < $1::timestamptz", .init(date)
+    ).rowsAffected
+  }
+
+  /// Adds a line to the audit log.
+  public func audit(_ record: AuditRecord) throws {
+    let columns = AuditRecord.columns.joined(separator: ", ")
+    try run(
+      """
+      INSERT INTO exzo.audit_log (\(columns))
+      SELECT \(columns) FROM jsonb_populate_record(NULL::exzo.audit_log, $1::jsonb)
+      """, .text(try RecordCoding.json(record)))
+  }
+}

@@ -1,0 +1,199 @@
+import APITypes
+import Catalog
+import Foundation
+import PostgresFormat
+
+/// One request to make a branch: its moment is resolved first, outside any transaction, and leased with the rows.
+struct BranchCreation: Sendable {
+  let core: Core
+  let request: API.BranchCreateRequest
+  let projectID: ProjectID
+  let account: AccountID
+
+  private var wanted: API.NewBranch { request.branch ?? API.NewBranch() }
+
+  private struct Parent {
+    var project: ProjectRecord
+    var branch: BranchRecord
+    var line: LineRecord
+  }
+
+  func run() async throws -> API.CreatedBranch {
+    let moment = try validated()
+    let parent = try await core.catalog.read { tx in try self.parent(tx) }
+    let resolved = try await MomentResolver(
+      core: core, project: parent.project, branch: parent.branch, line: parent.line
+    ).resolve(moment)
+    let answer = try await core.catalog.write { tx in
+      try self.insert(tx, parent, moment, resolved)
+    }
+    core.added.fire()
+    return answer
+  }
+
+  private func validated() throws -> MomentRequest {
+    try SettingsRules.name("branch.name", wanted.name)
+    if wanted.archived == true {
+      throw ControlPlaneError.unsupported("branch.archived", allowed: "false")
+    }
+    if let source = wanted.initSource, source != "parent-data" {
+      throw ControlPlaneError.value("branch.init_source", source, allowed: "'parent-data' or absent")
+    }
+    if let date = wanted.expiresAt {
+      try BranchService.checkExpiry(date, core.clock.now)
+      if wanted.isProtected == true {
+        throw ControlPlaneError(
+          .badValue, "'branch.expires_at' is set: a protected branch cannot expire")
+      }
+    }
+    switch (wanted.parentLSN, wanted.parentTimestamp) {
+    case (.some, .some):
+      throw ControlPlaneError(
+        .restorePointAmbiguous, "'branch.parent_lsn' and 'branch.parent_timestamp' are both set",
+        hint: "name one of them")
+    case (let text?, nil):
+      guard let lsn = LSN(text) else {
+        throw ControlPlaneError.value("branch.parent_lsn", text, allowed: "an LSN like 0/1A2B3C")
+      }
+      return .lsn(lsn)
+    case (nil, let time?): return .time(time)
+    case (nil, nil): return .head
+    }
+  }
+
+  private func parent(_ tx: CatalogTransaction) throws -> Parent {
+    let project = try core.project(tx, projectID, of: account)
+    guard let id = wanted.parentID.map({ BranchID($0) }) ?? project.defaultBranchID else {
+      throw ControlPlaneError(
+        .branchNotFound, "create branch: project '\(project.id)' has no default branch")
+    }
+    let branch = try core.branch(tx, id, of: project.id)
+    try core.requireFree(
+      tx, project.id, [OperationLock.branch(id)], doing: "create branch from '\(branch.name)'")
+    guard let line = try tx.line(branch.lineID) else {
+      throw ControlPlaneError(.branchNotFound, "create branch: '\(branch.name)' has no line")
+    }
+    return Parent(project: project, branch: branch, line: line)
+  }
+
+  private func insert(
+    _ tx: CatalogTransaction, _ parent: Parent, _ moment: MomentRequest, _ resolved: ResolvedMoment
+  ) throws -> API.CreatedBranch {
+    let project = try core.lock(tx, projectID, of: account)
+    guard let plan = try tx.plan(project.plan) else {
+      throw ControlPlaneError(.projectNotFound, "create branch: the project's plan is gone")
+    }
+    // Deleted or busy since the moment was resolved?
+    let source = try core.branch(tx, parent.branch.id, of: project.id)
+    try core.requireFree(
+      tx, project.id, [OperationLock.branch(source.id)],
+      doing: "create branch from '\(source.name)'")
+    guard try tx.branchCount(of: project.id) < plan.branchesLimit else {
+      throw ControlPlaneError(
+        .limitReached,
+        "create branch: plan '\(plan.name)' allows \(plan.branchesLimit) branches in a project",
+        hint: "delete one, or ask for a larger plan")
+    }
+    let branch = try insertBranch(tx, project, source, moment, resolved)
+    let roles = try copyRoles(tx, from: source.id, to: branch.id)
+    let databases = try copyDatabases(tx, from: source.id, to: branch.id)
+    let creation = try tx.enqueue(
+      OperationRecord(
+        .createBranch, core, project: project, branch: branch.id,
+        locks: [OperationLock.branch(branch.id)]))
+    var endpoints: [EndpointRecord] = []
+    var operations = [creation]
+    for (index, options) in (request.endpoints ?? []).enumerated() {
+      guard index == 0 else {
+        throw ControlPlaneError(
+          .endpointAlreadyExists, "create branch: it can have one read_write endpoint")
+      }
+      try SettingsRules.provisioner("endpoints[\(index)].provisioner", options.provisioner)
+      let (endpoint, start) = try NewRows(core: core, project: project).insertEndpoint(
+        EndpointRequest(
+          type: options.type, settings: options.settings, minimum: options.autoscalingLimitMinCU,
+          maximum: options.autoscalingLimitMaxCU, suspendSeconds: options.suspendTimeoutSeconds,
+          field: "endpoints[\(index)]."), of: branch, plan, after: [creation.id], tx)
+      endpoints.append(endpoint)
+      operations.append(start)
+    }
+    return answer(branch, endpoints, operations, roles, databases)
+  }
+
+  private func insertBranch(
+    _ tx: CatalogTransaction, _ project: ProjectRecord, _ source: BranchRecord,
+    _ moment: MomentRequest, _ resolved: ResolvedMoment
+  ) throws -> BranchRecord {
+    let now = core.clock.now
+    let line = LineRecord(
+      id: core.names.line(), accountID: project.accountID, plan: project.plan,
+      projectID: project.id, parentID: CatalogLineID(resolved.lineID), parentLSN: resolved.lsn,
+      isOpened: false, createdAt: now)
+    try tx.insert(line)
+    try tx.insert(
+      LeaseRecord(
+        id: core.names.lease(), accountID: project.accountID, plan: project.plan,
+        projectID: project.id, lineID: CatalogLineID(resolved.lineID), lsn: resolved.lsn,
+        expiresAt: now.addingTimeInterval(Core.leaseDuration), createdAt: now))
+    let id = core.names.branch()
+    let annotation = request.annotationValue ?? [:]
+    let asked: Date? = if case .time(let time) = moment { time } else { resolved.time }
+    let branch = BranchRecord(
+      id: id, accountID: project.accountID, plan: project.plan, projectID: project.id,
+      lineID: line.id, parentID: source.id, parentLSN: resolved.lsn, parentTimestamp: asked,
+      name: wanted.name ?? id.rawValue, state: "init", stateChangedAt: now,
+      isProtected: wanted.isProtected ?? false, initSource: "parent-data", annotation: annotation,
+      annotatedAt: annotation.isEmpty ? nil : now, expiresAt: wanted.expiresAt, createdAt: now,
+      updatedAt: now)
+    try BranchService.unique(branch.name) { try tx.insert(branch) }
+    return branch
+  }
+
+  /// Today's roles and passwords of the parent, sealed anew for the branch.
+  private func copyRoles(
+    _ tx: CatalogTransaction, from source: BranchID, to branch: BranchID
+  ) throws -> [RoleRecord] {
+    try tx.roles(of: source).filter { !$0.isDropped }.map { role in
+      var copy = role
+      copy.branchID = branch
+      copy.sealedPassword = try role.sealedPassword.map { sealed in
+        let password = try core.sealer.open(
+          sealed, context: Core.passwordContext(source, role.name))
+        return try core.sealer.seal(password, context: Core.passwordContext(branch, role.name))
+      }
+      return try tx.insert(copy)
+    }
+  }
+
+  private func copyDatabases(
+    _ tx: CatalogTransaction, from source: BranchID, to branch: BranchID
+  ) throws -> [DatabaseRecord] {
+    try tx.databases(of: source).filter { !$0.isDropped }.map { database in
+      var copy = database
+      copy.branchID = branch
+      copy.id = try tx.nextDatabaseID()
+      return try tx.insert(copy)
+    }
+  }
+
+  private func answer(
+    _ branch: BranchRecord, _ endpoints: [EndpointRecord], _ operations: [OperationRecord],
+    _ roles: [RoleRecord], _ databases: [DatabaseRecord]
+  ) -> API.CreatedBranch {
+    let presenter = Presenter(core: core)
+    let uris = endpoints.flatMap { endpoint in
+      databases.compactMap { database -> API.ConnectionDetails? in
+        guard let role = roles.first(where: { $0.name == database.ownerName && $0.canLogin }),
+          let password = RoleService.password(of: role, core)
+        else { return nil }
+        return presenter.connection(
+          endpoint: endpoint.id, role: role.name, password: password, database: database.name)
+      }
+    }
+    return API.CreatedBranch(
+      branch: presenter.branch(branch, isDefault: false),
+      endpoints: endpoints.map(presenter.endpoint), operations: operations.map(presenter.operation),
+      roles: roles.map { presenter.role($0) }, databases: databases.map(presenter.database),
+      connectionURIs: endpoints.isEmpty ? nil : uris)
+  }
+}

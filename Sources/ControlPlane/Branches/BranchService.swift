@@ -1,0 +1,217 @@
+import APITypes
+import Catalog
+import Foundation
+import PostgresFormat
+
+/// Branches: list, read, change, delete. Creation is in ``BranchCreation``.
+public struct BranchService: Sendable {
+  let core: Core
+  private var presenter: Presenter { Presenter(core: core) }
+
+  public func create(
+    _ request: API.BranchCreateRequest, project: ProjectID, account: AccountID
+  ) async throws -> API.CreatedBranch {
+    try await BranchCreation(core: core, request: request, projectID: project, account: account)
+      .run()
+  }
+
+  public struct List: Sendable {
+    public var branches: [API.Branch]
+    public var annotations: [String: API.Annotation]
+    public var next: PagePosition?
+  }
+
+  public func list(
+    project: ProjectID, account: AccountID, search: String?, includesDeleted: Bool,
+    by column: BranchSortColumn, page: PageRequest
+  ) async throws -> List {
+    try await core.catalog.read { tx in
+      let project = try core.project(tx, project, of: account)
+      let found = try tx.branches(
+        of: project.id, search: search, includesDeleted: includesDeleted, by: column, page)
+      let transfer = try tx.transfer(of: project.id, since: presenter.billingPeriod().start)
+      let annotated = found.elements.filter { !$0.annotation.isEmpty }
+      return List(
+        branches: found.elements.map {
+          presenter.branch(
+            $0, isDefault: $0.id == project.defaultBranchID, transfer: transfer[$0.id] ?? 0)
+        },
+        annotations: Dictionary(
+          uniqueKeysWithValues: annotated.map { ($0.id.rawValue, presenter.annotation($0)) }),
+        next: found.next)
+    }
+  }
+
+  public func count(
+    project: ProjectID, account: AccountID, search: String?
+  ) async throws -> Int {
+    try await core.catalog.read { tx in
+      try tx.branchCount(of: try core.project(tx, project, of: account).id, search: search)
+    }
+  }
+
+  /// The branch with its restore window, where the history answers.
+  public func get(
+    _ id: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> (branch: API.Branch, annotation: API.Annotation) {
+    let (project, branch, line, transfer) = try await core.catalog.read { tx in
+      let project = try core.project(tx, project, of: account)
+      let branch = try core.branch(tx, id, of: project.id)
+      let sums = try tx.transfer(of: project.id, since: presenter.billingPeriod().start)
+      return (project, branch, try tx.line(branch.lineID), sums[id] ?? 0)
+    }
+    var window: API.RestoreWindow?
+    var size: Int?
+    if let line, branch.state == "ready" {
+      let found = try await MomentResolver(
+        core: core, project: project, branch: branch, line: line
+      ).window()
+      window = API.RestoreWindow(
+        earliestLSN: found.earliestLSN.description, earliestTimestamp: found.earliestTime,
+        latestLSN: found.latestLSN.description, latestTimestamp: found.latestTime)
+      size = await core.fleet.logicalSize(line: line.id.rawValue)
+    }
+    let shown = presenter.branch(
+      branch, isDefault: branch.id == project.defaultBranchID, transfer: transfer, window: window,
+      logicalSize: size)
+    return (shown, presenter.annotation(branch))
+  }
+
+  public func update(
+    _ id: BranchID, _ change: API.BranchUpdate, project: ProjectID, account: AccountID
+  ) async throws -> API.BranchOperations {
+    try SettingsRules.name("branch.name", change.name)
+    return try await core.catalog.write { tx in
+      let project = try core.lock(tx, project, of: account)
+      var branch = try core.branch(tx, id, of: project.id)
+      try core.requireFree(
+        tx, project.id, [OperationLock.branch(id)], doing: "change branch '\(branch.name)'")
+      if let name = change.name { branch.name = name }
+      if let isProtected = change.isProtected { branch.isProtected = isProtected }
+      switch change.expiresAt {
+      case .absent: break
+      case .null: branch.expiresAt = nil
+      case .value(let date):
+        try Self.checkExpiry(date, core.clock.now)
+        branch.expiresAt = date
+      }
+      if branch.expiresAt != nil, branch.isProtected || project.defaultBranchID == id {
+        throw ControlPlaneError(
+          .badValue, "'branch.expires_at' is set: a default or protected branch cannot expire")
+      }
+      branch.updatedAt = core.clock.now
+      try Self.unique(branch.name) { try tx.update(branch) }
+      return API.BranchOperations(
+        branch: presenter.branch(branch, isDefault: project.defaultBranchID == id), operations: [])
+    }
+  }
+
+  static func checkExpiry(_ date: Date, _ now: Date) throws {
+    guard date > now else {
+      throw ControlPlaneError.value(
+        "branch.expires_at", RFC3339.text(date), allowed: "a time in the future")
+    }
+  }
+
+  /// Turns a broken name constraint into the refusal that clients know.
+  static func unique(_ name: String, _ body: () throws -> Void) throws {
+    do {
+      try body()
+    } catch let error as CatalogError where error.constraint == "branches_name" {
+      throw ControlPlaneError(
+        .branchAlreadyExists, "name a branch '\(name)': the project has one of that name",
+        hint: "choose another name")
+    }
+  }
+
+  public func setDefault(
+    _ id: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> API.BranchOperations {
+    try await core.catalog.write { tx in
+      var project = try core.lock(tx, project, of: account)
+      let branch = try core.branch(tx, id, of: project.id)
+      try core.requireFree(
+        tx, project.id, [OperationLock.branch(id)], doing: "make '\(branch.name)' the default branch")
+      guard branch.expiresAt == nil else {
+        throw ControlPlaneError(
+          .badValue, "make '\(branch.name)' the default branch: it expires",
+          hint: "remove its expires_at first")
+      }
+      project.defaultBranchID = id
+      project.updatedAt = core.clock.now
+      try tx.update(project)
+      return API.BranchOperations(branch: presenter.branch(branch, isDefault: true), operations: [])
+    }
+  }
+
+  /// Deletes a branch and its endpoints; deleting a deleted one answers as the first time.
+  public func delete(
+    _ id: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> API.BranchOperations {
+    try await delete(id, project: project, account: account, method: "user")
+  }
+
+  func delete(
+    _ id: BranchID, project: ProjectID, account: AccountID, method: String
+  ) async throws -> API.BranchOperations {
+    let answer = try await core.catalog.write { tx in
+      let project = try core.lock(tx, project, of: account)
+      guard let branch = try tx.branch(id, of: project.id) else {
+        throw ControlPlaneError(
+          .branchNotFound, "delete branch '\(id)' in project '\(project.id)': there is none")
+      }
+      guard branch.deletedAt == nil else {
+        return API.BranchOperations(
+          branch: presenter.branch(branch, isDefault: false), operations: [])
+      }
+      try self.checkDeletable(branch, project, tx)
+      return try self.bury(branch, project, tx, method: method)
+    }
+    core.added.fire()
+    return answer
+  }
+
+  private func checkDeletable(
+    _ branch: BranchRecord, _ project: ProjectRecord, _ tx: CatalogTransaction
+  ) throws {
+    let action = "delete branch '\(branch.name)'"
+    if project.defaultBranchID == branch.id {
+      throw ControlPlaneError(
+        .branchIsDefault, "\(action): it is the default branch", hint: "make another the default")
+    }
+    if branch.isProtected {
+      throw ControlPlaneError(
+        .branchIsProtected, "\(action): it is protected", hint: "remove the protection first")
+    }
+    if let child = try tx.children(of: branch.id).first {
+      throw ControlPlaneError(
+        .branchHasChildren, "\(action): branch '\(child.name)' is its child",
+        hint: "delete its children first")
+    }
+    let endpoints = try tx.endpoints(of: branch.id).map { OperationLock.endpoint($0.id) }
+    try core.requireFree(
+      tx, project.id, endpoints + [OperationLock.branch(branch.id)], doing: action)
+  }
+
+  private func bury(
+    _ found: BranchRecord, _ project: ProjectRecord, _ tx: CatalogTransaction, method: String
+  ) throws -> API.BranchOperations {
+    let now = core.clock.now
+    var branch = found
+    branch.deletedAt = now
+    branch.updatedAt = now
+    branch.deletionMethod = method
+    try tx.update(branch)
+    for var endpoint in try tx.endpoints(of: branch.id) {
+      endpoint.deletedAt = now
+      try tx.update(endpoint)
+    }
+    let operation = try tx.enqueue(
+      OperationRecord(
+        .deleteBranch, core, project: project, branch: branch.id,
+        locks: [OperationLock.branch(branch.id)]))
+    return API.BranchOperations(
+      branch: presenter.branch(branch, isDefault: false),
+      operations: [presenter.operation(operation)])
+  }
+}

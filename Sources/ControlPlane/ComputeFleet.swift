@@ -1,0 +1,234 @@
+import Foundation
+import PostgresFormat
+
+/// What runs and opens computes; the control plane's only way to them.
+///
+/// Every call may be repeated: an operation that was interrupted does its step again.
+public protocol ComputeFleet: Sendable {
+  /// Creates the root line of a project from the template and its volume; no compute is started.
+  /// A line that is there already is left and described.
+  func createRoot(_ request: RootRequest) async throws -> LineCreation
+  /// Opens a moment of a line as a place to branch from; needs no compute.
+  ///
+  /// Head waits until every commit that was acknowledged before the call is in the history.
+  /// - Throws: ``ComputeFleetError`` `.outOfWindow` with the window's ends.
+  func resolve(line: String, moment: MomentRequest) async throws -> ResolvedMoment
+  /// The two ends of what can be restored.
+  func window(line: String) async throws -> RestoreWindow
+  /// Opens (a new line at a moment) or wakes (its existing volume) and returns when connections are accepted.
+  /// Idempotent by compute id: one that runs is returned as it is.
+  func start(_ compute: ComputeRequest) async throws -> RunningCompute
+  /// Stops a compute cleanly; its volume stays. One that does not run is no error.
+  func suspend(computeID: String) async throws
+  /// Stops a compute and deletes its local volume; the history stays. One that is not there is no error.
+  func destroy(computeID: String, line: String) async throws
+  /// The computes that run now, also those that outlived a restart of `serve`.
+  func running() async -> [RunningCompute]
+  /// Bytes of the databases on a line, as last measured; `nil` where nobody measured.
+  func logicalSize(line: String) async -> Int?
+}
+
+/// The first line of a project.
+public struct RootRequest: Codable, Hashable, Sendable {
+  public var lineID: String
+  public var projectID: String
+  /// PostgreSQL's major version.
+  public var major: Int
+
+  public init(lineID: String, projectID: String, major: Int) {
+    self.lineID = lineID
+    self.projectID = projectID
+    self.major = major
+  }
+}
+
+/// A line that now exists.
+public struct LineCreation: Codable, Hashable, Sendable {
+  public var lineID: String
+  public var systemIdentifier: UInt64
+  /// Where the line's own WAL starts.
+  public var startLSN: LSN
+
+  public init(lineID: String, systemIdentifier: UInt64, startLSN: LSN) {
+    self.lineID = lineID
+    self.systemIdentifier = systemIdentifier
+    self.startLSN = startLSN
+  }
+}
+
+/// Which moment of a line is meant.
+public enum MomentRequest: Codable, Hashable, Sendable {
+  case head
+  case lsn(LSN)
+  /// The moment ends before the first commit or abort record later than this time.
+  case time(Date)
+}
+
+/// A moment that can be opened.
+public struct ResolvedMoment: Codable, Hashable, Sendable {
+  /// The line that holds it: the one asked for or one of its ancestors.
+  public var lineID: String
+  /// The end of the last whole record of the moment.
+  public var lsn: LSN
+  /// The time of the moment, where it is known.
+  public var time: Date?
+
+  public init(lineID: String, lsn: LSN, time: Date? = nil) {
+    self.lineID = lineID
+    self.lsn = lsn
+    self.time = time
+  }
+}
+
+/// The two ends of what can be restored on a line.
+public struct RestoreWindow: Codable, Hashable, Sendable {
+  public var earliestLSN: LSN
+  public var earliestTime: Date
+  public var latestLSN: LSN
+  public var latestTime: Date
+
+  public init(earliestLSN: LSN, earliestTime: Date, latestLSN: LSN, latestTime: Date) {
+    self.earliestLSN = earliestLSN
+    self.earliestTime = earliestTime
+    self.latestLSN = latestLSN
+    self.latestTime = latestTime
+  }
+}
+
+/// How a compute is to run.
+public struct ComputeSettings: Codable, Hashable, Sendable {
+  public var sharedBuffersMB: Int
+  public var maxConnections: Int
+  /// `wal_level=logical` instead of `replica`.
+  public var enablesLogicalReplication: Bool
+  /// Further PostgreSQL settings, of the list that users may set.
+  public var parameters: [String: String]
+
+  public init(
+    sharedBuffersMB: Int = 128, maxConnections: Int = 100, enablesLogicalReplication: Bool = false,
+    parameters: [String: String] = [:]
+  ) {
+    self.sharedBuffersMB = sharedBuffersMB
+    self.maxConnections = maxConnections
+    self.enablesLogicalReplication = enablesLogicalReplication
+    self.parameters = parameters
+  }
+}
+
+/// A role as a compute shall have it.
+public struct RoleRequest: Codable, Hashable, Sendable {
+  public var name: String
+  /// PostgreSQL's `SCRAM-SHA-256$…`.
+  public var scramVerifier: String?
+  public var login: Bool
+
+  public init(name: String, scramVerifier: String?, login: Bool) {
+    self.name = name
+    self.scramVerifier = scramVerifier
+    self.login = login
+  }
+}
+
+/// A database as a compute shall have it.
+public struct DatabaseRequest: Codable, Hashable, Sendable {
+  public var name: String
+  public var owner: String
+
+  public init(name: String, owner: String) {
+    self.name = name
+    self.owner = owner
+  }
+}
+
+/// A compute to open or wake.
+public struct ComputeRequest: Codable, Hashable, Sendable {
+  /// Where its data comes from when it has no volume here.
+  public enum Origin: Codable, Hashable, Sendable {
+    /// The line is in the history or on this machine; continue it.
+    case existing
+    /// The line is new: it starts at this moment of another.
+    case branch(parentLine: String, lsn: LSN)
+    /// The line was made by ``ComputeFleet/createRoot(_:)`` and has not run yet.
+    case root
+  }
+
+  public var computeID: String
+  public var projectID: String
+  public var branchID: String
+  public var endpointID: String
+  public var lineID: String
+  public var origin: Origin
+  public var major: Int
+  public var settings: ComputeSettings
+  public var roles: [RoleRequest]
+  public var databases: [DatabaseRequest]
+  /// Replay time that the keyframes' spacing must guarantee.
+  public var restoreObjective: Duration
+
+  public init(
+    computeID: String, projectID: String, branchID: String, endpointID: String, lineID: String,
+    origin: Origin, major: Int, settings: ComputeSettings, roles: [RoleRequest],
+    databases: [DatabaseRequest], restoreObjective: Duration = .milliseconds(400)
+  ) {
+    self.computeID = computeID
+    self.projectID = projectID
+    self.branchID = branchID
+    self.endpointID = endpointID
+    self.lineID = lineID
+    self.origin = origin
+    self.major = major
+    self.settings = settings
+    self.roles = roles
+    self.databases = databases
+    self.restoreObjective = restoreObjective
+  }
+}
+
+/// A compute that accepts connections.
+public struct RunningCompute: Codable, Hashable, Sendable {
+  public var computeID: String
+  public var lineID: String
+  /// The directory of `.s.PGSQL.<port>`.
+  public var socketDirectory: String
+  public var port: Int
+  public var startedAt: Date
+  public var pid: Int32
+
+  public init(
+    computeID: String, lineID: String, socketDirectory: String, port: Int, startedAt: Date,
+    pid: Int32
+  ) {
+    self.computeID = computeID
+    self.lineID = lineID
+    self.socketDirectory = socketDirectory
+    self.port = port
+    self.startedAt = startedAt
+    self.pid = pid
+  }
+}
+
+/// Why the fleet could not do what it was asked.
+public struct ComputeFleetError: Error, Sendable, CustomStringConvertible {
+  public enum Code: Sendable, Hashable {
+    /// The moment lies outside what can be restored.
+    case outOfWindow(RestoreWindow)
+    /// The line is not in the history.
+    case unknownLine
+    /// The history is damaged; the message names the object.
+    case damaged
+    /// Something is short now, such as disk or processes; a later attempt may succeed.
+    case temporary
+    /// It will not work without someone's doing.
+    case permanent
+  }
+
+  public var code: Code
+  public var message: String
+
+  public init(_ code: Code, _ message: String) {
+    self.code = code
+    self.message = message
+  }
+
+  public var description: String { message }
+}

@@ -1,0 +1,80 @@
+import Catalog
+import Foundation
+import Logging
+
+/// The platform behind the API, the proxy and the schedulers.
+///
+/// *Purpose*: projects, branches, endpoints, roles and databases, and the durable operations that bring computes in
+/// line with them. Knows no HTTP.
+///
+/// *State and invariants*: 1. All state is in the catalog. 2. A write and the operations that it starts are one
+/// transaction. 3. Writes to one project go one after the other; one that an unfinished operation stands in the
+/// way of is refused with `.operationInProgress`.
+///
+/// *Crash*: ``run()`` of the next process goes on with what was unfinished.
+///
+/// *Concurrency*: everything may be called from anywhere; ``run()`` once.
+///
+/// *Not guarded here*: rates, and who the caller is: services take the account that was authenticated.
+public final class ControlPlane: Sendable {
+  let core: Core
+  private let engine: OperationEngine
+  private let housekeeping: Housekeeping
+  public let directory: EndpointDirectory
+
+  /// - Parameters:
+  ///   - node: names this process's claims on operations; the same after a restart, different on other machines.
+  public convenience init(
+    catalog: Catalog, fleet: any ComputeFleet,
+    tenants: any TenantConfigurator = PostgresTenantConfigurator(), sealer: SecretSealer,
+    settings: InstallationSettings, clock: any WallClock = SystemWallClock(),
+    random: Randomness = Randomness(), node: String = "serve", logger: Logger
+  ) {
+    let core = Core(
+      catalog: catalog, fleet: fleet, tenants: tenants, sealer: sealer, clock: clock,
+      random: random, settings: settings, logger: logger)
+    self.init(core: core, engine: OperationEngine(core: core, node: node))
+  }
+
+  init(core: Core, engine: OperationEngine) {
+    self.core = core
+    self.engine = engine
+    directory = EndpointDirectory(core: core)
+    housekeeping = Housekeeping(core: core, directory: directory)
+  }
+
+  public var projects: ProjectService { ProjectService(core: core) }
+  public var branches: BranchService { BranchService(core: core) }
+  public var endpoints: EndpointService { EndpointService(core: core) }
+  public var roles: RoleService { RoleService(core: core) }
+  public var databases: DatabaseService { DatabaseService(core: core) }
+  public var operations: OperationService { OperationService(core: core) }
+  public var accounts: AccountService { AccountService(core: core) }
+  public var connections: ConnectionURIService { ConnectionURIService(core: core) }
+  public var catalog: Catalog { core.catalog }
+  public var sealer: SecretSealer { core.sealer }
+  public var settings: InstallationSettings { core.settings }
+  public var now: Date { core.clock.now }
+
+  /// Works on operations and schedules until the task is cancelled; what was counted is written before it returns.
+  public func run() async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await self.engine.run() }
+      group.addTask { await self.housekeeping.run() }
+      try await group.waitForAll()
+    }
+    try await Task { try await directory.flush() }.value
+  }
+
+  /// Gauges for `/metrics`: name and value; no tenant's names.
+  public func gauges() async throws -> [(name: String, value: Int)] {
+    let (operations, active) = try await core.catalog.read { tx in
+      (try tx.operationCounts(), try tx.endpoints(in: .active).count)
+    }
+    return [
+      ("exzo_operations_scheduling", operations["scheduling"] ?? 0),
+      ("exzo_operations_running", operations["running"] ?? 0), ("exzo_endpoints_active", active),
+      ("exzo_computes_running", await core.fleet.running().count),
+    ]
+  }
+}

@@ -1,0 +1,58 @@
+/// Why a request was refused. The codes are stable: clients, the CLI's exit status and the proxy rely on them.
+public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equatable {
+  /// All codes of this target, in one place. The raw value is what goes over the wire.
+  public enum Code: String, Sendable, CaseIterable {
+    case badValue = "bad_value"
+    case settingNotSupported = "setting_not_supported"
+    case restorePointOutOfWindow = "restore_point_out_of_window"
+    case restorePointAmbiguous = "restore_point_ambiguous"
+    case unauthorized = "unauthorized"
+    case projectNotFound = "project_not_found"
+    case branchNotFound = "branch_not_found"
+    case endpointNotFound = "endpoint_not_found"
+    case operationNotFound = "operation_not_found"
+    case roleNotFound = "role_not_found"
+    case databaseNotFound = "database_not_found"
+    case apiKeyNotFound = "api_key_not_found"
+    case branchAlreadyExists = "branch_already_exists"
+    case endpointAlreadyExists = "endpoint_already_exists"
+    case roleAlreadyExists = "role_already_exists"
+    case databaseAlreadyExists = "database_already_exists"
+    case branchIsDefault = "branch_is_default"
+    case branchIsProtected = "branch_is_protected"
+    case branchHasChildren = "branch_has_children"
+    case roleIsProtected = "role_is_protected"
+    case roleOwnsDatabases = "role_owns_databases"
+    case passwordNotStored = "password_not_stored"
+    case endpointDisabled = "endpoint_disabled"
+    case limitReached = "limit_reached"
+    case operationInProgress = "operation_in_progress"
+    case computeFailed = "compute_failed"
+    case unavailable = "unavailable"
+  }
+
+  public var code: Code
+  /// What was attempted, on what, why it was refused.
+  public var message: String
+  /// What to do next.
+  public var hint: String?
+
+  public init(_ code: Code, _ message: String, hint: String? = nil) {
+    self.code = code
+    self.message = message
+    self.hint = hint
+  }
+
+  public var description: String { hint.map { "\(message). HINT: \($0)" } ?? message }
+
+  /// A value that is not allowed.
+  static func value(_ field: String, _ found: some Any, allowed: String) -> ControlPlaneError {
+    ControlPlaneError(.badValue, "'\(field)' is '\("\(found)".prefix(64))', must be \(allowed)")
+  }
+
+  /// A setting that this version knows and cannot honour.
+  static func unsupported(_ field: String, allowed: String) -> ControlPlaneError {
+    ControlPlaneError(
+      .settingNotSupported, "'\(field)' cannot be honoured by this version", hint: allowed)
+  }
+}

@@ -1,0 +1,107 @@
+import Catalog
+import Foundation
+import Logging
+
+/// What is the same for the whole installation.
+public struct InstallationSettings: Sendable {
+  /// Endpoints are host names below it; without one, the endpoint goes into the connection's options.
+  public var domain: String?
+  /// Where clients reach the proxy when there is no domain.
+  public var postgresHost: String
+  public var postgresPort: Int
+  public var regionID: String
+  /// PostgreSQL's major versions that can be run here, the default last.
+  public var majors: [Int]
+  /// Idle time until an endpoint is suspended that does not say otherwise; seconds.
+  public var defaultSuspendSeconds: Int
+
+  public init(
+    domain: String? = nil, postgresHost: String = "127.0.0.1", postgresPort: Int = 5433,
+    regionID: String = "local", majors: [Int] = [15], defaultSuspendSeconds: Int = 300
+  ) {
+    precondition(!majors.isEmpty, "no PostgreSQL version")
+    self.domain = domain
+    self.postgresHost = postgresHost
+    self.postgresPort = postgresPort
+    self.regionID = regionID
+    self.majors = majors
+    self.defaultSuspendSeconds = defaultSuspendSeconds
+  }
+}
+
+/// What all services share.
+struct Core: Sendable {
+  let catalog: Catalog
+  let fleet: any ComputeFleet
+  let tenants: any TenantConfigurator
+  let sealer: SecretSealer
+  let clock: any WallClock
+  let random: Randomness
+  let settings: InstallationSettings
+  let logger: Logger
+  /// Fired when operations were added.
+  let added = Signal()
+  /// Fired when an operation came to its end.
+  let ended = Signal()
+
+  var names: NameGenerator { NameGenerator(random: random) }
+
+  /// A lease on a resolved LSN outlasts the request and the start of its compute.
+  static let leaseDuration: TimeInterval = 600
+
+  /// Refuses the request while an unfinished operation holds one of `locks`.
+  func requireFree(
+    _ tx: CatalogTransaction, _ project: ProjectID, _ locks: [String], doing action: String
+  ) throws {
+    let locks = locks + [OperationLock.project(project)]
+    guard let holder = try tx.holder(of: locks, in: project) else { return }
+    throw ControlPlaneError(
+      .operationInProgress, "\(action): operation '\(holder.id)' (\(holder.kind)) is running",
+      hint: "try again when it has finished")
+  }
+
+  /// The caller's project, with its row lock, so that writes to it go one after the other.
+  func lock(
+    _ tx: CatalogTransaction, _ id: ProjectID, of account: AccountID
+  ) throws -> ProjectRecord {
+    guard let project = try tx.lockProject(id, of: account), project.deletedAt == nil else {
+      throw ControlPlaneError(.projectNotFound, "find project '\(id)': there is none")
+    }
+    return project
+  }
+
+  func project(
+    _ tx: CatalogTransaction, _ id: ProjectID, of account: AccountID, includesDeleted: Bool = false
+  ) throws -> ProjectRecord {
+    guard let project = try tx.project(id, of: account),
+      includesDeleted || project.deletedAt == nil
+    else {
+      throw ControlPlaneError(.projectNotFound, "find project '\(id)': there is none")
+    }
+    return project
+  }
+
+  func branch(
+    _ tx: CatalogTransaction, _ id: BranchID, of project: ProjectID
+  ) throws -> BranchRecord {
+    guard let branch = try tx.branch(id, of: project), branch.deletedAt == nil else {
+      throw ControlPlaneError(
+        .branchNotFound, "find branch '\(id)' in project '\(project)': there is none")
+    }
+    return branch
+  }
+
+  func endpoint(
+    _ tx: CatalogTransaction, _ id: EndpointID, of project: ProjectID
+  ) throws -> EndpointRecord {
+    guard let endpoint = try tx.endpoint(id, of: project), endpoint.deletedAt == nil else {
+      throw ControlPlaneError(
+        .endpointNotFound, "find endpoint '\(id)' in project '\(project)': there is none")
+    }
+    return endpoint
+  }
+
+  static func passwordContext(_ branch: BranchID, _ role: String) -> String {
+    "role \(branch) \(role)"
+  }
+}

@@ -1,0 +1,65 @@
+import APITypes
+import Catalog
+
+/// Connection strings on request.
+public struct ConnectionURIService: Sendable {
+  let core: Core
+
+  /// What `GET …/connection_uri` asks for; absent ids mean the default branch and its read_write endpoint.
+  public struct Query: Sendable {
+    public var branch: BranchID?
+    public var endpoint: EndpointID?
+    public var database: String
+    public var role: String
+
+    public init(branch: BranchID?, endpoint: EndpointID?, database: String, role: String) {
+      self.branch = branch
+      self.endpoint = endpoint
+      self.database = database
+      self.role = role
+    }
+  }
+
+  public func uri(_ query: Query, project: ProjectID, account: AccountID) async throws -> String {
+    let (endpoint, role) = try await core.catalog.read { tx -> (EndpointRecord, RoleRecord) in
+      let project = try core.project(tx, project, of: account)
+      let endpoint = try self.endpoint(query, project, tx)
+      let branch = try core.branch(tx, endpoint.branchID, of: project.id)
+      guard let database = try tx.database(query.database, of: branch.id), !database.isDropped else {
+        throw ControlPlaneError(
+          .databaseNotFound,
+          "find database '\(query.database)' of branch '\(branch.name)': there is none")
+      }
+      return (endpoint, try RoleService.find(query.role, branch, tx))
+    }
+    return Presenter(core: core).connection(
+      endpoint: endpoint.id, role: role.name, password: RoleService.password(of: role, core),
+      database: query.database
+    ).connectionURI
+  }
+
+  private func endpoint(
+    _ query: Query, _ project: ProjectRecord, _ tx: CatalogTransaction
+  ) throws -> EndpointRecord {
+    if let id = query.endpoint {
+      let endpoint = try core.endpoint(tx, id, of: project.id)
+      if let branch = query.branch, branch != endpoint.branchID {
+        throw ControlPlaneError.value(
+          "branch_id", branch, allowed: "the endpoint's branch '\(endpoint.branchID)'")
+      }
+      return endpoint
+    }
+    guard let id = query.branch ?? project.defaultBranchID else {
+      throw ControlPlaneError(
+        .branchNotFound, "make connection string: project '\(project.id)' has no default branch")
+    }
+    let branch = try core.branch(tx, id, of: project.id)
+    guard let endpoint = try tx.endpoints(of: branch.id).first(where: { $0.type == .readWrite })
+    else {
+      throw ControlPlaneError(
+        .endpointNotFound, "make connection string: branch '\(branch.name)' has no endpoint",
+        hint: "create one")
+    }
+    return endpoint
+  }
+}

@@ -1,0 +1,167 @@
+import APITypes
+import Catalog
+import Foundation
+import Synchronization
+
+/// What the Postgres proxy needs of the platform: who may log in where, waking, and being told of use.
+public final class EndpointDirectory: Sendable {
+  private struct Use {
+    var sessions = 0
+    var last: Date
+  }
+
+  private struct Transfer: Hashable {
+    var endpoint: EndpointID
+    var kind: String
+  }
+
+  private let core: Core
+  private let uses = Mutex<[EndpointID: Use]>([:])
+  private let transfers = Mutex<[Transfer: Int]>([:])
+
+  init(core: Core) { self.core = core }
+
+  /// A role at an endpoint.
+  public struct Authentication: Sendable {
+    public var endpointID: String
+    public var branchID: String
+    public var computeID: String
+    /// PostgreSQL's `SCRAM-SHA-256$…`.
+    public var scramVerifier: String
+    public var isDisabled: Bool
+  }
+
+  /// `nil` where endpoint or role does not exist or the role cannot log in. Starts nothing.
+  ///
+  /// - Parameter target: an endpoint's id, or a branch's, which means its read_write endpoint.
+  public func authentication(target: String, role: String) async throws -> Authentication? {
+    try await core.catalog.read { tx in
+      guard let endpoint = try Self.endpoint(target, tx),
+        let compute = try tx.compute(of: endpoint.id),
+        let row = try tx.role(role, of: endpoint.branchID), row.canLogin, !row.isDropped,
+        let verifier = row.scramVerifier
+      else { return nil }
+      return Authentication(
+        endpointID: endpoint.id.rawValue, branchID: endpoint.branchID.rawValue,
+        computeID: compute.id.rawValue, scramVerifier: verifier, isDisabled: endpoint.isDisabled)
+    }
+  }
+
+  private static func endpoint(_ target: String, _ tx: CatalogTransaction) throws -> EndpointRecord? {
+    if target.hasPrefix("br-") {
+      return try tx.endpoints(of: BranchID(target)).first { $0.type == .readWrite }
+    }
+    return try tx.endpoint(EndpointID(target))
+  }
+
+  /// Makes the endpoint's compute run and tells where. Joins a start that is under way; waits for a suspend first.
+  /// - Throws: ``ControlPlaneError`` `.endpointNotFound`, `.endpointDisabled`, `.computeFailed`; `CancellationError`.
+  public func wake(_ endpoint: String) async throws -> RunningCompute {
+    let id = EndpointID(endpoint)
+    while true {
+      let generation = core.ended.generation
+      let found = try await core.catalog.read { tx -> (EndpointSubject, OperationRecord?)? in
+        guard let subject = try EndpointSubject(id, tx) else { return nil }
+        let locks = [OperationLock.endpoint(id), OperationLock.project(subject.project.id)]
+        return (subject, try tx.holder(of: locks, in: subject.project.id))
+      }
+      guard let (subject, holder) = found else {
+        throw ControlPlaneError(.endpointNotFound, "wake endpoint '\(id)': there is none")
+      }
+      if let holder {
+        await core.ended.wait(since: generation, timeout: .milliseconds(250))
+        try Task.checkCancellation()
+        try await checkOutcome(of: holder)
+      } else if let running = try await runningCompute(of: subject) {
+        return running
+      } else {
+        try await start(subject)
+      }
+    }
+  }
+
+  /// The compute, if the catalog and the fleet agree that it runs.
+  private func runningCompute(of subject: EndpointSubject) async throws -> RunningCompute? {
+    guard subject.endpoint.state == .active, let expected = subject.running else { return nil }
+    return await core.fleet.running().first { $0.computeID == expected.computeID }
+  }
+
+  private func start(_ subject: EndpointSubject) async throws {
+    let endpoint = subject.endpoint
+    do {
+      _ = try await EndpointService(core: core).change(
+        endpoint.id, endpoint.projectID, endpoint.accountID, .startCompute, to: .active
+      ) { _ in true }
+    } catch let error as ControlPlaneError where error.code == .operationInProgress {
+      return
+    }
+  }
+
+  /// A start that failed is told to those who wait for it.
+  private func checkOutcome(of operation: OperationRecord) async throws {
+    guard let now = try await core.catalog.read({ try $0.operation(operation.id) }),
+      now.status == .failed || now.status == .skipped
+    else { return }
+    throw ControlPlaneError(
+      .computeFailed, "wake endpoint '\(now.endpointID?.rawValue ?? "")': \(now.error ?? "failed")")
+  }
+
+  // MARK: use
+
+  /// A client has logged in; endpoints with sessions are in use.
+  public func sessionOpened(endpointID: String) {
+    let now = core.clock.now
+    uses.withLock { uses in
+      uses[EndpointID(endpointID), default: Use(last: now)].sessions += 1
+    }
+  }
+
+  public func sessionClosed(endpointID: String) {
+    let now = core.clock.now
+    uses.withLock { uses in
+      var use = uses[EndpointID(endpointID)] ?? Use(last: now)
+      use.sessions = max(0, use.sessions - 1)
+      use.last = now
+      uses[EndpointID(endpointID)] = use
+    }
+  }
+
+  /// Adds bytes sent to clients; kept in memory until ``flush()``.
+  public func record(transfer bytes: Int, endpointID: String, kind: String) {
+    let key = Transfer(endpoint: EndpointID(endpointID), kind: kind)
+    transfers.withLock { $0[key, default: 0] += bytes }
+  }
+
+  /// When each endpoint was last in use, as far as this process saw; now for those with sessions.
+  func lastUses() -> [EndpointID: Date] {
+    let now = core.clock.now
+    return uses.withLock { uses in uses.mapValues { $0.sessions > 0 ? now : $0.last } }
+  }
+
+  /// Writes what was counted to the catalog; nothing is lost where that fails.
+  func flush() async throws {
+    let counted = transfers.withLock { transfers in
+      defer { transfers = [:] }
+      return transfers
+    }
+    let used = lastUses()
+    guard !counted.isEmpty || !used.isEmpty else { return }
+    let now = core.clock.now
+    do {
+      try await core.catalog.write { tx in
+        for (key, bytes) in counted.sorted(by: { $0.key.endpoint < $1.key.endpoint }) {
+          try tx.addTransfer(endpoint: key.endpoint, kind: key.kind, bytes: bytes, at: now)
+        }
+        for (endpoint, date) in used.sorted(by: { $0.key < $1.key }) {
+          try tx.touchEndpoint(endpoint, at: date)
+        }
+      }
+    } catch {
+      transfers.withLock { $0.merge(counted) { $0 + $1 } }
+      throw error
+    }
+    uses.withLock { uses in
+      uses = uses.filter { $0.value.sessions > 0 || $0.value.last > used[$0.key] ?? .distantPast }
+    }
+  }
+}

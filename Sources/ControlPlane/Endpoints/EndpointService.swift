@@ -1,0 +1,222 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// Endpoints: create, list, read, change, start, suspend, restart, delete.
+public struct EndpointService: Sendable {
+  let core: Core
+  private var presenter: Presenter { Presenter(core: core) }
+
+  public func create(
+    _ request: API.NewEndpoint, project: ProjectID, account: AccountID
+  ) async throws -> API.EndpointOperations {
+    try SettingsRules(installation: core.settings).region("endpoint.region_id", request.regionID)
+    try SettingsRules.provisioner("endpoint.provisioner", request.provisioner)
+    try Self.refuse(pooler: request.poolerEnabled, passwordless: request.passwordlessAccess)
+    let answer = try await core.catalog.write { tx in
+      let project = try core.lock(tx, project, of: account)
+      let branch = try core.branch(tx, BranchID(request.branchID), of: project.id)
+      try core.requireFree(
+        tx, project.id, [OperationLock.branch(branch.id)],
+        doing: "create endpoint of branch '\(branch.name)'")
+      guard let plan = try tx.plan(project.plan) else {
+        throw ControlPlaneError(.projectNotFound, "create endpoint: the project's plan is gone")
+      }
+      if let other = try tx.endpoints(of: branch.id).first(where: { $0.type == request.type }) {
+        throw ControlPlaneError(
+          .endpointAlreadyExists,
+          "create endpoint: branch '\(branch.name)' has '\(other.id)' of type '\(other.type.rawValue)'",
+          hint: "use it, or delete it first")
+      }
+      let (endpoint, operation) = try NewRows(core: core, project: project).insertEndpoint(
+        EndpointRequest(
+          type: request.type, name: request.name, settings: request.settings,
+          minimum: request.autoscalingLimitMinCU, maximum: request.autoscalingLimitMaxCU,
+          suspendSeconds: request.suspendTimeoutSeconds, isDisabled: request.isDisabled ?? false),
+        of: branch, plan, after: [], tx)
+      return API.EndpointOperations(
+        endpoint: presenter.endpoint(endpoint), operations: [presenter.operation(operation)])
+    }
+    core.added.fire()
+    return answer
+  }
+
+  private static func refuse(pooler: Bool?, passwordless: Bool?) throws {
+    if pooler == true {
+      throw ControlPlaneError.unsupported("endpoint.pooler_enabled", allowed: "false")
+    }
+    if passwordless == true {
+      throw ControlPlaneError.unsupported("endpoint.passwordless_access", allowed: "false")
+    }
+  }
+
+  public func list(project: ProjectID, account: AccountID) async throws -> [API.Endpoint] {
+    try await core.catalog.read { tx in
+      try tx.endpoints(of: try core.project(tx, project, of: account).id).map(presenter.endpoint)
+    }
+  }
+
+  public func list(
+    branch: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> [API.Endpoint] {
+    try await core.catalog.read { tx in
+      let project = try core.project(tx, project, of: account)
+      return try tx.endpoints(of: try core.branch(tx, branch, of: project.id).id)
+        .map(presenter.endpoint)
+    }
+  }
+
+  public func get(
+    _ id: EndpointID, project: ProjectID, account: AccountID
+  ) async throws -> API.Endpoint {
+    try await core.catalog.read { tx in
+      let project = try core.project(tx, project, of: account)
+      return presenter.endpoint(try core.endpoint(tx, id, of: project.id))
+    }
+  }
+
+  /// Changes settings; a running compute is restarted where they need it.
+  public func update(
+    _ id: EndpointID, _ change: API.EndpointUpdate, project: ProjectID, account: AccountID
+  ) async throws -> API.EndpointOperations {
+    try SettingsRules.provisioner("endpoint.provisioner", change.provisioner)
+    try Self.refuse(pooler: change.poolerEnabled, passwordless: change.passwordlessAccess)
+    let answer = try await core.catalog.write { tx in
+      let project = try core.lock(tx, project, of: account)
+      let before = try core.endpoint(tx, id, of: project.id)
+      try core.requireFree(
+        tx, project.id, [OperationLock.endpoint(id)], doing: "change endpoint '\(id)'")
+      if let branch = change.branchID, branch != before.branchID.rawValue {
+        throw ControlPlaneError.unsupported(
+          "endpoint.branch_id", allowed: "make an endpoint on the other branch instead")
+      }
+      var endpoint = before
+      try self.apply(change, to: &endpoint, project, tx)
+      let needsRestart =
+        endpoint.settings != before.settings
+        || endpoint.computeUnitsMaximum != before.computeUnitsMaximum
+      var operations: [OperationRecord] = []
+      if endpoint.isDisabled, !before.isDisabled, endpoint.state != .idle {
+        endpoint.pendingState = .idle
+        operations.append(try self.enqueue(.suspendCompute, endpoint, project, tx))
+      } else if needsRestart {
+        operations.append(try self.enqueue(.applyEndpointSettings, endpoint, project, tx))
+      }
+      try tx.update(endpoint)
+      return API.EndpointOperations(
+        endpoint: presenter.endpoint(endpoint), operations: operations.map(presenter.operation))
+    }
+    core.added.fire()
+    return answer
+  }
+
+  private func apply(
+    _ change: API.EndpointUpdate, to endpoint: inout EndpointRecord, _ project: ProjectRecord,
+    _ tx: CatalogTransaction
+  ) throws {
+    guard let plan = try tx.plan(project.plan) else {
+      throw ControlPlaneError(.projectNotFound, "change endpoint: the project's plan is gone")
+    }
+    try SettingsRules.name("endpoint.name", change.name)
+    try SettingsRules.endpointSettings("endpoint.settings", change.settings)
+    try SettingsRules.suspendTimeout(
+      "endpoint.suspend_timeout_seconds", change.suspendTimeoutSeconds)
+    let sizes = try SettingsRules.sizes(
+      "endpoint.", change.autoscalingLimitMinCU, change.autoscalingLimitMaxCU,
+      default: endpoint.computeUnitsMinimum...endpoint.computeUnitsMaximum, plan)
+    endpoint.computeUnitsMinimum = sizes.lowerBound
+    endpoint.computeUnitsMaximum = sizes.upperBound
+    if let name = change.name { endpoint.name = name }
+    if let settings = change.settings { endpoint.settings = settings }
+    if let seconds = change.suspendTimeoutSeconds { endpoint.suspendTimeoutSeconds = seconds }
+    if let isDisabled = change.isDisabled { endpoint.isDisabled = isDisabled }
+    endpoint.updatedAt = core.clock.now
+  }
+
+  private func enqueue(
+    _ kind: OperationKind, _ endpoint: EndpointRecord, _ project: ProjectRecord,
+    _ tx: CatalogTransaction
+  ) throws -> OperationRecord {
+    try tx.enqueue(
+      OperationRecord(
+        kind, core, project: project, branch: endpoint.branchID, endpoint: endpoint.id,
+        locks: [OperationLock.endpoint(endpoint.id)]))
+  }
+
+  /// Starts the compute; one that is active answers without an operation.
+  public func start(
+    _ id: EndpointID, project: ProjectID, account: AccountID
+  ) async throws -> API.EndpointOperations {
+    try await change(id, project, account, .startCompute, to: .active) { $0.state != .active }
+  }
+
+  public func suspend(
+    _ id: EndpointID, project: ProjectID, account: AccountID
+  ) async throws -> API.EndpointOperations {
+    try await change(id, project, account, .suspendCompute, to: .idle) { $0.state != .idle }
+  }
+
+  /// Stops and starts the compute; one that is idle is started.
+  public func restart(
+    _ id: EndpointID, project: ProjectID, account: AccountID
+  ) async throws -> API.EndpointOperations {
+    try await change(id, project, account, .restartCompute, to: .active) { _ in true }
+  }
+
+  func change(
+    _ id: EndpointID, _ project: ProjectID, _ account: AccountID, _ kind: OperationKind,
+    to state: API.EndpointState, where isNeeded: @escaping @Sendable (EndpointRecord) -> Bool
+  ) async throws -> API.EndpointOperations {
+    let answer = try await core.catalog.write { tx in
+      let project = try core.lock(tx, project, of: account)
+      var endpoint = try core.endpoint(tx, id, of: project.id)
+      let action = "\(kind.rawValue.replacing("_", with: " ")) of endpoint '\(id)'"
+      try core.requireFree(
+        tx, project.id,
+        [OperationLock.endpoint(id), OperationLock.branch(endpoint.branchID)], doing: action)
+      if endpoint.isDisabled, state == .active {
+        throw ControlPlaneError(
+          .endpointDisabled, "\(action): the endpoint is disabled", hint: "enable it first")
+      }
+      guard isNeeded(endpoint) else {
+        return API.EndpointOperations(endpoint: presenter.endpoint(endpoint), operations: [])
+      }
+      endpoint.pendingState = state
+      endpoint.updatedAt = core.clock.now
+      try tx.update(endpoint)
+      let operation = try self.enqueue(kind, endpoint, project, tx)
+      return API.EndpointOperations(
+        endpoint: presenter.endpoint(endpoint), operations: [presenter.operation(operation)])
+    }
+    core.added.fire()
+    return answer
+  }
+
+  /// Deletes an endpoint; its branch stays. Deleting a deleted one answers as the first time.
+  public func delete(
+    _ id: EndpointID, project: ProjectID, account: AccountID
+  ) async throws -> API.EndpointOperations {
+    let answer = try await core.catalog.write { tx in
+      let project = try core.lock(tx, project, of: account)
+      guard var endpoint = try tx.endpoint(id, of: project.id) else {
+        throw ControlPlaneError(
+          .endpointNotFound, "delete endpoint '\(id)' in project '\(project.id)': there is none")
+      }
+      guard endpoint.deletedAt == nil else {
+        return API.EndpointOperations(endpoint: presenter.endpoint(endpoint), operations: [])
+      }
+      let locks = [OperationLock.endpoint(id), OperationLock.branch(endpoint.branchID)]
+      try core.requireFree(tx, project.id, locks, doing: "delete endpoint '\(id)'")
+      endpoint.deletedAt = core.clock.now
+      try tx.update(endpoint)
+      let operation = try tx.enqueue(
+        OperationRecord(
+          .deleteEndpoint, core, project: project, branch: endpoint.branchID, endpoint: id,
+          locks: locks))
+      return API.EndpointOperations(
+        endpoint: presenter.endpoint(endpoint), operations: [presenter.operation(operation)])
+    }
+    core.added.fire()
+    return answer
+  }
+}

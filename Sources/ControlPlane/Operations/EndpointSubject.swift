@@ -1,0 +1,106 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// An endpoint and all that a compute of it depends on, read in one snapshot.
+struct EndpointSubject: Sendable {
+  var project: ProjectRecord
+  var branch: BranchRecord
+  var line: LineRecord
+  var endpoint: EndpointRecord
+  var compute: ComputeRecord
+  var roles: [RoleRecord]
+  var databases: [DatabaseRecord]
+
+  /// `nil` where the endpoint is not there.
+  init?(_ id: EndpointID, _ tx: CatalogTransaction) throws {
+    guard let endpoint = try tx.endpoint(id), let project = try tx.project(endpoint.projectID),
+      let branch = try tx.branch(endpoint.branchID), let line = try tx.line(branch.lineID),
+      let compute = try tx.compute(of: id)
+    else { return nil }
+    self.project = project
+    self.branch = branch
+    self.line = line
+    self.endpoint = endpoint
+    self.compute = compute
+    roles = try tx.roles(of: branch.id)
+    databases = try tx.databases(of: branch.id)
+  }
+
+  var request: ComputeRequest {
+    ComputeRequest(
+      computeID: compute.id.rawValue, projectID: project.id.rawValue, branchID: branch.id.rawValue,
+      endpointID: endpoint.id.rawValue, lineID: line.id.rawValue, origin: origin,
+      major: project.pgVersion, settings: settings, roles: configuration.roles,
+      databases: configuration.databases)
+  }
+
+  private var origin: ComputeRequest.Origin {
+    if line.isOpened { return .existing }
+    guard let parent = line.parentID, let lsn = line.parentLSN else { return .root }
+    return .branch(parentLine: parent.rawValue, lsn: lsn)
+  }
+
+  private var settings: ComputeSettings {
+    var parameters = project.defaultEndpointSettings.pgSettings ?? [:]
+    parameters.merge(endpoint.settings.pgSettings ?? [:]) { $1 }
+    return ComputeSettings(
+      sharedBuffersMB: ComputeSize.sharedBuffersMB(endpoint.computeUnitsMaximum),
+      enablesLogicalReplication: project.settings.enableLogicalReplication ?? false,
+      parameters: parameters)
+  }
+
+  /// What the compute shall hold. A line opened at a past moment for the first time keeps that moment's databases.
+  var configuration: TenantConfiguration {
+    TenantConfiguration(
+      roles: roles.filter { !$0.isDropped }.map {
+        RoleRequest(name: $0.name, scramVerifier: $0.scramVerifier, login: $0.canLogin)
+      },
+      droppedRoles: roles.filter(\.isDropped).map(\.name),
+      databases: databases.filter { !$0.isDropped }.map {
+        DatabaseRequest(name: $0.name, owner: $0.ownerName)
+      },
+      droppedDatabases: databases.filter(\.isDropped).map(\.name),
+      createsDatabases: line.parentID == nil || line.configuration != nil)
+  }
+
+  /// Where the compute was last seen to run.
+  var running: RunningCompute? {
+    guard let directory = compute.socketDirectory, let port = compute.port,
+      let startedAt = compute.startedAt
+    else { return nil }
+    return RunningCompute(
+      computeID: compute.id.rawValue, lineID: line.id.rawValue, socketDirectory: directory,
+      port: port, startedAt: startedAt, pid: Int32(truncatingIfNeeded: compute.pid ?? 0))
+  }
+}
+
+/// Writes what a compute was found to hold back to the catalog.
+struct TenantReconciliation {
+  let core: Core
+  let subject: EndpointSubject
+  let contents: TenantContents
+
+  func apply(_ tx: CatalogTransaction) throws {
+    for role in subject.roles where role.isDropped && !contents.roles.contains(role.name) {
+      try tx.deleteRole(role.name, of: role.branchID)
+    }
+    let names = Set(contents.databases.map(\.name))
+    for database in subject.databases where !names.contains(database.name) {
+      if database.isDropped || !subject.configuration.createsDatabases {
+        try tx.deleteDatabase(database.id)
+      }
+    }
+    let known = Set(subject.databases.map(\.name))
+    let now = core.clock.now
+    for database in contents.databases where !known.contains(database.name) {
+      guard try tx.database(database.name, of: subject.branch.id) == nil else { continue }
+      try tx.insert(
+        DatabaseRecord(
+          id: try tx.nextDatabaseID(), branchID: subject.branch.id,
+          accountID: subject.project.accountID, plan: subject.project.plan,
+          projectID: subject.project.id, name: database.name, ownerName: database.owner,
+          isDropped: false, createdAt: now, updatedAt: now))
+    }
+  }
+}

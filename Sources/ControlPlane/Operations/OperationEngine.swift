@@ -1,0 +1,217 @@
+import APITypes
+import Catalog
+import Foundation
+import Logging
+import PostgresClient
+
+/// Where an operation stands when an ``OperationEngine``'s interruption is asked.
+struct StepBoundary: Sendable {
+  var operation: OperationRecord
+  var step: OperationStep
+  /// Whether the step's effect has happened; it is not recorded yet.
+  var isDone: Bool
+}
+
+/// Thrown at a boundary: the engine drops everything as a killed process would.
+struct EngineAbandoned: Error {}
+
+/// Runs the catalog's operations.
+///
+/// *Purpose*: work that outlives requests and restarts.
+///
+/// *State and invariants*: 1. All state is in the catalog; the engine can be thrown away at any moment. 2. An operation
+/// has one worker at a time: the claim is a row of the catalog. 3. A step is done at least once and recorded after
+/// its effect. 4. What an operation waits for has finished before it starts; where that failed, it is skipped.
+///
+/// *Crash*: the next engine of the same node takes the claims back and repeats the step that was not recorded.
+///
+/// *Concurrency*: `workers` operations at a time. ``run()`` once.
+///
+/// *Not guarded here*: two engines with one node name.
+public final class OperationEngine: Sendable {
+  private let core: Core
+  private let steps: OperationSteps
+  private let node: String
+  private let workers: Int
+  private let interruption: @Sendable (StepBoundary) async throws -> Void
+
+  private static let attempts = 5
+  private static let idlePause = Duration.seconds(1)
+
+  init(
+    core: Core, node: String, workers: Int = 8,
+    interruption: @escaping @Sendable (StepBoundary) async throws -> Void = { _ in }
+  ) {
+    self.core = core
+    self.node = node
+    self.workers = workers
+    self.interruption = interruption
+    steps = OperationSteps(core: core)
+  }
+
+  /// Takes over what an earlier process of this node left, then works until the task is cancelled.
+  public func run() async throws {
+    try await recover()
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<workers { group.addTask { try await self.work() } }
+      try await group.waitForAll()
+    }
+  }
+
+  /// Claims of the earlier process are freed; endpoints whose compute is gone become idle.
+  private func recover() async throws {
+    let running = Set(await core.fleet.running().map(\.computeID))
+    try await core.catalog.write { tx in
+      try tx.releaseClaims(of: self.node)
+      for endpoint in try tx.endpoints(in: .active) {
+        guard let compute = try tx.compute(of: endpoint.id),
+          !running.contains(compute.id.rawValue)
+        else { continue }
+        try OperationSteps.setIdle(endpoint, tx, at: self.core.clock.now)
+      }
+    }
+  }
+
+  private func work() async throws {
+    while !Task.isCancelled {
+      let generation = core.added.generation
+      do {
+        let now = core.clock.now
+        let claimed = try await core.catalog.write { try $0.claimOperation(for: self.node, at: now) }
+        if let claimed {
+          try await execute(claimed)
+        } else {
+          await core.added.wait(since: generation, timeout: Self.idlePause)
+        }
+      } catch let error as EngineAbandoned {
+        throw error
+      } catch is CancellationError {
+        return
+      } catch {
+        core.logger.error("operation engine failed", metadata: ["error": "\(error)"])
+        await core.added.wait(since: generation, timeout: Self.idlePause)
+      }
+    }
+  }
+
+  private func execute(_ claimed: OperationRecord) async throws {
+    var operation = claimed
+    guard let kind = OperationKind(rawValue: operation.kind) else {
+      return try await fail(operation, "operation kind '\(operation.kind)' is unknown to this version")
+    }
+    do {
+      while operation.stepsDone < kind.steps.count {
+        let step = kind.steps[operation.stepsDone]
+        try await interruption(StepBoundary(operation: operation, step: step, isDone: false))
+        try await steps.perform(step, of: operation)
+        try await interruption(StepBoundary(operation: operation, step: step, isDone: true))
+        operation = try await record(step, of: operation, isLast: step == kind.steps.last)
+      }
+    } catch let error as EngineAbandoned {
+      throw error
+    } catch is CancellationError {
+      throw CancellationError()
+    } catch {
+      return try await handle(error, of: operation)
+    }
+    core.ended.fire()
+    core.added.fire()
+  }
+
+  private func record(
+    _ step: OperationStep, of operation: OperationRecord, isLast: Bool
+  ) async throws -> OperationRecord {
+    var next = operation
+    let now = core.clock.now
+    next.stepsDone += 1
+    next.updatedAt = now
+    if isLast {
+      next.status = .finished
+      next.finishedAt = now
+      next.claimedBy = nil
+      next.error = nil
+    }
+    let record = next
+    try await core.catalog.write { tx in
+      try tx.recordStep(record.id, number: operation.stepsDone, name: step.rawValue, at: now)
+      try tx.update(record)
+    }
+    return record
+  }
+
+  private func handle(_ error: any Error, of operation: OperationRecord) async throws {
+    guard Self.isTemporary(error), operation.failuresCount + 1 < Self.attempts else {
+      return try await fail(operation, "\(error)")
+    }
+    var next = operation
+    next.failuresCount += 1
+    next.status = .scheduling
+    next.claimedBy = nil
+    next.error = "\(error)"
+    next.updatedAt = core.clock.now
+    // 0.2 s, 0.4 s, 0.8 s, 1.6 s.
+    let pause = 0.1 * Double(1 << next.failuresCount)
+    next.retryAt = core.clock.now.addingTimeInterval(pause)
+    let record = next
+    await persist(operation) { try $0.update(record) }
+  }
+
+  /// Ends the operation and all that wait for it.
+  private func fail(_ operation: OperationRecord, _ reason: String) async throws {
+    core.logger.warning(
+      "operation failed",
+      metadata: ["operation": "\(operation.id)", "kind": "\(operation.kind)", "error": "\(reason)"])
+    let now = core.clock.now
+    let steps = steps
+    await persist(operation) { tx in
+      var failed = operation
+      failed.failuresCount += 1
+      failed.end(.failed, reason, at: now)
+      try tx.update(failed)
+      try steps.abandon(failed, tx)
+      while let orphan = try tx.orphans().first {
+        var skipped = orphan
+        skipped.end(.skipped, "operation '\(failed.id)' before it failed: \(reason)", at: now)
+        try tx.update(skipped)
+        try steps.abandon(skipped, tx)
+      }
+    }
+    core.ended.fire()
+    core.added.fire()
+  }
+
+  /// Writes an outcome, again and again while the catalog does not answer: the claim is this engine's.
+  private func persist(
+    _ operation: OperationRecord, _ body: @escaping @Sendable (CatalogTransaction) throws -> Void
+  ) async {
+    while !Task.isCancelled {
+      do {
+        return try await core.catalog.write(body)
+      } catch {
+        core.logger.error(
+          "operation's outcome could not be written",
+          metadata: ["operation": "\(operation.id)", "error": "\(error)"])
+        await core.ended.wait(since: core.ended.generation, timeout: Self.idlePause)
+      }
+    }
+  }
+
+  private static func isTemporary(_ error: any Error) -> Bool {
+    switch error {
+    case let error as CatalogError: error.code == .unavailable
+    case let error as ComputeFleetError: error.code == .temporary
+    case let error as PostgresError: error.isConnectionLoss
+    default: false
+    }
+  }
+}
+
+extension OperationRecord {
+  mutating func end(_ status: API.OperationStatus, _ reason: String?, at date: Date) {
+    self.status = status
+    error = reason
+    claimedBy = nil
+    updatedAt = date
+    finishedAt = date
+  }
+}

@@ -1,0 +1,83 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// What operations do, in our words; the raw values are stored and shown as `kind`.
+enum OperationKind: String, CaseIterable, Sendable {
+  case createProject = "create_project"
+  case createBranch = "create_branch"
+  case startCompute = "start_compute"
+  case suspendCompute = "suspend_compute"
+  case restartCompute = "restart_compute"
+  case applyEndpointSettings = "apply_endpoint_settings"
+  case applyRolesAndDatabases = "apply_roles_and_databases"
+  case deleteEndpoint = "delete_endpoint"
+  case deleteBranch = "delete_branch"
+  case deleteProject = "delete_project"
+
+  /// The word for it that the oldest client knows.
+  var action: API.OperationAction {
+    switch self {
+    case .createProject: .createTimeline
+    case .createBranch: .createBranch
+    case .startCompute, .restartCompute: .startCompute
+    case .suspendCompute, .deleteEndpoint: .suspendCompute
+    case .applyEndpointSettings, .applyRolesAndDatabases: .applyConfig
+    case .deleteBranch, .deleteProject: .deleteTimeline
+    }
+  }
+
+  /// What is done, in order. Each step may be done twice; between two steps `serve` may die.
+  var steps: [OperationStep] {
+    switch self {
+    case .createProject: [.makeRootLine, .markBranchReady]
+    case .createBranch: [.markBranchReady]
+    case .startCompute: [.startCompute, .configureTenants, .markActive]
+    case .suspendCompute: [.stopCompute, .markIdle]
+    case .restartCompute: [.stopCompute, .startCompute, .configureTenants, .markActive]
+    case .applyEndpointSettings: [.restartIfActive]
+    case .applyRolesAndDatabases: [.configureIfActive]
+    case .deleteEndpoint: [.stopComputes]
+    case .deleteBranch, .deleteProject: [.destroyComputes]
+    }
+  }
+}
+
+/// One step of an operation.
+enum OperationStep: String, CaseIterable, Sendable {
+  case makeRootLine = "make_root_line"
+  case markBranchReady = "mark_branch_ready"
+  case startCompute = "start_compute"
+  case configureTenants = "configure_tenants"
+  case markActive = "mark_active"
+  case stopCompute = "stop_compute"
+  case markIdle = "mark_idle"
+  case restartIfActive = "restart_if_active"
+  case configureIfActive = "configure_if_active"
+  case stopComputes = "stop_computes"
+  case destroyComputes = "destroy_computes"
+}
+
+/// Names of what unfinished operations hold.
+enum OperationLock {
+  static func project(_ id: ProjectID) -> String { "project:\(id)" }
+  static func branch(_ id: BranchID) -> String { "branch:\(id)" }
+  static func endpoint(_ id: EndpointID) -> String { "endpoint:\(id)" }
+}
+
+extension OperationRecord {
+  /// A new operation on `project`; the catalog gives it its position.
+  init(
+    _ kind: OperationKind, _ core: Core, project: ProjectRecord, branch: BranchID? = nil,
+    endpoint: EndpointID? = nil, locks: [String], after: [OperationID] = []
+  ) {
+    let now = core.clock.now
+    self.init(
+      id: core.names.operation(), position: 0, accountID: project.accountID, plan: project.plan,
+      projectID: project.id, branchID: branch, endpointID: endpoint, action: kind.action,
+      kind: kind.rawValue, status: .scheduling, stepsDone: 0, locks: locks, waitsFor: after,
+      details: [:], failuresCount: 0, createdAt: now, updatedAt: now)
+  }
+
+  var isFinal: Bool { status != .scheduling && status != .running && status != .cancelling }
+}

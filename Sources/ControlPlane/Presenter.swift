@@ -1,0 +1,177 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// Records as the API shows them.
+struct Presenter: Sendable {
+  let core: Core
+
+  static let provisioner = "exzo-agent"
+  static let platform = "exzo"
+  static let creationSource = "console"
+  /// How long a deleted branch or project can be recovered: 7 days.
+  static let recoverySeconds: TimeInterval = 604_800
+  /// Where no limit is set: 16 TB, in bytes and MB.
+  private static let sizeLimit = 16 << 40
+
+  private var proxyHost: String { core.settings.domain ?? core.settings.postgresHost }
+
+  func operation(_ record: OperationRecord) -> API.Operation {
+    let end = record.finishedAt ?? core.clock.now
+    let duration = record.startedAt.map { end.timeIntervalSince($0) * 1000 } ?? 0
+    return API.Operation(
+      id: record.id.rawValue, projectID: record.projectID.rawValue,
+      branchID: record.branchID?.rawValue, endpointID: record.endpointID?.rawValue,
+      action: record.action, status: record.status, error: record.error,
+      failuresCount: record.failuresCount, retryAt: record.retryAt, createdAt: record.createdAt,
+      updatedAt: record.updatedAt,
+      totalDurationMilliseconds: Int(min(max(duration, 0), Double(Int32.max)).rounded()),
+      kind: record.kind)
+  }
+
+  func project(_ record: ProjectRecord, owner: AccountRecord, transfer: Int) -> API.Project {
+    let period = billingPeriod()
+    return API.Project(
+      dataStorageBytesHour: 0, dataTransferBytes: transfer, writtenDataBytes: 0,
+      computeTimeSeconds: 0, activeTimeSeconds: 0, cpuUsedSec: 0, id: record.id.rawValue,
+      platformID: Self.platform, regionID: core.settings.regionID, name: record.name,
+      provisioner: Self.provisioner, defaultEndpointSettings: record.defaultEndpointSettings,
+      settings: record.settings, pgVersion: record.pgVersion, proxyHost: proxyHost,
+      branchLogicalSizeLimit: Self.sizeLimit >> 20, branchLogicalSizeLimitBytes: Self.sizeLimit,
+      storePasswords: record.storePasswords, creationSource: Self.creationSource,
+      historyRetentionSeconds: record.historyRetentionSeconds, createdAt: record.createdAt,
+      updatedAt: record.updatedAt, consumptionPeriodStart: period.start,
+      consumptionPeriodEnd: period.end, ownerID: owner.id.rawValue)
+  }
+
+  func listItem(_ record: ProjectRecord) -> API.ProjectListItem {
+    API.ProjectListItem(
+      id: record.id.rawValue, platformID: Self.platform, regionID: core.settings.regionID,
+      name: record.name, provisioner: Self.provisioner,
+      defaultEndpointSettings: record.defaultEndpointSettings, settings: record.settings,
+      pgVersion: record.pgVersion, proxyHost: proxyHost,
+      branchLogicalSizeLimit: Self.sizeLimit >> 20, branchLogicalSizeLimitBytes: Self.sizeLimit,
+      storePasswords: record.storePasswords, activeTime: 0, cpuUsedSec: 0,
+      creationSource: Self.creationSource, createdAt: record.createdAt, updatedAt: record.updatedAt,
+      ownerID: record.accountID.rawValue,
+      historyRetentionSeconds: record.historyRetentionSeconds, deletedAt: record.deletedAt,
+      recoverableUntil: record.deletedAt?.addingTimeInterval(Self.recoverySeconds))
+  }
+
+  func branch(
+    _ record: BranchRecord, isDefault: Bool, transfer: Int = 0, window: API.RestoreWindow? = nil,
+    logicalSize: Int? = nil
+  ) -> API.Branch {
+    let recovery = record.deletedAt.map {
+      API.BranchRecovery(
+        deletedAt: $0, recoverableUntil: $0.addingTimeInterval(Self.recoverySeconds),
+        deletionMethod: record.deletionMethod == "ttl" ? .ttl : .user)
+    }
+    return API.Branch(
+      id: record.id.rawValue, projectID: record.projectID.rawValue,
+      parentID: record.parentID?.rawValue, parentLSN: record.parentLSN?.description,
+      parentTimestamp: record.parentTimestamp, name: record.name,
+      currentState: record.state == "ready" ? .ready : .`init`,
+      pendingState: record.state == "ready" ? nil : .ready, stateChangedAt: record.stateChangedAt,
+      logicalSize: logicalSize, creationSource: Self.creationSource, isPrimary: isDefault,
+      isDefault: isDefault, isProtected: record.isProtected, cpuUsedSec: 0, computeTimeSeconds: 0,
+      activeTimeSeconds: 0, writtenDataBytes: 0, dataTransferBytes: transfer,
+      createdAt: record.createdAt, updatedAt: record.updatedAt,
+      ttlIntervalSeconds: record.expiresAt.map { Int($0.timeIntervalSince(record.createdAt)) },
+      expiresAt: record.expiresAt, initSource: record.initSource, recovery: recovery,
+      restoreWindow: window)
+  }
+
+  func annotation(_ record: BranchRecord) -> API.Annotation {
+    API.Annotation(
+      object: API.AnnotationObject(type: "console/branch", id: record.id.rawValue),
+      value: record.annotation, createdAt: record.annotatedAt, updatedAt: record.annotatedAt)
+  }
+
+  func endpoint(_ record: EndpointRecord) -> API.Endpoint {
+    API.Endpoint(
+      host: host(record.id), id: record.id.rawValue, name: record.name,
+      projectID: record.projectID.rawValue, branchID: record.branchID.rawValue,
+      autoscalingLimitMinCU: record.computeUnitsMinimum,
+      autoscalingLimitMaxCU: record.computeUnitsMaximum, regionID: core.settings.regionID,
+      type: record.type, currentState: record.state, pendingState: record.pendingState,
+      settings: record.settings, poolerEnabled: false, poolerMode: .transaction,
+      isDisabled: record.isDisabled, passwordlessAccess: false, lastActive: record.lastActiveAt,
+      creationSource: Self.creationSource, createdAt: record.createdAt, updatedAt: record.updatedAt,
+      startedAt: record.startedAt, suspendedAt: record.suspendedAt, proxyHost: proxyHost,
+      suspendTimeoutSeconds: record.suspendTimeoutSeconds, provisioner: Self.provisioner)
+  }
+
+  func role(_ record: RoleRecord, password: String? = nil) -> API.Role {
+    API.Role(
+      branchID: record.branchID.rawValue, name: record.name, password: password,
+      isProtected: record.isProtected,
+      authenticationMethod: record.canLogin ? "password" : "no_login", createdAt: record.createdAt,
+      updatedAt: record.updatedAt)
+  }
+
+  func database(_ record: DatabaseRecord) -> API.Database {
+    API.Database(
+      id: record.id, branchID: record.branchID.rawValue, name: record.name,
+      ownerName: record.ownerName, createdAt: record.createdAt, updatedAt: record.updatedAt)
+  }
+
+  /// The current calendar month in UTC.
+  func billingPeriod() -> (start: Date, end: Date) {
+    let text = RFC3339.text(core.clock.now)
+    let year = Int(text.prefix(4)) ?? 1970
+    let month = Int(text.dropFirst(5).prefix(2)) ?? 1
+    func start(_ year: Int, _ month: Int) -> Date {
+      RFC3339.date("\(year)-\(month < 10 ? "0" : "")\(month)-01T00:00:00Z") ?? core.clock.now
+    }
+    return (start(year, month), month == 12 ? start(year + 1, 1) : start(year, month + 1))
+  }
+}
+
+extension Presenter {
+  func host(_ endpoint: EndpointID) -> String {
+    core.settings.domain.map { "\(endpoint).\($0)" } ?? core.settings.postgresHost
+  }
+
+  private func poolerHost(_ endpoint: EndpointID) -> String {
+    core.settings.domain.map { "\(endpoint)-pooler.\($0)" } ?? core.settings.postgresHost
+  }
+
+  /// A string that connects as it stands.
+  func connection(
+    endpoint: EndpointID, role: String, password: String?, database: String
+  ) -> API.ConnectionDetails {
+    let secret = password.map { ":" + Self.escape($0) } ?? ""
+    let user = Self.escape(role) + secret
+    let path = Self.escape(database)
+    let uri: String
+    if let domain = core.settings.domain {
+      let port = core.settings.postgresPort == 5432 ? "" : ":\(core.settings.postgresPort)"
+      uri = "postgresql://\(user)@\(endpoint).\(domain)\(port)/\(path)?sslmode=require"
+    } else {
+      let address = "\(core.settings.postgresHost):\(core.settings.postgresPort)"
+      uri =
+        "postgresql://\(user)@\(address)/\(path)?sslmode=require&options=endpoint%3D\(endpoint)"
+    }
+    return API.ConnectionDetails(
+      connectionURI: uri,
+      connectionParameters: API.ConnectionParameters(
+        database: database, password: password ?? "", role: role, host: host(endpoint),
+        poolerHost: poolerHost(endpoint)))
+  }
+
+  /// Percent-encodes all but RFC 3986's unreserved characters.
+  static func escape(_ text: String) -> String {
+    let digits = Array("0123456789ABCDEF")
+    var result = ""
+    for byte in text.utf8 {
+      let character = Character(Unicode.Scalar(byte))
+      if byte < 0x80, character.isLetter || character.isNumber || "-._~".contains(character) {
+        result.append(character)
+      } else {
+        result += "%\(digits[Int(byte >> 4)])\(digits[Int(byte & 15)])"
+      }
+    }
+    return result
+  }
+}

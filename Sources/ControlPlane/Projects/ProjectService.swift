@@ -1,0 +1,143 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// Projects: create, list, read, change, delete.
+public struct ProjectService: Sendable {
+  let core: Core
+  private var presenter: Presenter { Presenter(core: core) }
+
+  public static let defaultBranch = "main"
+  public static let defaultRole = "exzodb_owner"
+  public static let defaultDatabase = "exzodb"
+  public static let defaultRetentionSeconds = 604_800
+
+  /// Makes a project with a branch, a role, a database and a compute that starts, and returns at once.
+  public func create(_ request: API.NewProject, account: AccountID) async throws -> API.CreatedProject {
+    let password = core.names.password()
+    let result = try await core.catalog.write { tx -> API.CreatedProject in
+      guard let owner = try tx.account(account), let plan = try tx.plan(owner.plan) else {
+        throw ControlPlaneError(.unauthorized, "create project: the account is gone")
+      }
+      try self.validate(request, plan)
+      guard try tx.projectCount(of: account) < plan.projectsLimit else {
+        throw ControlPlaneError(
+          .limitReached,
+          "create project: plan '\(plan.name)' allows \(plan.projectsLimit) projects",
+          hint: "delete one, or ask for a larger plan")
+      }
+      return try NewProjectRows(core: core, request: request, owner: owner, plan: plan)
+        .insert(tx, password: password)
+    }
+    core.added.fire()
+    return result
+  }
+
+  private func validate(_ request: API.NewProject, _ plan: PlanRecord) throws {
+    let rules = SettingsRules(installation: core.settings)
+    try SettingsRules.name("project.name", request.name)
+    try SettingsRules.name("project.branch.name", request.branch?.name)
+    if let role = request.branch?.roleName, role != Self.defaultRole {
+      try SettingsRules.roleName("project.branch.role_name", role)
+    }
+    if let database = request.branch?.databaseName {
+      try SettingsRules.databaseName("project.branch.database_name", database)
+    }
+    try rules.region("project.region_id", request.regionID)
+    try SettingsRules.provisioner("project.provisioner", request.provisioner)
+    if let version = request.pgVersion, !core.settings.majors.contains(version) {
+      let majors = core.settings.majors.map(String.init).joined(separator: ", ")
+      throw ControlPlaneError.value("project.pg_version", version, allowed: "one of \(majors)")
+    }
+    if request.orgID != nil {
+      throw ControlPlaneError.unsupported("project.org_id", allowed: "leave it out")
+    }
+    try SettingsRules.retention(
+      request.historyRetentionSeconds
+        ?? min(Self.defaultRetentionSeconds, plan.retentionSecondsMaximum), plan)
+    try SettingsRules.project(request.settings)
+    try SettingsRules.defaults(request.defaultEndpointSettings, plan)
+  }
+
+  public func list(
+    account: AccountID, search: String?, isDeleted: Bool, page: PageRequest
+  ) async throws -> (projects: [API.ProjectListItem], next: PagePosition?) {
+    let found = try await core.catalog.read { tx in
+      try tx.projects(of: account, search: search, isDeleted: isDeleted, page)
+    }
+    let now = core.clock.now
+    let shown = found.elements.map(presenter.listItem).filter {
+      !isDeleted || ($0.recoverableUntil ?? now) > now
+    }
+    return (shown, found.next)
+  }
+
+  public func get(_ id: ProjectID, account: AccountID) async throws -> API.Project {
+    try await core.catalog.read { tx in
+      try self.present(try core.project(tx, id, of: account), tx)
+    }
+  }
+
+  private func present(_ project: ProjectRecord, _ tx: CatalogTransaction) throws -> API.Project {
+    guard let owner = try tx.account(project.accountID) else {
+      throw ControlPlaneError(.projectNotFound, "find project '\(project.id)': it has no owner")
+    }
+    let transfer = try tx.transfer(of: project.id, since: presenter.billingPeriod().start)
+    return presenter.project(project, owner: owner, transfer: transfer.values.reduce(0, +))
+  }
+
+  /// Changes take effect at once, except settings of computes: those at their next start.
+  public func update(
+    _ id: ProjectID, _ change: API.ProjectUpdate, account: AccountID
+  ) async throws -> API.ProjectOperations {
+    try await core.catalog.write { tx in
+      var project = try core.lock(tx, id, of: account)
+      try core.requireFree(tx, id, [], doing: "change project '\(id)'")
+      guard let plan = try tx.plan(project.plan) else {
+        throw ControlPlaneError(.projectNotFound, "change project '\(id)': its plan is gone")
+      }
+      try SettingsRules.name("project.name", change.name)
+      try SettingsRules.project(change.settings)
+      try SettingsRules.defaults(change.defaultEndpointSettings, plan)
+      if let seconds = change.historyRetentionSeconds {
+        try SettingsRules.retention(seconds, plan)
+        project.historyRetentionSeconds = seconds
+      }
+      if let name = change.name { project.name = name }
+      if let settings = change.settings { project.settings = settings }
+      if let defaults = change.defaultEndpointSettings { project.defaultEndpointSettings = defaults }
+      project.updatedAt = core.clock.now
+      try tx.update(project)
+      return API.ProjectOperations(project: try self.present(project, tx), operations: [])
+    }
+  }
+
+  /// Deletes the project and all in it; deleting a deleted one answers as the first time.
+  public func delete(_ id: ProjectID, account: AccountID) async throws -> API.Project {
+    let project = try await core.catalog.write { tx -> API.Project in
+      guard var project = try tx.lockProject(id, of: account) else {
+        throw ControlPlaneError(.projectNotFound, "delete project '\(id)': there is none")
+      }
+      let shown = try self.present(project, tx)
+      guard project.deletedAt == nil else { return shown }
+      let branches = try tx.branches(of: id)
+      let endpoints = try tx.endpoints(of: id)
+      let locks =
+        branches.map { OperationLock.branch($0.id) } + endpoints.map { OperationLock.endpoint($0.id) }
+      try core.requireFree(tx, id, locks, doing: "delete project '\(id)'")
+      let now = core.clock.now
+      project.deletedAt = now
+      project.updatedAt = now
+      try tx.update(project)
+      for var endpoint in endpoints {
+        endpoint.deletedAt = now
+        try tx.update(endpoint)
+      }
+      _ = try tx.enqueue(
+        OperationRecord(.deleteProject, core, project: project, locks: [OperationLock.project(id)]))
+      return shown
+    }
+    core.added.fire()
+    return project
+  }
+}

@@ -1,0 +1,114 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// Databases of a branch.
+public struct DatabaseService: Sendable {
+  let core: Core
+  private var presenter: Presenter { Presenter(core: core) }
+
+  public func list(
+    branch: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> [API.Database] {
+    try await core.catalog.read { tx in
+      let project = try core.project(tx, project, of: account)
+      let branch = try core.branch(tx, branch, of: project.id)
+      return try tx.databases(of: branch.id).filter { !$0.isDropped }.map(presenter.database)
+    }
+  }
+
+  public func get(
+    _ name: String, branch: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> API.Database {
+    try await core.catalog.read { tx in
+      let project = try core.project(tx, project, of: account)
+      return presenter.database(
+        try Self.find(name, try core.branch(tx, branch, of: project.id), tx))
+    }
+  }
+
+  private static func find(
+    _ name: String, _ branch: BranchRecord, _ tx: CatalogTransaction
+  ) throws -> DatabaseRecord {
+    guard let database = try tx.database(name, of: branch.id), !database.isDropped else {
+      throw ControlPlaneError(
+        .databaseNotFound, "find database '\(name)' of branch '\(branch.name)': there is none")
+    }
+    return database
+  }
+
+  public func create(
+    _ request: API.NewDatabase, branch: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> API.DatabaseOperations {
+    try SettingsRules.databaseName("database.name", request.name)
+    return try await change(branch, project, account, "create database '\(request.name)'") {
+      tx, project, branch in
+      _ = try RoleService.find(request.ownerName, branch, tx)
+      let old = try tx.database(request.name, of: branch.id)
+      if let old, !old.isDropped {
+        throw ControlPlaneError(
+          .databaseAlreadyExists,
+          "create database '\(request.name)': branch '\(branch.name)' has one of that name")
+      }
+      if old != nil {
+        throw ControlPlaneError(
+          .operationInProgress,
+          "create database '\(request.name)': the one deleted before is still to be removed",
+          hint: "start the branch's endpoint and try again")
+      }
+      return try tx.insert(
+        NewRows(core: core, project: project).database(
+          request.name, owner: request.ownerName, of: branch.id, id: try tx.nextDatabaseID()))
+    }
+  }
+
+  /// Changes the owner. Renaming is refused: sessions of the old name would be cut unasked.
+  public func update(
+    _ name: String, _ request: API.DatabaseUpdate, branch: BranchID, project: ProjectID,
+    account: AccountID
+  ) async throws -> API.DatabaseOperations {
+    if let new = request.name, new != name {
+      throw ControlPlaneError.unsupported("database.name", allowed: "rename it with SQL")
+    }
+    return try await change(branch, project, account, "change database '\(name)'") {
+      tx, _, branch in
+      var database = try Self.find(name, branch, tx)
+      if let owner = request.ownerName {
+        _ = try RoleService.find(owner, branch, tx)
+        database.ownerName = owner
+      }
+      database.updatedAt = core.clock.now
+      try tx.update(database)
+      return database
+    }
+  }
+
+  public func delete(
+    _ name: String, branch: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> API.DatabaseOperations {
+    try await change(branch, project, account, "delete database '\(name)'") { tx, _, branch in
+      var database = try Self.find(name, branch, tx)
+      database.isDropped = true
+      database.updatedAt = core.clock.now
+      try tx.update(database)
+      return database
+    }
+  }
+
+  private func change(
+    _ branch: BranchID, _ project: ProjectID, _ account: AccountID, _ action: String,
+    _ body:
+      @escaping @Sendable (CatalogTransaction, ProjectRecord, BranchRecord) throws -> DatabaseRecord
+  ) async throws -> API.DatabaseOperations {
+    let answer = try await core.catalog.write { tx in
+      let (project, branch) = try core.lockForTenantChange(
+        tx, branch, project, account, doing: action)
+      let database = try body(tx, project, branch)
+      let operation = try core.enqueueTenantChange(tx, branch, project)
+      return API.DatabaseOperations(
+        database: presenter.database(database), operations: [presenter.operation(operation)])
+    }
+    core.added.fire()
+    return answer
+  }
+}

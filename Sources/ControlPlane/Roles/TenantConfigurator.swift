@@ -1,0 +1,143 @@
+import PostgresClient
+
+/// What a compute holds after roles and databases were applied to it.
+public struct TenantContents: Sendable, Hashable {
+  public var databases: [DatabaseRequest]
+  public var roles: [String]
+
+  public init(databases: [DatabaseRequest], roles: [String]) {
+    self.databases = databases
+    self.roles = roles
+  }
+}
+
+/// Roles and databases that a compute shall have, and those that it shall lose.
+public struct TenantConfiguration: Codable, Sendable, Hashable {
+  public var roles: [RoleRequest]
+  public var droppedRoles: [String]
+  public var databases: [DatabaseRequest]
+  public var droppedDatabases: [String]
+  /// Whether missing databases are made. Not so on a line opened at a past moment: there the past decides.
+  public var createsDatabases: Bool
+
+  public init(
+    roles: [RoleRequest], droppedRoles: [String] = [], databases: [DatabaseRequest],
+    droppedDatabases: [String] = [], createsDatabases: Bool = true
+  ) {
+    self.roles = roles
+    self.droppedRoles = droppedRoles
+    self.databases = databases
+    self.droppedDatabases = droppedDatabases
+    self.createsDatabases = createsDatabases
+  }
+}
+
+/// Puts roles and databases into running computes. Every call may be repeated.
+public protocol TenantConfigurator: Sendable {
+  /// - Returns: what is there afterwards, without the platform's own roles and databases.
+  func apply(
+    _ configuration: TenantConfiguration, to compute: RunningCompute
+  ) async throws -> TenantContents
+}
+
+/// The real one: SQL over the compute's unix socket, as its superuser.
+public struct PostgresTenantConfigurator: TenantConfigurator {
+  /// The superuser of every compute; no tenant can log in as it.
+  public static let superuser = "exzo_superuser"
+
+  private let pool: @Sendable (ConnectionParameters) -> PostgresConnectionPool
+
+  public init() {
+    pool = { PostgresConnectionPool($0, size: 1, name: "tenant") }
+  }
+
+  public func apply(
+    _ configuration: TenantConfiguration, to compute: RunningCompute
+  ) async throws -> TenantContents {
+    let parameters = ConnectionParameters(
+      host: compute.socketDirectory, port: compute.port, user: Self.superuser,
+      applicationName: "exzo-control", options: "-c statement_timeout=60s -c search_path=pg_catalog")
+    let pool = pool(parameters)
+    do {
+      let contents = try await pool.withConnection { connection in
+        try TenantSession(connection: connection).apply(configuration)
+      }
+      await pool.close()
+      return contents
+    } catch {
+      await pool.close()
+      throw error
+    }
+  }
+}
+
+/// The statements; blocks its thread.
+private struct TenantSession {
+  let connection: PostgresConnection
+
+  func apply(_ configuration: TenantConfiguration) throws -> TenantContents {
+    for role in configuration.roles { try apply(role) }
+    let present = Set(try databases().map(\.name))
+    if configuration.createsDatabases {
+      for database in configuration.databases where !present.contains(database.name) {
+        let name = try SQL.identifier(database.name)
+        try connection.query("CREATE DATABASE \(name) OWNER \(try SQL.identifier(database.owner))")
+      }
+    }
+    let owners = Dictionary(try databases().map { ($0.name, $0.owner) }) { $1 }
+    for database in configuration.databases {
+      guard let owner = owners[database.name], owner != database.owner else { continue }
+      let name = try SQL.identifier(database.name)
+      try connection.query("ALTER DATABASE \(name) OWNER TO \(try SQL.identifier(database.owner))")
+    }
+    for name in configuration.droppedDatabases {
+      try connection.query("DROP DATABASE IF EXISTS \(try SQL.identifier(name)) WITH (FORCE)")
+    }
+    for name in configuration.droppedRoles { try drop(role: name) }
+    return TenantContents(databases: try databases(), roles: try roles())
+  }
+
+  private func apply(_ role: RoleRequest) throws {
+    let name = try SQL.identifier(role.name)
+    let found = try connection.query(
+      "SELECT rolsuper FROM pg_roles WHERE rolname = $1", parameters: [.text(role.name)]
+    ).first
+    // A superuser is the platform's; it is never changed for a tenant.
+    guard try found?.value("rolsuper", as: Bool.self) != true else {
+      throw PostgresError(.invalidArgument, "change role '\(role.name)': it is a superuser")
+    }
+    let exists = found != nil
+    let verb = exists ? "ALTER ROLE \(name)" : "CREATE ROLE \(name) NOSUPERUSER CREATEDB INHERIT"
+    let password = try role.scramVerifier.map { " PASSWORD \(try SQL.literal($0))" } ?? ""
+    try connection.query("\(verb) \(role.login ? "LOGIN" : "NOLOGIN")\(password)")
+  }
+
+  /// A role that owns objects somewhere stays, unable to log in.
+  private func drop(role: String) throws {
+    let exists = try connection.query(
+      "SELECT 1 FROM pg_roles WHERE rolname = $1", parameters: [.text(role)]
+    ).rowCount > 0
+    guard exists else { return }
+    let name = try SQL.identifier(role)
+    do {
+      try connection.query("DROP ROLE \(name)")
+    } catch let error as PostgresError where error.sqlState == "2BP01" {
+      try connection.query("ALTER ROLE \(name) NOLOGIN PASSWORD NULL")
+    }
+  }
+
+  private func databases() throws -> [DatabaseRequest] {
+    try connection.query(
+      """
+      SELECT d.datname, r.rolname FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba
+      WHERE NOT d.datistemplate AND NOT r.rolsuper ORDER BY d.oid
+      """
+    ).rows.map { DatabaseRequest(name: try $0.value("datname"), owner: try $0.value("rolname")) }
+  }
+
+  private func roles() throws -> [String] {
+    try connection.query(
+      "SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' ORDER BY oid"
+    ).rows.map { try $0.value("rolname") }
+  }
+}
