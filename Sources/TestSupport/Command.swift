@@ -2,6 +2,7 @@ import Foundation
 
 /// A finished command: what it printed and how it ended.
 public struct CommandResult: Sendable {
+  /// The exit status, or 128 + the number of the signal that ended it.
   public var status: Int32
   public var output: String
   public var errorOutput: String
@@ -9,10 +10,15 @@ public struct CommandResult: Sendable {
 
 public struct CommandFailure: Error, CustomStringConvertible {
   public var description: String
+
+  public init(description: String) { self.description = description }
 }
 
-/// Runs a program to its end and returns what it printed. Blocks the thread. Throws on a status
-/// other than 0 unless `allowFailure`.
+/// Runs a program to its end and returns what it printed. Blocks the thread.
+///
+/// Reads both streams to their ends, so a program that leaves another behind must give that one other
+/// streams (`pg_ctl start -l FILE` does).
+/// - Throws: ``CommandFailure`` on a status other than 0 unless `allowFailure`.
 @discardableResult
 public func run(
   _ arguments: [String], environment: [String: String] = [:], input: String? = nil,
@@ -22,33 +28,28 @@ public func run(
   if asPostgresUser, getuid() == 0 {
     command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] + command
   }
-  let process = Process()
-  process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-  process.arguments = command
-  process.currentDirectoryURL = URL(fileURLWithPath: "/")
-  process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-  let output = Pipe()
-  let errors = Pipe()
-  process.standardOutput = output
-  process.standardError = errors
-  let source = Pipe()
-  process.standardInput = input == nil ? FileHandle.nullDevice as Any : source as Any
-  try process.run()
-  if let input {
-    try source.fileHandleForWriting.write(contentsOf: Data(input.utf8))
-    try source.fileHandleForWriting.close()
-  }
-  nonisolated(unsafe) var errorBytes = Data()
+  let child = try ChildProcess(
+    command, environment: environment, input: input == nil ? .null : .pipe)
+  nonisolated(unsafe) var errorBytes: [UInt8] = []
   let drained = DispatchSemaphore(value: 0)
+  let errorEnd = child.errorOutput
   Thread.detachNewThread {
-    errorBytes = errors.fileHandleForReading.readDataToEndOfFile()
+    errorBytes = readAll(from: errorEnd)
     drained.signal()
   }
-  let outputBytes = output.fileHandleForReading.readDataToEndOfFile()
+  nonisolated(unsafe) let writer = child
+  let written = DispatchSemaphore(value: 0)
+  Thread.detachNewThread {
+    // A program that ends without reading its input tells why by its status.
+    if let input { try? writer.write(input) }
+    writer.closeInput()
+    written.signal()
+  }
+  let outputBytes = readAll(from: child.output)
   drained.wait()
-  process.waitUntilExit()
+  written.wait()
   let result = CommandResult(
-    status: process.terminationStatus, output: String(decoding: outputBytes, as: UTF8.self),
+    status: child.wait(), output: String(decoding: outputBytes, as: UTF8.self),
     errorOutput: String(decoding: errorBytes, as: UTF8.self))
   guard result.status == 0 || allowFailure else {
     throw CommandFailure(
@@ -56,4 +57,13 @@ public func run(
         "\(arguments.joined(separator: " ")): status \(result.status)\n\(result.errorOutput)")
   }
   return result
+}
+
+private func readAll(from end: Int32) -> [UInt8] {
+  var all: [UInt8] = []
+  while true {
+    let bytes = ChildProcess.read(from: end)
+    if bytes.isEmpty { return all }
+    all += bytes
+  }
 }

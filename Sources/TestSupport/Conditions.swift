@@ -13,8 +13,10 @@ extension Trait where Self == ConditionTrait {
   public static var needsFUSE: Self {
     need(
       access("/dev/fuse", R_OK | W_OK) == 0,
-      "needs /dev/fuse: sudo apt-get install fuse3 && sudo modprobe fuse; in a container, "
-        + "--device /dev/fuse --cap-add SYS_ADMIN")
+      """
+      needs /dev/fuse: sudo apt-get install fuse3 && sudo modprobe fuse; in a container, \
+      --device /dev/fuse --cap-add SYS_ADMIN
+      """)
   }
 
   public static var needsRoot: Self { need(getuid() == 0, "needs root: sudo make test") }

@@ -14,24 +14,14 @@ public struct StatementFailure: Error, CustomStringConvertible {
 ///
 /// Not safe to use from two threads at once. Every call blocks its thread.
 public final class PsqlSession {
-  private let process = Process()
-  private let input = Pipe()
-  private let output = Pipe()
+  private let process: ChildProcess
   private var unread: [UInt8] = []
   private var round = 0
 
   public init(_ server: ServerConnection) throws {
-    // A psql that died must give an error from write(2), not kill the tests.
-    signal(SIGPIPE, SIG_IGN)
-    process.executableURL = URL(fileURLWithPath: server.program("psql"))
-    process.arguments = ["-AtXq", "-v", "VERBOSITY=verbose", "-d", server.conninfo]
-    process.currentDirectoryURL = URL(fileURLWithPath: "/")
-    process.environment = ProcessInfo.processInfo.environment.merging(server.environment) { $1 }
-    process.standardInput = input
-    process.standardOutput = output
-    process.standardError = output
-    try process.run()
-    try output.fileHandleForWriting.close()
+    process = try ChildProcess(
+      [server.program("psql"), "-AtXq", "-v", "VERBOSITY=verbose", "-d", server.conninfo],
+      environment: server.environment, input: .pipe, errors: .output)
     do { try execute("SELECT 1") } catch {
       close()
       throw error
@@ -49,7 +39,7 @@ public final class PsqlSession {
     round += 1
     let marker = "--exzo-end-\(round)--"
     do {
-      try input.fileHandleForWriting.write(contentsOf: Data("\(sql)\n;\n\\echo \(marker)\n".utf8))
+      try process.write("\(sql)\n;\n\\echo \(marker)\n")
     } catch {
       throw StatementFailure(sqlState: "08006", message: "psql is gone: \(error)")
     }
@@ -68,11 +58,8 @@ public final class PsqlSession {
 
   /// Ends the session, and with it a transaction that is still open.
   public func close() {
-    guard process.isRunning else { return }
-    // Closing a pipe whose reader is gone is what we want here anyway.
-    try? input.fileHandleForWriting.close()
+    process.closeInput()
     process.terminate()
-    process.waitUntilExit()
   }
 
   static func firstFailure(in lines: [String]) -> StatementFailure? {
@@ -95,7 +82,7 @@ public final class PsqlSession {
         unread.removeFirst(end + 1)
         return line
       }
-      let bytes = output.fileHandleForReading.availableData
+      let bytes = ChildProcess.read(from: process.output)
       guard !bytes.isEmpty else { return nil }
       unread.append(contentsOf: bytes)
     }

@@ -116,31 +116,34 @@ public final class StockServer: @unchecked Sendable {
     return text.split(separator: "\n").first.flatMap { Int32($0) }
   }
 
-  /// `kill -9` of the postmaster; returns when it and its children have left the socket and the shared
-  /// memory alone, so that ``start(timeoutSeconds:)`` works at once.
+  /// `kill -9` of the postmaster; returns when no process is left in the data directory, so that
+  /// ``start(timeoutSeconds:)`` works at once. Other processes of the server end by themselves then.
   public func kill() throws {
     guard let pid = processIdentifier else {
       throw CommandFailure(description: "kill \(dataDirectory): not running")
     }
-    let children = try run(["pgrep", "-P", "\(pid)"], allowFailure: true).output
-      .split(separator: "\n").compactMap { Int32($0) }
     guard Foundation.kill(pid, SIGKILL) == 0 else {
       throw CommandFailure(description: "kill \(pid): errno \(errno)")
     }
     running = false
-    for process in [pid] + children { StockServer.waitUntilGone(process) }
-  }
-
-  /// Waits until a process is gone or only its entry in the process table is left.
-  private static func waitUntilGone(_ process: Int32) {
-    while let status = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8) {
-      // After the command's closing bracket comes the state; Z is a process that has ended.
-      if let bracket = status.lastIndex(of: ")"),
-        status[bracket...].dropFirst(2).first == "Z"
-      {
-        return
+    let deadline = Date().addingTimeInterval(30)
+    while try StockServer.isInUse(dataDirectory) {
+      guard Date() < deadline else {
+        throw CommandFailure(description: "kill \(dataDirectory): processes left after 30 s")
       }
       usleep(5_000)
+    }
+  }
+
+  /// Whether a process works in a directory. One that has ended works nowhere, reaped or not.
+  private static func isInUse(_ directory: String) throws -> Bool {
+    try FileManager.default.contentsOfDirectory(atPath: "/proc").contains { name in
+      guard Int32(name) != nil else { return false }
+      var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+      let length = readlink("/proc/\(name)/cwd", &path, path.count - 1)
+      return length > 0
+        && String(decoding: path[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+          == directory
     }
   }
 

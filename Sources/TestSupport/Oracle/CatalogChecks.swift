@@ -39,7 +39,9 @@ public enum DumpComparison {
     let names = try left.psql(databases)
     let others = try right.psql(databases)
     guard names == others else {
-      return ["databases differ: [\(names)] and [\(others)]".replacingOccurrences(of: "\n", with: " ")]
+      return [
+        "databases differ: [\(names)] and [\(others)]".replacingOccurrences(of: "\n", with: " ")
+      ]
     }
     var found = compare(try globals(left), try globals(right), database: "(roles)")
     for name in names.split(separator: "\n").map(String.init) {
@@ -80,7 +82,8 @@ public enum DumpComparison {
 
   /// A dump with rows of each table in order of their text (physical order is no part of equality:
   /// a scan may start anywhere), sequence values apart and per-dump noise out.
-  private static func normalised(_ dump: String) -> (lines: [Substring], sequences: [String: Int64]) {
+  private static func normalised(_ dump: String) -> (lines: [Substring], sequences: [String: Int64])
+  {
     var lines: [Substring] = []
     var sequences: [String: Int64] = [:]
     var rows: [Substring]?

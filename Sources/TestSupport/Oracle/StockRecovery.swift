@@ -43,8 +43,24 @@ public struct StockRecovery {
       ])
     try run(["touch", "\(server.dataDirectory)/recovery.signal"], asPostgresUser: true)
     try server.start()
+    try StockRecovery.waitForPromotion(of: server)
     try StockRecovery.requireStop(at: target, log: "\(directory)/log")
     return server
+  }
+
+  /// Without hot standby `pg_ctl` calls a server started while it still replays; connections come later.
+  private static func waitForPromotion(of server: StockServer) throws {
+    let deadline = Date().addingTimeInterval(300)
+    let probe = [
+      server.connection.program("pg_isready"), "-q", "-h", server.directory, "-p", "\(server.port)",
+    ]
+    while try run(probe, allowFailure: true).status != 0 {
+      guard server.processIdentifier != nil, Date() < deadline else {
+        let log = try String(contentsOfFile: "\(server.directory)/log", encoding: .utf8)
+        throw CommandFailure(description: "recover \(server.directory): gone\n\(log.suffix(3000))")
+      }
+      usleep(20_000)
+    }
   }
 
   /// The log names the LSN that ended the recovery; nothing else tells an early end from arrival.

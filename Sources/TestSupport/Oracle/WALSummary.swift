@@ -49,7 +49,9 @@ public struct WALSummary: Sendable {
   public func lastCommit(before target: LSN) -> Commit? { commits.last { $0.lsn < target } }
 
   private mutating func read(_ line: Substring, before end: LSN) {
-    guard line.hasPrefix("rmgr: "), let lsn = LSN(field("lsn: ", in: line)), lsn < end else { return }
+    guard line.hasPrefix("rmgr: "), let lsn = LSN(field("lsn: ", in: line)), lsn < end else {
+      return
+    }
     recordStarts.append(lsn)
     guard let description = line.range(of: "desc: ").map({ line[$0.upperBound...] }),
       let transaction = UInt32(field("tx:", in: line).trimmingCharacters(in: .whitespaces))
@@ -74,31 +76,24 @@ public struct WALSummary: Sendable {
 /// Runs a program and hands over each line it prints, without holding the whole output.
 /// Throws on a status other than 0.
 func forEachLine(of arguments: [String], _ body: (Substring) -> Void) throws {
-  let process = Process()
-  process.executableURL = URL(fileURLWithPath: arguments[0])
-  process.arguments = Array(arguments.dropFirst())
-  process.currentDirectoryURL = URL(fileURLWithPath: "/")
-  let output = Pipe()
-  let errorFile = "/tmp/exzo-lines-\(UUID().uuidString)"
-  FileManager.default.createFile(atPath: errorFile, contents: nil)
-  defer { unlink(errorFile) }
-  process.standardOutput = output
-  process.standardError = FileHandle(forWritingAtPath: errorFile)
-  try process.run()
-  var rest = Data()
+  let child = try ChildProcess(arguments, errors: .output)
+  var said = ""
+  var rest: [UInt8] = []
   while true {
-    let bytes = output.fileHandleForReading.availableData
+    let bytes = ChildProcess.read(from: child.output)
     guard !bytes.isEmpty else { break }
-    rest.append(bytes)
+    rest += bytes
     guard let end = rest.lastIndex(of: UInt8(ascii: "\n")) else { continue }
     let text = String(decoding: rest[...end], as: UTF8.self)
-    text.split(separator: "\n").forEach(body)
-    rest = Data(rest[(end + 1)...])
+    for line in text.split(separator: "\n") {
+      body(line)
+      if line.contains("error:") { said += "\(line)\n" }
+    }
+    rest.removeFirst(end + 1)
   }
-  process.waitUntilExit()
-  guard process.terminationStatus == 0 else {
-    let said = try String(contentsOfFile: errorFile, encoding: .utf8)
+  let status = child.wait()
+  guard status == 0 else {
     throw CommandFailure(
-      description: "\(arguments.joined(separator: " ")): status \(process.terminationStatus)\n\(said)")
+      description: "\(arguments.joined(separator: " ")): status \(status)\n\(said)")
   }
 }

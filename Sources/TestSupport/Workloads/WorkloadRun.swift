@@ -43,7 +43,8 @@ public struct WorkloadRun: Sendable {
   }
 
   /// The highest step of a worker in the ledger.
-  static func lastStep(of workload: String, worker: Int, on server: ServerConnection) throws -> Int {
+  static func lastStep(of workload: String, worker: Int, on server: ServerConnection) throws -> Int
+  {
     let text = try server.psql(
       """
       SELECT coalesce(max(step), 0) FROM exzo_ledger
@@ -98,7 +99,7 @@ private struct WorkloadRunner {
       } catch let failure as StatementFailure where failure.isConflict {
         report.conflicts += 1
         try session?.execute("ROLLBACK")
-      } catch where run.reconnects && WorkloadRunner.isConnectionLoss(error) {
+      } catch  where run.reconnects && WorkloadRunner.isConnectionLoss(error) {
         report.reconnects += 1
         session = nil
         usleep(50_000)
