@@ -85,10 +85,22 @@ def backrest(context):
 def prepare_backrest(context, place):
     """A server at the run's scale, archived and backed up by pgBackRest."""
     server = StockServer(place)
-    options = ["--stanza=bench", f"--repo1-path={place}/repo", f"--pg1-path={server.data}",
-               f"--pg1-port={server.port}", f"--pg1-socket-path={place}", f"--log-path={place}",
-               "--pg1-user=postgres", f"--lock-path={place}/lock", f"--spool-path={place}/spool",
-               "--archive-async=n", "--start-fast"]
+    place.mkdir(parents=True, exist_ok=True)
+    config = place / "pgbackrest.conf"
+    config.write_text(f"""[global]
+repo1-path={place}/repo
+log-path={place}
+lock-path={place}/lock
+spool-path={place}/spool
+start-fast=y
+
+[bench]
+pg1-path={server.data}
+pg1-port={server.port}
+pg1-socket-path={place}
+pg1-user=postgres
+""", encoding="utf-8")
+    options = ["--stanza=bench", f"--config={config}"]
     server.backrest = options
     server.settings += [
         "archive_mode=on", f"archive_command='pgbackrest {' '.join(options)} archive-push %p'"]

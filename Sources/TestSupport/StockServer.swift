@@ -133,6 +133,11 @@ public final class StockServer: @unchecked Sendable {
       }
       usleep(5_000)
     }
+    // Until an init reaps it the dead postmaster keeps its process id, and a new one would take it for
+    // alive. That nobody works in the directory has just been proved.
+    for lock in ["\(dataDirectory)/postmaster.pid", "\(directory)/.s.PGSQL.\(port).lock"] {
+      try FileManager.default.removeItem(atPath: lock)
+    }
   }
 
   /// Whether a process works in a directory. One that has ended works nowhere, reaped or not.

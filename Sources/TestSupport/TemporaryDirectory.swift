@@ -12,11 +12,22 @@ public func withTemporaryDirectory<Result>(
     atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o755])
   do {
     let result = try await body(path)
-    try FileManager.default.removeItem(atPath: path)
+    try await remove(path)
     return result
   } catch {
     // The first error is the one to report; a leftover directory is not worth hiding it.
-    try? FileManager.default.removeItem(atPath: path)
+    try? await remove(path)
     throw error
   }
+}
+
+/// A server that is on its way down still removes files of its own below the directory.
+private func remove(_ path: String) async throws {
+  for _ in 1...100 {
+    do { return try FileManager.default.removeItem(atPath: path) } catch {
+      guard FileManager.default.fileExists(atPath: path) else { return }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+  }
+  try FileManager.default.removeItem(atPath: path)
 }

@@ -51,6 +51,7 @@ struct RecoveryOracleTests {
         #expect(try AmCheck.failures(on: copy.connection) == [], "at \(moment)")
         try copy.stop(mode: "immediate")
       }
+      try run.server.stop()
     }
   }
 
@@ -66,30 +67,47 @@ struct RecoveryOracleTests {
       #expect(failures.count == 1, "\(failures)")
       #expect(failures.first?.contains("rows; the WAL commits") == true)
       try copy.stop(mode: "immediate")
+      try run.server.stop()
     }
   }
 
-  @Test func aHeapBlockTakenAwayIsCaught() async throws {
+  /// A zero page is a valid, empty page: nothing but the content can tell that rows are gone.
+  @Test func aHeapBlockTakenAwayIsCaughtByTheDump() async throws {
     try await withTemporaryDirectory { directory in
       let run = try BenchRun(in: directory)
       let moment = try #require(run.summary.recordStarts.last)
       let sound = try run.recovery.recover(to: moment, in: "\(directory)/sound")
       let copy = try run.recovery.recover(to: moment, in: "\(directory)/copy")
       #expect(try DumpComparison.differences(sound.connection, copy.connection) == [])
-      let file = try copy.psql("SELECT pg_relation_filepath('pgbench_accounts')")
-      try copy.stop()
-      // A zero page is a valid, empty page: nothing but the content can tell that rows are gone.
-      try TestSupport.run([
-        "dd", "if=/dev/zero", "of=\(copy.dataDirectory)/\(file)", "bs=8192", "seek=7", "count=1",
-        "conv=notrunc", "status=none",
-      ])
-      try copy.start()
-      #expect(try AmCheck.failures(on: copy.connection) != [])
+      try clearBlock(7, of: "pgbench_accounts", on: copy)
       let lost = try DumpComparison.differences(sound.connection, copy.connection)
       #expect(lost.contains { $0.hasPrefix("postgres: only left:") }, "\(lost)")
       try copy.stop()
       try sound.stop()
+      try run.server.stop()
     }
+  }
+
+  @Test func anIndexBlockTakenAwayIsCaughtByAmCheck() async throws {
+    try await withTemporaryDirectory { directory in
+      let server = try StockServer(in: directory)
+      try server.start()
+      try server.pgbench(["-i", "-s", "1", "-q"])
+      #expect(try AmCheck.failures(on: server.connection) == [])
+      try clearBlock(7, of: "pgbench_accounts_pkey", on: server)
+      #expect(try AmCheck.failures(on: server.connection) != [])
+      try server.stop()
+    }
+  }
+
+  private func clearBlock(_ block: Int, of relation: String, on server: StockServer) throws {
+    let file = try server.psql("SELECT pg_relation_filepath('\(relation)')")
+    try server.stop()
+    try TestSupport.run([
+      "dd", "if=/dev/zero", "of=\(server.dataDirectory)/\(file)", "bs=8192", "seek=\(block)",
+      "count=1", "conv=notrunc", "status=none",
+    ])
+    try server.start()
   }
 
   @Test func aTargetThatTheWALDoesNotReachIsAnError() async throws {
@@ -98,6 +116,7 @@ struct RecoveryOracleTests {
       #expect(throws: CommandFailure.self) {
         _ = try run.recovery.recover(to: run.end + 64 << 20, in: "\(directory)/copy")
       }
+      try run.server.stop()
     }
   }
 

@@ -38,6 +38,7 @@ struct WorkloadTests {
         #expect(try AmCheck.failures(on: copy.connection) == [], "\(moment)")
         try copy.stop(mode: "immediate")
       }
+      try server.stop()
     }
   }
 
