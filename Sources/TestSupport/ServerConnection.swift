@@ -67,16 +67,9 @@ public struct ServerConnection: Sendable, Hashable {
     ).output.trimmingCharacters(in: .newlines)
   }
 
-  /// Runs pgbench to its end; options come before the connection's. Blocks the thread.
+  /// Runs pgbench to its end; `options` without the connection's. Blocks the thread.
   @discardableResult
   public func pgbench(_ options: [String]) throws -> String {
-    var words = ["PGHOST": host, "PGPORT": "\(port)", "PGUSER": user]
-    for (key, name) in [("sslmode", "PGSSLMODE"), ("options", "PGOPTIONS")] {
-      if let value = parameters[key] { words[name] = value }
-    }
-    return try run(
-      [program("pgbench")] + options + [database],
-      environment: environment.merging(words) { $1 }
-    ).output
+    try run([program("pgbench")] + options + [conninfo], environment: environment).output
   }
 }

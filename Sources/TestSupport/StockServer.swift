@@ -133,6 +133,23 @@ public final class StockServer: @unchecked Sendable {
       }
       usleep(5_000)
     }
+    // Until an init reaps it the dead postmaster keeps its process id, and a new one would take it for
+    // alive. That nobody works in the directory has just been proved.
+    for lock in ["\(dataDirectory)/postmaster.pid", "\(directory)/.s.PGSQL.\(port).lock"] {
+      try FileManager.default.removeItem(atPath: lock)
+    }
+  }
+
+  /// Whether a process works in a directory. One that has ended works nowhere, reaped or not.
+  private static func isInUse(_ directory: String) throws -> Bool {
+    try FileManager.default.contentsOfDirectory(atPath: "/proc").contains { name in
+      guard Int32(name) != nil else { return false }
+      var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+      let length = readlink("/proc/\(name)/cwd", &path, path.count - 1)
+      return length > 0
+        && String(decoding: path[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+          == directory
+    }
   }
 
   /// Whether a process works in a directory. One that has ended works nowhere, reaped or not.
