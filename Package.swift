@@ -29,6 +29,7 @@ let lifecycle = Target.Dependency.product(
 let nio = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
@@ -95,18 +96,20 @@ let package = Package(
     module(
       "RESTAPI",
       ["ControlPlane", "APITypes", hummingbird, hummingbirdTLS, log, metrics]),
-    module("PostgresProxy", [nio, nioPosix, nioSSL, x509, crypto, log]),
+    module("PostgresProxy", [nio, nioPosix, nioSSL, nioTLS, x509, crypto, log]),
     .executableTarget(
       name: "exzo",
       dependencies: [
-        "Compute", "Catalog", "ControlPlane", "RESTAPI", "PostgresProxy", "APIClient", "APITypes",
-        arguments, log, lifecycle, yams,
+        "Compute", "Catalog", "ControlPlane", "RESTAPI", "PostgresProxy",
+        "DurableIO", "History", "ObjectStorage", "PostgresFormat",
+        arguments, log, lifecycle, yams, hummingbird, hummingbirdTLS, nioSSL,
       ],
       swiftSettings: swiftSettings),
 
     // tests
-    module("TestSupport", ["DurableIO"]),
-    tests("PostgresFormat", ["PostgresFormat"]),
+    module("TestSupport", ["DurableIO", "ObjectStorage", "PostgresFormat"]),
+    tests("PostgresFormat", ["PostgresFormat", "CCRC32C"]),
+    tests("TestSupport", []),
     tests("DurableIO", ["DurableIO"]),
     tests("PostgresClient", ["PostgresClient"]),
     tests("ObjectStorage", ["ObjectStorage"]),
@@ -119,5 +122,6 @@ let package = Package(
     tests("ControlPlane", ["ControlPlane"]),
     tests("RESTAPI", ["RESTAPI"]),
     tests("PostgresProxy", ["PostgresProxy"]),
+    tests("EndToEnd", []),
   ]
 )

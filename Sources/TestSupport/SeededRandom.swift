@@ -19,4 +19,7 @@ public struct SeededRandom: RandomNumberGenerator, Sendable {
 
   /// True once in `count` on average.
   public mutating func oneIn(_ count: Int) -> Bool { pick(1...count) == 1 }
+
+  /// A number from 0 to below `bound`.
+  public mutating func below(_ bound: Int) -> Int { Int(next(upperBound: UInt64(bound))) }
 }

@@ -182,21 +182,3 @@ struct SimulatedDisk: Sendable {
     }
   }
 }
-
-/// SplitMix64: the same numbers from the same seed everywhere.
-public struct SeededRandom: RandomNumberGenerator, Sendable {
-  private var state: UInt64
-
-  public init(seed: UInt64) { state = seed }
-
-  /// A number from 0 to below `bound`.
-  public mutating func below(_ bound: Int) -> Int { Int(next(upperBound: UInt64(bound))) }
-
-  public mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
-  }
-}

@@ -64,8 +64,35 @@ struct Engine {
   }
 
   /// A project's first line.
-  func openRoot() async throws -> String {
-    try await open(template.line, at: template.lsn).line
+  func openRoot(_ settings: ServerSettings = ServerSettings()) async throws -> String {
+    let line = LineID { UInt64.random(in: 0 ... .max) }.rawValue
+    var specification = specification(line: line, parent: template.line, lsn: template.lsn)
+    specification.settings = settings
+    _ = try await fleet.start(specification)
+    return line
+  }
+
+  /// The line's server, asked as the platform's superuser.
+  func connection(_ line: String) -> ServerConnection {
+    ServerConnection(
+      host: fleet.directory(line: line).run, user: ServerAccess.superuser, database: "exzodb")
+  }
+
+  /// Writes the WAL of a range into segment files that `pg_waldump` reads, and returns their directory.
+  func exportWAL(of line: String, from: LSN, to: LSN) async throws -> String {
+    let path = "\(directory)/wal-\(line)-\(to.rawValue)"
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    let history = try await LineHistory.open(LineID(rawValue: line), store: store)
+    let size = WALSegment.defaultSize
+    let start = LSN(from.rawValue / size * size)
+    var writer = TailWriter(
+      directory: path, timeline: TimelineID(1), segmentSize: size, systemIdentifier: 1,
+      startLSN: start, fileSystem: SystemFileSystem())
+    for try await run in history.readWAL(from: start, to: to) {
+      try run.bytes.withUnsafeBytes { try writer.append($0, at: run.startLSN) }
+    }
+    _ = try writer.finish(durable: false)
+    return path
   }
 
   /// Runs SQL as the platform's superuser.

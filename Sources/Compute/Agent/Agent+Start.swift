@@ -18,6 +18,7 @@ extension Agent {
     let environment = try historyEnvironment()
     let prepared = try await prepare(environment)
     self.prepared = prepared
+    status.startLSN = prepared.expectation?.target
     steps.mark("prepare")
     mount = try await blocking { [directory, specification, log] in
       try MountSession.mount(
@@ -41,7 +42,10 @@ extension Agent {
     }
     capture.start()
     steps.mark("capture")
-    Task { await keyframes.run() }
+    let scheduler = CheckpointScheduler(
+      policy: CheckpointPolicy(objective: specification.restoreObjective), capture: capture,
+      keyframes: keyframes, server: server, log: log)
+    background = [Task { await keyframes.run() }, Task { await scheduler.run() }]
   }
 
   private func prepare(_ environment: HistoryEnvironment) async throws -> PreparedCompute {

@@ -12,7 +12,10 @@ extension Agent {
     }
     let wasRunning = status.phase == .running
     status.phase = .stopping
+    for task in background { task.cancel() }
     keyframes?.detach()
+    for task in background { await task.value }
+    background = []
     await server?.close()
     // Asked for before the shutdown begins, so that its end cannot be missed.
     let capture = capture

@@ -42,6 +42,8 @@ public actor Agent {
   var capture: WALCapture?
   var keyframes: KeyframeService?
   var server: ServerSession?
+  /// Keyframes and checkpoints, while the compute runs.
+  var background: [Task<Void, Never>] = []
   private var waiters: [CheckedContinuation<Void, Never>] = []
   private let ended: AsyncStream<Void>.Continuation
   private let end: AsyncStream<Void>

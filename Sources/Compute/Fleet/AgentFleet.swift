@@ -60,8 +60,11 @@ public final class AgentFleet: Sendable {
 
   private func startAlone(_ specification: AgentSpecification) async throws -> AgentStatus {
     let client = client(line: specification.line)
-    if let status = await client.status(), status.phase != .failed, status.phase != .stopping {
-      return try await waitUntilRunning(client)
+    if let status = await client.status() {
+      if status.phase == .opening || status.phase == .running {
+        return try await waitUntilRunning(client)
+      }
+      try await end(client, status)
     }
     try await clear(line: specification.line)
     try write(specification)
@@ -72,12 +75,24 @@ public final class AgentFleet: Sendable {
   /// Stops the line's compute cleanly; no error where none runs.
   public func suspend(line: String) async throws {
     let client = client(line: line)
-    guard let status = await client.status() else { return try await clear(line: line) }
-    _ = try await client.ask(.suspend, timeout: 300)
-    try await withThread(named: "suspend") {
-      for _ in 0..<3000 where kill(status.agentPID, 0) == 0 { usleep(10_000) }
-    }
+    if let status = await client.status() { try await end(client, status) }
     try await clear(line: line)
+  }
+
+  /// Ends an agent: cleanly where it can, by force where it does not answer any more.
+  private func end(_ client: AgentClient, _ status: AgentStatus) async throws {
+    do {
+      _ = try await client.ask(.suspend, timeout: 300)
+    } catch {
+      log.warning(
+        "agent did not stop cleanly",
+        metadata: ["directory": "\(client.directory.path)", "error": "\(error)"])
+    }
+    try await withThread(named: "end-agent") {
+      for _ in 0..<500 where kill(status.agentPID, 0) == 0 { usleep(10_000) }
+      if kill(status.agentPID, 0) == 0 { kill(status.agentPID, SIGKILL) }
+      for _ in 0..<500 where kill(status.agentPID, 0) == 0 { usleep(10_000) }
+    }
   }
 
   /// Stops the compute and deletes what the line has on local disk; its history stays in the object store.
@@ -163,12 +178,26 @@ public final class AgentFleet: Sendable {
         path: configuration.agentProgram, arguments: ["agent", "--directory", directory.path],
         environment: configuration.environment, output: output, errorOutput: output))
     log.info("agent started", metadata: ["line": "\(line)", "pid": "\(pid)"])
-    let log = log
-    Thread.detachNewThread {
+    Thread.detachNewThread { [self] in
       let status = reap(pid)
       log.info(
         "agent ended",
         metadata: ["line": "\(line)", "pid": "\(pid)", "how": "\(describe(waitStatus: status))"])
+      if status != 0 { Task { await self.revive(line: line) } }
+    }
+  }
+
+  /// Starts a compute again whose agent died; a start that fails is left to the next connection.
+  private func revive(line: String) async {
+    do {
+      guard let specification = try specification(line: line),
+        access(directory(line: line).openedMarker, F_OK) == 0
+      else { return }
+      _ = try await start(specification)
+      log.info("compute is up again", metadata: ["line": "\(line)"])
+    } catch {
+      log.error(
+        "compute did not come up again", metadata: ["line": "\(line)", "error": "\(error)"])
     }
   }
 }

@@ -12,5 +12,8 @@ struct AgentRemains {
     try endProcesses(workingIn: directory.mountPoint)
     try MountPoint.clearDeadMount(at: directory.mountPoint)
     unlink(directory.controlSocket)
+    // A dead postmaster that nobody has reaped yet counts as alive to the next one.
+    unlink("\(directory.run)/.s.PGSQL.5432")
+    unlink("\(directory.run)/.s.PGSQL.5432.lock")
   }
 }

@@ -26,6 +26,9 @@ actor KeyframeService {
   private let bell: AsyncStream<Void>.Continuation
   private let rings: AsyncStream<Void>
   private var lastCheckpoint: LSN = .invalid
+  /// Where replay starts from the newest keyframe.
+  private(set) var redoLSN: LSN
+  private var waiters: [CheckedContinuation<Void, Never>] = []
   /// Keyframes made since the agent began.
   private(set) var count: UInt64 = 0
   private(set) var historyBytes: UInt64 = 0
@@ -39,6 +42,7 @@ actor KeyframeService {
     volume = prepared.volume
     writer = prepared.writer
     major = prepared.control.major
+    redoLSN = prepared.control.checkpoint.redo
     self.capture = capture
     self.server = server
     self.serverVersion = serverVersion
@@ -52,8 +56,16 @@ actor KeyframeService {
     volume.observeWrites { _, _ in bell.yield() }
   }
 
+  private var isEnding = false
+
   /// Makes keyframes until ``detach()``.
   func run() async {
+    defer {
+      isEnding = true
+      wakeWaiters()
+    }
+    // A wake after a clean stop writes pg_control too; its checkpoint has its keyframe.
+    lastCheckpoint = await writer.newestKeyframe?.checkpointLSN ?? .invalid
     for await _ in rings {
       do {
         try await takeIfDue()
@@ -63,7 +75,20 @@ actor KeyframeService {
         log.error("keyframe failed", metadata: ["error": "\(error)"])
         // Tried again with the next checkpoint; the epochs wait in the volume.
       }
+      wakeWaiters()
+      await mergeLayers()
     }
+  }
+
+  /// Returns once a keyframe with a later redo LSN was made, or one has failed, or there will be none.
+  func waitForKeyframe(after redo: LSN) async {
+    guard redoLSN <= redo, !isEnding else { return }
+    await withCheckedContinuation { waiters.append($0) }
+  }
+
+  private func wakeWaiters() {
+    for waiter in waiters { waiter.resume() }
+    waiters = []
   }
 
   nonisolated func detach() {
@@ -107,6 +132,7 @@ actor KeyframeService {
       check: pageCheck(hasChecksums: control.hasDataChecksums, limit: consistent))
     for epoch in due { try volume.forget(epoch: epoch.number) }
     lastCheckpoint = control.checkpointLSN
+    redoLSN = control.checkpoint.redo
     count += 1
     historyBytes += keyframe.layers.first?.storedBytes ?? 0
     log.info(

@@ -1,0 +1,163 @@
+import Foundation
+import TestSupport
+
+/// A running `exzo serve` over a directory of its own, asked over HTTP as a stranger's client would.
+final class Platform: @unchecked Sendable {
+  let directory: String
+  let httpPort: Int
+  let postgresPort: Int
+  private(set) var serve: BackgroundProgram?
+
+  /// The program under test, built beside the tests.
+  static var program: String {
+    if let named = ProcessInfo.processInfo.environment["EXZO"] { return named }
+    return URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+      .deletingLastPathComponent().appendingPathComponent("exzo").path
+  }
+
+  init(directory: String) throws {
+    self.directory = directory
+    httpPort = try freePort()
+    postgresPort = try freePort()
+  }
+
+  /// Starts serve and waits until it is ready.
+  func start() async throws {
+    serve = try BackgroundProgram(
+      [
+        Platform.program, "serve", "--data-dir", "\(directory)/data", "--http",
+        "127.0.0.1:\(httpPort)", "--postgres", "127.0.0.1:\(postgresPort)",
+      ], environment: ["HOME": directory], log: "\(directory)/serve.log")
+    for _ in 0..<600 {
+      if try curl(["-o", "/dev/null", "-w", "%{http_code}", url("/readyz")]).output == "200" {
+        return
+      }
+      try await Task.sleep(for: .milliseconds(100))
+    }
+    throw CommandFailure(description: "serve did not get ready:\n\(log)")
+  }
+
+  func kill() throws {
+    guard let serve else { return }
+    serve.signal(SIGKILL)
+    serve.wait()
+    self.serve = nil
+  }
+
+  /// Ends serve and every compute; on a failure it takes them down by force.
+  func shutDown() throws {
+    try run([Platform.program, "shutdown", "--data-dir", "\(directory)/data"])
+    serve?.wait()
+    serve = nil
+  }
+
+  var log: String {
+    String(decoding: FileManager.default.contents(atPath: "\(directory)/serve.log") ?? Data(), as: UTF8.self)
+  }
+
+  var key: String {
+    get throws {
+      try String(contentsOfFile: "\(directory)/data/api-key", encoding: .utf8)
+        .trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+  }
+
+  func url(_ path: String) -> String { "http://127.0.0.1:\(httpPort)\(path)" }
+
+  func curl(_ arguments: [String], input: String? = nil) throws -> CommandResult {
+    try run(["curl", "-sS", "--max-time", "60"] + arguments, input: input, allowFailure: true)
+  }
+
+  /// A call of the API: its status and its JSON.
+  func call(
+    _ method: String, _ path: String, _ body: String? = nil, key: String? = nil
+  ) throws -> Answer {
+    var arguments = [
+      "-X", method, "-w", "\n%{http_code}", "-H", "Authorization: Bearer \(try key ?? self.key)",
+      "-H", "Content-Type: application/json", url("/api/v2" + path),
+    ]
+    if body != nil { arguments += ["--data-binary", "@-"] }
+    let result = try curl(arguments, input: body)
+    let lines = result.output.split(separator: "\n", omittingEmptySubsequences: false)
+    guard let status = lines.last.flatMap({ Int($0) }) else {
+      throw CommandFailure(description: "\(method) \(path): \(result.output) \(result.errorOutput)")
+    }
+    let text = lines.dropLast().joined(separator: "\n")
+    let json = try? JSONSerialization.jsonObject(with: Data(text.utf8)) // some answers have no body
+    return Answer(status: status, json: json as? [String: Any] ?? [:], text: text)
+  }
+
+  struct Answer {
+    var status: Int
+    var json: [String: Any]
+    var text: String
+
+    subscript(_ path: String) -> Any? {
+      path.split(separator: ".").reduce(json as Any?) { value, name in
+        if let index = Int(name) { return (value as? [Any])?[index] }
+        return (value as? [String: Any])?[String(name)]
+      }
+    }
+    func string(_ path: String) -> String { self[path] as? String ?? "" }
+  }
+
+  /// Waits until no operation of the project is under way; throws for one that failed.
+  func settle(_ project: String) async throws {
+    for _ in 0..<1200 {
+      let answer = try call("GET", "/projects/\(project)/operations?limit=100")
+      let operations = answer["operations"] as? [[String: Any]] ?? []
+      if let failed = operations.first(where: { $0["status"] as? String == "failed" }) {
+        throw CommandFailure(description: "operation failed: \(failed)\n\(log.suffix(3000))")
+      }
+      let open = operations.filter {
+        !["finished", "skipped", "cancelled"].contains($0["status"] as? String)
+      }
+      if open.isEmpty { return }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+    throw CommandFailure(description: "operations do not end\n\(log.suffix(3000))")
+  }
+
+  /// psql with a connection URI as it stands.
+  @discardableResult
+  func psql(_ uri: String, _ sql: String, allowFailure: Bool = false) throws -> CommandResult {
+    try run(
+      ["/usr/lib/postgresql/15/bin/psql", "-AtXq", "-v", "ON_ERROR_STOP=1", uri], input: sql,
+      allowFailure: allowFailure)
+  }
+}
+
+/// A platform that is down when the closure returns, however it does.
+func withPlatform<Result>(_ body: (Platform) async throws -> Result) async throws -> Result {
+  try await withTemporaryDirectory { directory in
+    chmod(directory, 0o711)
+    let platform = try Platform(directory: directory)
+    try await platform.start()
+    do {
+      let result = try await body(platform)
+      try platform.shutDown()
+      return result
+    } catch {
+      print(platform.log.suffix(4000))
+      try? platform.shutDown() // the first error is the one to report
+      throw error
+    }
+  }
+}
+
+/// A TCP port that nobody listens on now.
+private func freePort() throws -> Int {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  defer { close(descriptor) }
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+  let code = withUnsafeMutablePointer(to: &address) { pointer in
+    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
+      bind(descriptor, generic, length) == 0 ? getsockname(descriptor, generic, &length) : -1
+    }
+  }
+  guard code == 0 else { throw CommandFailure(description: "find a free port") }
+  return Int(UInt16(bigEndian: address.sin_port))
+}
