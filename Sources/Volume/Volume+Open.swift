@@ -73,7 +73,9 @@ extension Volume {
       try state.apply(
         item.record, payload: item.payload, segment: item.segment, offset: item.payloadOffset)
       if item.record.kind == .seal {
-        state.freeze(end: item.end, sequence: item.record.sequence + 1).isDurable = true
+        let epoch = state.freeze(end: item.end, sequence: item.record.sequence + 1)
+        epoch.tree.entries.sort { $0.id < $1.id }
+        epoch.isDurable = true
       }
     }
     let log = PageLog(

@@ -105,25 +105,20 @@ extension Volume {
   /// unlinked file
   /// that nobody else has open goes.
   public func release(_ handle: OpenHandle) throws {
-    let scratchToRemove: FileID? = try withWriter {
-      let (file, dropped) = try withState { state -> (FileID, [Range<UInt64>]) in
+    let (file, dropped, isGone) = try withWriter {
+      try withState { state -> (FileID, [Range<UInt64>], Bool) in
         guard let file = state.handles.removeValue(forKey: handle.rawValue),
           let node = state.nodes[file]
         else { throw VolumeError(.staleHandle, "release file handle") }
-        return (file, node.dropStaged { $0.handle == handle.rawValue })
-      }
-      reportDropped(file, dropped)
-      return withState { state in
-        guard let node = state.nodes[file] else { return nil }
+        let dropped = node.dropStaged { $0.handle == handle.rawValue }
         node.openCount -= 1
-        guard node.openCount == 0, !node.isLinked else { return nil }
+        guard node.openCount == 0, !node.isLinked else { return (file, dropped, false) }
         state.drop(node)
-        return node.isScratch ? file : nil
+        return (file, dropped, node.isScratch)
       }
     }
-    if let scratchToRemove {
-      try VolumeError.wrapping { try scratch.remove(scratchToRemove) }
-    }
+    reportDropped(file, dropped)
+    if isGone { try VolumeError.wrapping { try scratch.remove(file) } }
   }
 
   // MARK: Changing the tree

@@ -129,6 +129,8 @@ public final class Volume: Sendable {
         return withState { $0.freeze(end: log.end, sequence: log.nextSequence) }
       }
       try log.sync()
+      // Nobody else looks at the tree before the epoch counts as durable.
+      epoch.tree.entries.sort { $0.id < $1.id }
       withState { _ in epoch.isDurable = true }
       counters.bytesAtSeal.store(log.bytesAppended.load(ordering: .relaxed), ordering: .relaxed)
       destaging.wake()

@@ -48,10 +48,12 @@ import Testing
         continue
       }
       scenario.run(80)
+      let calls = disk.callCount
+      disk.stopFailing()
       let found = try FaultScenario.contents(scenario.volume)
       #expect(same(found, scenario.model), "call \(call) failed")
       try scenario.checkSurvivor(seed: UInt64(call), "call \(call) failed with \(code)")
-      if call > disk.callCount { break }
+      if call > calls { break }
       call += 1
     }
     #expect(call > 100)

@@ -6,7 +6,8 @@ import Testing
 
 @testable import Volume
 
-/// Figures, printed, not judged: `EXZO_MEASURE=1 swift test -c release -Xswiftc -enable-testing --filter
+/// Figures, printed, not judged: `EXZO_MEASURE=1 swift test -c release -Xswiftc -enable-testing
+/// --filter
 /// VolumeMeasurements`.
 @Suite(
   .serialized,

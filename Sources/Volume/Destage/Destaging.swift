@@ -17,6 +17,10 @@ final class Destaging: Sendable {
   private let pressureRaised = Atomic<Bool>(false)
   private let nextPreparation = Atomic<UInt64>(0)
   private let oldest: Atomic<UInt32>
+  private let swept = Atomic<Bool>(false)
+  /// Leftovers of an earlier crash were looked for since the open.
+  var hasSwept: Bool { swept.load(ordering: .relaxed) }
+  func markSwept() { swept.store(true, ordering: .relaxed) }
   /// Number of the oldest segment on disk.
   var oldestSegment: UInt32 {
     get { oldest.load(ordering: .relaxed) }

@@ -12,6 +12,7 @@ extension Volume {
           try destage(epoch)
         }
         try advanceState()
+        if !destaging.hasSwept { try removeLeftovers() }
       }
     }
   }
@@ -111,7 +112,12 @@ extension Volume {
           tree: epoch.tree, locals: state.locals), removed
       )
     }
-    guard let (snapshot, removed) = ready else { return }
+    guard case (var snapshot, let removed)? = ready else { return }
+    // What was not destaged because its file was unlinked later must not come back by losing that
+    // record.
+    try log.sync()
+    let alive = Set(snapshot.tree.entries.lazy.map(\.id))
+    snapshot.locals = snapshot.locals?.filter { alive.contains($0.key) }
     let path = "\(configuration.directory)/state"
     try files.replaceFile(path, with: snapshot.encode(), operation: "write volume state")
     let gone = withState { state in
@@ -125,6 +131,19 @@ extension Volume {
       destaging.oldestSegment += 1
     }
     for id in gone { try backing.remove(id) }
+  }
+
+  /// Removes local files that belong to nothing: of files that were unlinked but open at a crash.
+  private func removeLeftovers() throws {
+    let known = try backing.identities()
+    let leftover = withState { state in
+      // A removal that no state file has yet may still be lost in a crash.
+      let recent = Set(
+        (state.retained + [state.current]).flatMap(\.removed) + state.pendingRemovals)
+      return known.filter { state.nodes[$0] == nil && !recent.contains($0) }
+    }
+    for id in leftover { try backing.remove(id) }
+    destaging.markSwept()
   }
 
   private func removeIfPresent(_ path: String) throws {

@@ -200,7 +200,7 @@ final class VolumeState {
     return parts.reversed().joined(separator: "/")
   }
 
-  /// The persistent tree, in order of identity.
+  /// The persistent tree, in no order.
   func snapshot() -> FileTreeSnapshot {
     var entries: [FileTreeEntry] = []
     entries.reserveCapacity(nodes.count)

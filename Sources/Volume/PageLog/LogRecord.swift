@@ -21,7 +21,7 @@ enum LogRecordKind: UInt8 {
 }
 
 /// A log record without its payload: the 64 bytes before it. See docs/formats/page-log.md.
-struct LogRecord {
+struct LogRecord: Equatable {
   static let magic: UInt32 = 0x524C_5845  // "EXLR"
   static let headerSize = 64
   static let maximumPayload = 1 << 20

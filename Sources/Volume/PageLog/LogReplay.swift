@@ -153,12 +153,20 @@ private final class SegmentReader {
     var at = offset
     while at + UInt64(LogRecord.headerSize) <= size {
       let bytes = try bytes(at: at)
-      if bytes.load(UInt32.self, at: 0) == LogRecord.magic,
-        let record = LogRecord(decoding: bytes, seed: seed), matches(record)
-      {
-        return record
+      // A record that begins in the first part of the window is in it as a whole.
+      let whole = max(bytes.count - Self.longest, LogRecord.alignment)
+      let last = loaded.upperBound == size ? bytes.count - LogRecord.headerSize : whole
+      var step = 0
+      while step <= last {
+        if bytes.load(UInt32.self, at: step) == LogRecord.magic,
+          let record = LogRecord(decoding: .init(rebasing: bytes[step...]), seed: seed),
+          matches(record)
+        {
+          return record
+        }
+        step += LogRecord.alignment
       }
-      at += UInt64(LogRecord.alignment)
+      at += UInt64(step)
     }
     return nil
   }
