@@ -7,8 +7,9 @@ public enum MountPoint {
   /// Whether a mount whose server is gone occupies `path`: every call there fails with "Transport
   /// endpoint is not connected".
   public static func isDead(at path: String) -> Bool {
-    var status = stat()
-    guard lstat(path, &status) != 0 else { return false }
+    // Not stat(2): the kernel goes on answering that from its cache.
+    var status = statvfs()
+    guard statvfs(path, &status) != 0 else { return false }
     return errno == ENOTCONN || errno == ECONNABORTED
   }
 

@@ -42,6 +42,8 @@ public final class MountSession: Sendable {
   private let ended = Gate()
   private let pool: WorkerPool
   private let runningWorkers = Atomic<Int>(0)
+  /// Workers end after the request that they take next.
+  private let isStopping = Atomic<Bool>(false)
 
   /// libfuse's session, safe to use from many threads.
   private struct Connection: @unchecked Sendable {
@@ -146,7 +148,7 @@ public final class MountSession: Sendable {
     var buffer = fuse_buf()
     defer { free(buffer.mem) }
     var surplus = 0
-    while fuse_session_exited(session) == 0 {
+    while !isStopping.load(ordering: .acquiring) {
       pool.beginReceiving(&surplus)
       let count = fuse_session_receive_buf(session, &buffer)
       pool.endReceiving(mayBeSlow: count > 0 && mayBeSlow(buffer))
@@ -224,7 +226,9 @@ public final class MountSession: Sendable {
     // A notification under way may wait for a page whose read a worker must answer: let it end
     // first.
     notifications.close()
-    connection.withLock { if let live = $0 { fuse_session_exit(live.session) } }
+    // Not fuse_session_exit: libfuse then throws away the requests that its readers have taken.
+    isStopping.store(true, ordering: .releasing)
+    pool.close()
     // A worker sleeps in read(2) until a request comes; each of these wakes one, which then ends.
     // The last may go unanswered until the device is closed, so this has its own thread.
     try startThread("exzo-unmount") { [self] in

@@ -3,7 +3,7 @@ import Testing
 
 /// What the kernel and Postgres expect of a file system. Each claim is also checked on a plain
 /// directory, which shows that the claim itself is right.
-@Suite(.serialized, .enabled(if: canMount, mountNeeds))
+@Suite(.serialized, .timeLimit(.minutes(3)), .enabled(if: canMount, mountNeeds))
 struct BehaviourTests {
   @Test(arguments: Place.allCases)
   func renameReplacesAndKeepsOpenFiles(_ place: Place) async throws {

@@ -1,0 +1,77 @@
+import Foundation
+import TestSupport
+import VolumeMount
+
+/// A process of its own that mounts a volume: one that can be killed.
+final class MountServer: @unchecked Sendable {
+  let volumeDirectory: String
+  let path: String
+  private var process: Process?
+
+  /// Starts serving `directory`/volume at `directory`/`name`.
+  init(in directory: String, mountedAt name: String = "mount") throws {
+    volumeDirectory = "\(directory)/volume"
+    path = "\(directory)/\(name)"
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    try start()
+  }
+
+  /// The program beside the test bundle.
+  static let program = URL(fileURLWithPath: CommandLine.arguments[0])
+    .deletingLastPathComponent().appendingPathComponent("VolumeMounting")
+
+  func start() throws {
+    let process = Process()
+    process.executableURL = Self.program
+    process.arguments = [volumeDirectory, path, "--owner", "postgres"]
+    let output = Pipe()
+    process.standardOutput = output
+    try process.run()
+    self.process = process
+    var text = ""
+    while !text.contains("mounted\n") {
+      let bytes = output.fileHandleForReading.availableData
+      guard !bytes.isEmpty else { throw CallError(call: "server ended: \(text)", code: EIO) }
+      text += String(decoding: bytes, as: UTF8.self)
+    }
+  }
+
+  /// Ends the process as a crash does; the mount stays behind, dead.
+  func crash() {
+    guard let process else { return }
+    kill(process.processIdentifier, SIGKILL)
+    process.waitUntilExit()
+    self.process = nil
+  }
+
+  /// Unmounts and ends the process.
+  func stop() {
+    guard let process else { return }
+    process.terminate()
+    process.waitUntilExit()
+    self.process = nil
+  }
+
+  /// Leaves nothing behind, whatever state it was in.
+  func end() throws {
+    stop()
+    try MountPoint.clearDeadMount(at: path)
+  }
+}
+
+/// Gives `body` a mount served by another process; nothing is left behind, even when it throws.
+func withMountServer(
+  mountedAt name: String = "mount", _ body: (MountServer, String) async throws -> Void
+) async throws {
+  try await withTemporaryDirectory { directory in
+    let server = try MountServer(in: directory, mountedAt: name)
+    do {
+      try await body(server, directory)
+    } catch {
+      // The first error is the one to report.
+      try? server.end()
+      throw error
+    }
+    try server.end()
+  }
+}
