@@ -62,7 +62,15 @@ private func spawn(
   let arguments = command.map { strdup($0) } + [nil]
   let variables = environment.map { strdup($0) } + [nil]
   defer { for pointer in arguments + variables { free(pointer) } }
-  let code = posix_spawn(&process, command[0], &actions, nil, arguments, variables)
+  // Dispatch's threads block signals; a child that inherited that would never see its SIGALRM (pgbench -T).
+  var attributes = posix_spawnattr_t()
+  posix_spawnattr_init(&attributes)
+  defer { posix_spawnattr_destroy(&attributes) }
+  var none = sigset_t()
+  sigemptyset(&none)
+  posix_spawnattr_setsigmask(&attributes, &none)
+  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+  let code = posix_spawn(&process, command[0], &actions, &attributes, arguments, variables)
   guard code == 0 else {
     throw CommandFailure(description: "start \(command): \(String(cString: strerror(code)))")
   }
