@@ -1,3 +1,4 @@
+import CCRC32C
 import Foundation
 import PostgresFormat
 import TestSupport
@@ -48,7 +49,31 @@ struct RealWAL: Sendable {
     }
     let start = LSN(UInt64(names[0].suffix(8), radix: 16)! * (16 << 20))
     bytes.removeLast(bytes.count - Int(LSN(end)! - start))
-    return try RealWAL(start: start, bytes: bytes)
+    return try RealWAL(start: start, bytes: bytes).withTimesOutOfOrder()
+  }
+
+  /// Sets some commits' times back or forth by seconds, as clocks do, and repairs their checksums.
+  private func withTimesOutOfOrder() throws -> RealWAL {
+    var changed = bytes
+    for (number, record) in records.enumerated()
+    where record.time != nil && number % 7 == 0
+      && record.start.rawValue / 8192 == (record.end.rawValue - 1) / 8192
+    {
+      let offset = Int(record.start - start)
+      changed.withUnsafeMutableBytes { raw in
+        let total = Int(raw.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+        let bytes = UnsafeMutableRawBufferPointer(rebasing: raw[offset..<offset + total])
+        // Main data of up to 255 bytes: a marker and a length, then the time.
+        guard bytes[24] == 0xFF else { return }
+        let time = bytes.loadUnaligned(fromByteOffset: 26, as: Int64.self)
+        let moved = time + (number % 2 == 0 ? -1 : 1) * Int64(number % 5) * 1_000_000
+        bytes.storeBytes(of: moved, toByteOffset: 26, as: Int64.self)
+        let body = exzo_crc32c(0, bytes.baseAddress! + 24, total - 24)
+        let crc = exzo_crc32c(body, bytes.baseAddress!, 20)
+        bytes.storeBytes(of: crc, toByteOffset: 20, as: UInt32.self)
+      }
+    }
+    return try RealWAL(start: start, bytes: changed)
   }
 
   private init(start: LSN, bytes: [UInt8]) throws {
