@@ -32,6 +32,11 @@ public struct TimelineSwitch: Sendable, Equatable {
   public var timeline: TimelineID
   /// Where the new timeline begins; WAL of the old one past it is none of the new one's.
   public var startLSN: LSN
+
+  public init(timeline: TimelineID, startLSN: LSN) {
+    self.timeline = timeline
+    self.startLSN = startLSN
+  }
 }
 
 /// Positions that a standby reports. The server frees WAL below `flushed` and, where the standby is synchronous, lets
