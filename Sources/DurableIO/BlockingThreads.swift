@@ -1,5 +1,4 @@
 import Glibc
-import Synchronization
 
 /// Threads for calls that block, so that none blocks the cooperative pool.
 ///

@@ -1,0 +1,135 @@
+import DurableIO
+import ObjectStorage
+import PostgresFormat
+import Volume
+
+extension LineWriter {
+  /// Builds a layer out of what the volume sealed, stores it, and then the keyframe on top of it.
+  ///
+  /// On return the keyframe is durable; it counts once ``uploadedLSN`` has passed its consistent
+  /// LSN. On throw the line is as it was, and the same epochs may be given again.
+  /// - Parameter epochs: sealed one after the other, beginning with ``nextVolumeEpoch``; several
+  ///   make one keyframe at the last one's seal.
+  /// - Parameter parameters: of the last of the epochs.
+  /// - Parameter check: see ``LayerCheck``.
+  /// - Throws: ``HistoryError``: `.notContiguous` where an epoch is missing; `.fenced`; `.store`;
+  ///   `.localFile`; what `check` throws.
+  public func appendKeyframe(
+    from epochs: [any SealedEpoch], _ parameters: KeyframeParameters, check: LayerCheck? = nil
+  ) async throws -> Keyframe {
+    let keyframe = try await layerGate.run {
+      try await self.makeKeyframe(epochs, parameters, check)
+    }
+    try await writeManifestIfDue()
+    return keyframe
+  }
+
+  private func makeKeyframe(
+    _ epochs: [any SealedEpoch], _ parameters: KeyframeParameters, _ check: LayerCheck?
+  ) async throws -> Keyframe {
+    try checkOrder(epochs.map(\.number))
+    try await checkOwnership(now: true)
+    if layers.count >= LayerStack.maximumLayers { try await mergeLayersNow() }
+    let number = takeNumber()
+    let build = LayerBuild(
+      line: description.id, number: number, directory: environment.spoolDirectory,
+      fileSystem: environment.fileSystem)
+    let layer = try await spool { try build.build(epochs, check: check) }
+    try await put(layer)
+    let keyframe = Keyframe(
+      line: description.id, number: number, timeline: parameters.timeline,
+      checkpointLSN: parameters.checkpointLSN, redoLSN: parameters.redoLSN,
+      consistentLSN: parameters.consistentLSN, createdAt: environment.now(),
+      systemIdentifier: parameters.systemIdentifier,
+      postgresVersion: parameters.postgresVersion, layers: [layer.reference] + layers)
+    try await checkOwnership()
+    try await put(keyframe.key, .bytes(keyframe.encodedObject()), "put keyframe")
+    layers = keyframe.layers
+    record(keyframe)
+    return keyframe
+  }
+
+  private func checkOrder(_ numbers: [UInt64]) throws {
+    let expected = (0..<UInt64(numbers.count)).map { nextVolumeEpoch + $0 }
+    guard !numbers.isEmpty, numbers == expected else {
+      throw HistoryError(
+        .notContiguous, operation: "append keyframe to", key: keys.description.name,
+        detail: "epochs \(numbers), where \(nextVolumeEpoch) comes next")
+    }
+  }
+
+  private func spool(
+    _ build: @escaping @Sendable () throws -> SpooledLayer
+  ) async throws -> SpooledLayer {
+    do {
+      return try await environment.threads.run(build)
+    } catch let error as FileError {
+      throw HistoryError(
+        .localFile, operation: "build layer of", key: keys.description.name, cause: error)
+    }
+  }
+
+  /// Puts a spooled layer's objects, and removes its files in any case.
+  private func put(_ layer: SpooledLayer) async throws {
+    do {
+      for (index, path) in layer.paths.enumerated() {
+        try await put(layer.reference.key(ofObject: index), .file(path: path), "put layer")
+      }
+    } catch {
+      // The put's error is the one to report; leftovers only take space in the spool.
+      try? await removeFiles(of: layer)
+      throw error
+    }
+    try await removeFiles(of: layer)
+  }
+
+  private func removeFiles(of layer: SpooledLayer) async throws {
+    let fileSystem = environment.fileSystem
+    do {
+      try await environment.threads.run { try layer.removeFiles(fileSystem) }
+    } catch {
+      throw HistoryError(
+        .localFile, operation: "remove spooled layer of", key: keys.description.name,
+        cause: error)
+    }
+  }
+
+  // MARK: Merging
+
+  /// Merges the newest layers where the policy asks for it; the next keyframe refers to the
+  /// result, older ones go on with what they have.
+  ///
+  /// Call after a keyframe, beside other work: it reads and writes as much as it merges.
+  /// - Returns: whether something was merged.
+  @discardableResult
+  public func mergeLayers() async throws -> Bool {
+    try await layerGate.run {
+      guard await self.mergePlan() != nil else { return false }
+      try await self.mergeLayersNow()
+      return true
+    }
+  }
+
+  /// Leaves room for the keyframe that comes next.
+  private func mergePlan() -> Int? {
+    LayerMergePolicy(limit: LayerStack.maximumLayers - 1).plan(layers.map(\.storedBytes))
+  }
+
+  private func mergeLayersNow() async throws {
+    guard let count = mergePlan() else { return }
+    let merged = Array(layers[..<count])
+    let own = merged.filter { $0.line == description.id }.map(\.epochs)
+    // The newest layers are this line's own, or the keyframe's that it began with.
+    let epochs = own.reduce(own.first ?? 0...0) {
+      min($0.lowerBound, $1.lowerBound)...max($0.upperBound, $1.upperBound)
+    }
+    let merge = LayerMerge(
+      line: description.id, number: takeNumber(), directory: environment.spoolDirectory,
+      fileSystem: environment.fileSystem)
+    let storage = environment.layerStorage
+    let layer = try await spool { try merge.merge(merged, epochs: epochs, storage: storage) }
+    try await checkOwnership(now: true)
+    try await put(layer)
+    layers.replaceSubrange(..<count, with: [layer.reference])
+  }
+}

@@ -1,0 +1,117 @@
+import ObjectStorage
+import PostgresFormat
+
+/// What a line is; written once, when it is created.
+public struct LineDescription: Hashable, Sendable {
+  public var id: LineID
+  /// The project that the line belongs to; opaque here.
+  public var project: String
+  /// Where the line's history goes on to the past; `nil` for a root.
+  public var parent: LineOrigin?
+  /// The line's own WAL begins here; a child's begins at its branch point.
+  public var startLSN: LSN
+  public var timeline: TimelineID
+  public var systemIdentifier: UInt64
+  /// PostgreSQL's major version.
+  public var major: Int
+  /// The exact server version at creation.
+  public var serverVersion: String
+  /// Bytes in a WAL segment.
+  public var segmentSize: UInt32
+  public var createdAt: PostgresTimestamp
+
+  public init(
+    id: LineID, project: String, parent: LineOrigin? = nil, startLSN: LSN, timeline: TimelineID,
+    systemIdentifier: UInt64, major: Int, serverVersion: String,
+    segmentSize: UInt32 = 16 << 20, createdAt: PostgresTimestamp
+  ) {
+    self.id = id
+    self.project = project
+    self.parent = parent
+    self.startLSN = startLSN
+    self.timeline = timeline
+    self.systemIdentifier = systemIdentifier
+    self.major = major
+    self.serverVersion = serverVersion
+    self.segmentSize = segmentSize
+    self.createdAt = createdAt
+  }
+}
+
+/// Where a line left its parent.
+public struct LineOrigin: Hashable, Sendable {
+  public var line: LineID
+  /// The moment that was opened: the end of a whole record.
+  public var branchLSN: LSN
+  /// The keyframe that the child's volume was opened from, newest layer first: the child's own
+  /// layers go on top of these.
+  public var baseLayers: [LayerReference]
+
+  public init(line: LineID, branchLSN: LSN, baseLayers: [LayerReference]) {
+    self.line = line
+    self.branchLSN = branchLSN
+    self.baseLayers = baseLayers
+  }
+}
+
+extension LineDescription {
+  static let partType: UInt8 = 1
+
+  func encodedObject() throws -> [UInt8] {
+    var writer = BinaryWriter()
+    writer.append(string: id.rawValue)
+    writer.append(string: project)
+    writer.append(startLSN.rawValue)
+    writer.append(timeline.rawValue)
+    writer.append(systemIdentifier)
+    writer.append(UInt16(major))
+    writer.append(string: serverVersion)
+    writer.append(segmentSize)
+    writer.append(createdAt.rawValue)
+    writer.append(UInt8(parent == nil ? 0 : 1))
+    if let parent {
+      writer.append(string: parent.line.rawValue)
+      writer.append(parent.branchLSN.rawValue)
+      writer.append(varint: UInt64(parent.baseLayers.count))
+      for layer in parent.baseLayers { layer.encode(to: &writer) }
+    }
+    var envelope = EnvelopeWriter(kind: .line, key: LineKeys(line: id).description)
+    try envelope.addPart(type: LineDescription.partType, writer.bytes)
+    try envelope.finish()
+    return envelope.takePending()
+  }
+
+  static func read(_ line: LineID, store: any ObjectStore) async throws -> LineDescription {
+    let key = LineKeys(line: line).description
+    let envelope: EnvelopeReader
+    do {
+      envelope = try await readEnvelope(key, kind: .line, store: store)
+    } catch let error as HistoryError where error.code == .missing {
+      throw HistoryError(
+        .unknownLine, operation: "open line", key: key.name, cause: error.cause)
+    }
+    let bytes = try envelope.read(type: partType, name: "description")
+    return try BinaryReader.decode(bytes, key: key.name, operation: "read description of") {
+      try LineDescription(from: &$0, line: line)
+    }
+  }
+
+  private init(from reader: inout BinaryReader, line: LineID) throws {
+    let id = try reader.readLineID()
+    guard id == line else { throw reader.malformed("line \(line)") }
+    self.init(
+      id: id, project: try reader.readString(), startLSN: LSN(try reader.read()),
+      timeline: TimelineID(try reader.read()), systemIdentifier: try reader.read(),
+      major: Int(try reader.read(UInt16.self)), serverVersion: try reader.readString(),
+      segmentSize: try reader.read(), createdAt: PostgresTimestamp(try reader.read()))
+    guard try reader.read(UInt8.self) != 0 else { return }
+    let parentID = try reader.readLineID()
+    let branchLSN = LSN(try reader.read())
+    var layers: [LayerReference] = []
+    for _ in 0..<(try reader.readCount(minimumSize: 8)) {
+      layers.append(try LayerReference(from: &reader))
+    }
+    guard layers.count <= LayerStack.maximumLayers else { throw reader.malformed("8 layers") }
+    parent = LineOrigin(line: parentID, branchLSN: branchLSN, baseLayers: layers)
+  }
+}

@@ -1,0 +1,172 @@
+import DurableIO
+import ObjectStorage
+import PostgresFormat
+import Volume
+
+/// The one writer of a line.
+///
+/// ## Purpose
+/// Appends WAL chunks and keyframes to a line, merges layers and chunks as they age, and writes
+/// manifests.
+///
+/// ## State and invariants
+/// 1. ``uploadedLSN`` only grows; every byte of the line below it is in the store.
+/// 2. Each chunk begins where the one before it ends.
+/// 3. A keyframe refers only to layers that are durable.
+/// 4. No object's number is used twice: a put that failed uses its number up, because the object
+///    may have become visible nevertheless.
+/// 5. No more than ``LineWriter/ownershipInterval`` passes between the last look at the line's
+///    owners and a put; a writer that has seen a higher epoch writes nothing more.
+/// 6. A stack of layers never holds more than 8.
+///
+/// ## On disk
+/// docs/formats/line.md: keys, and the objects behind them.
+///
+/// ## Crash
+/// At any step the store holds a line that can be read: objects become visible whole, and those
+/// that nothing refers to are passed over. ``resume(_:environment:)`` takes the line over under a
+/// higher epoch.
+///
+/// ## Concurrency
+/// An actor. Chunks wait for each other, and so do keyframes and merges of layers; chunks and
+/// keyframes do not wait for each other.
+///
+/// ## Not guarded here
+/// Two installations that write one line at once are told apart by epoch within 10 s, not sooner.
+public actor LineWriter {
+  /// How old the last look at the line's owners may be when something is put.
+  public static let ownershipInterval: Duration = .seconds(10)
+
+  public let description: LineDescription
+  let environment: HistoryEnvironment
+  let keys: LineKeys
+  let owner: LineOwner
+  var contents: LineContents
+  /// Of the newest keyframe, or of the keyframe that a child was opened from; newest first.
+  var layers: [LayerReference]
+  /// When the chunks of this writer were put, for ``mergeChunks(olderThan:)``.
+  var putTimes: [ObjectNumber: Duration] = [:]
+  var newObjects = 0
+  let chunkGate = AsyncGate()
+  let layerGate = AsyncGate()
+  let manifestGate = AsyncGate()
+  let mergeGate = AsyncGate()
+  private var sequence: UInt64 = 0
+  private var ownershipSeen: Duration
+  private var fencedBy: UInt32?
+
+  /// The writer's epoch.
+  public nonisolated var epoch: UInt32 { owner.epoch }
+  /// Every byte of the line's WAL below this is in the store.
+  public private(set) var uploadedLSN: LSN
+  /// The sealed epoch that the next keyframe begins with, in the count of this line's volume.
+  public private(set) var nextVolumeEpoch: UInt64
+
+  init(contents: LineContents, owner: LineOwner, environment: HistoryEnvironment) {
+    self.contents = contents
+    self.owner = owner
+    self.environment = environment
+    description = contents.description
+    keys = contents.keys
+    uploadedLSN = owner.takeoverLSN
+    ownershipSeen = environment.uptime()
+    let newest = contents.countingKeyframes().last
+    layers = newest?.layers ?? contents.description.parent?.baseLayers ?? []
+    let own = layers.first { $0.line == contents.line }
+    nextVolumeEpoch = (own?.epochs.upperBound ?? 0) + 1
+  }
+
+  /// The newest keyframe that counts, if the line has one of its own.
+  public var newestKeyframe: Keyframe? { contents.countingKeyframes().last }
+
+  // MARK: WAL
+
+  /// Stores a chunk. On return its bytes are durable and ``uploadedLSN`` is its end.
+  ///
+  /// On throw ``uploadedLSN`` is as it was, and the same or a longer chunk may be given again.
+  /// - Throws: ``HistoryError``: `.notContiguous` where the chunk does not begin at
+  ///   ``uploadedLSN``, `.fenced`, `.store`.
+  @discardableResult
+  public func appendChunk(_ chunk: WALChunk) async throws -> LSN {
+    try await chunkGate.run { try await self.append(chunk) }
+    try await writeManifestIfDue()
+    return uploadedLSN
+  }
+
+  private func append(_ chunk: WALChunk) async throws {
+    guard chunk.summary.line == description.id, chunk.summary.startLSN == uploadedLSN else {
+      throw HistoryError(
+        .notContiguous, operation: "append chunk to", key: keys.description.name,
+        lsn: chunk.summary.startLSN,
+        detail: "the line \(description.id) ends at \(uploadedLSN)")
+    }
+    try await checkOwnership()
+    record(try await put(chunk, level: 1))
+    uploadedLSN = chunk.summary.endLSN
+  }
+
+  func put(_ chunk: WALChunk, level: Int32) async throws -> WALChunkReference {
+    let number = takeNumber()
+    let key = keys.wal(number)
+    let bytes = try await environment.threads.run { try chunk.encoded(key: key, level: level) }
+    try await put(key, .bytes(bytes), "put chunk")
+    return WALChunkReference(
+      number: number, size: UInt64(bytes.count), summary: chunk.summary)
+  }
+
+  func record(_ chunk: WALChunkReference) {
+    contents.chunks.append(chunk)
+    contents.lastChunk = max(contents.lastChunk, chunk.number)
+    putTimes[chunk.number] = environment.uptime()
+    newObjects += 1
+  }
+
+  // MARK: Shared by the other concerns
+
+  func takeNumber() -> ObjectNumber {
+    sequence += 1
+    return ObjectNumber(epoch: owner.epoch, sequence: sequence)
+  }
+
+  func put(_ key: ObjectKey, _ body: ObjectBody, _ operation: String) async throws {
+    do {
+      try await environment.store.put(key, body)
+    } catch {
+      throw HistoryError.from(error, operation: operation, key: key.name)
+    }
+  }
+
+  func record(_ keyframe: Keyframe) {
+    contents.keyframes.append(keyframe)
+    contents.lastKeyframe = max(contents.lastKeyframe, keyframe.number)
+    newObjects += 1
+    if let own = keyframe.layers.first, own.line == description.id {
+      nextVolumeEpoch = own.epochs.upperBound + 1
+    }
+  }
+
+  /// Looks whether a higher epoch has taken the line over, where the last look is not recent.
+  ///
+  /// - Parameter now: look in any case.
+  /// - Throws: ``HistoryError`` with code `.fenced`; from then on always.
+  func checkOwnership(now: Bool = false) async throws {
+    if let fencedBy { throw fenced(by: fencedBy) }
+    // Half the interval, so that a slow put still begins within it.
+    let started = environment.uptime()
+    if !now, started - ownershipSeen < LineWriter.ownershipInterval / 2 { return }
+    let listed = try await LineOwner.list(on: description.id, store: environment.store)
+    if let highest = listed.last,
+      (highest.epoch, highest.token) > (owner.epoch, owner.token)
+    {
+      fencedBy = highest.epoch
+      throw fenced(by: highest.epoch)
+    }
+    ownershipSeen = started
+  }
+
+  private func fenced(by epoch: UInt32) -> HistoryError {
+    HistoryError(
+      .fenced, operation: "write line", key: keys.description.name,
+      detail: "epoch \(epoch) has taken over from epoch \(owner.epoch)")
+  }
+}

@@ -1,0 +1,159 @@
+import PostgresFormat
+
+extension LineHistory {
+  /// Finds a moment and the keyframe to open it from.
+  ///
+  /// Looks only at what the last ``refresh()`` found. A time is sought as Postgres's
+  /// `recovery_target_time` does with `recovery_target_inclusive=off`: the moment ends before the
+  /// first commit or abort, in WAL order, that is later; times do not ascend with WAL.
+  /// - Parameter now: what counts as the future.
+  /// - Throws: ``HistoryError``: `.beforeStart`, `.afterEnd`, `.inTheFuture`, `.gap`,
+  ///   `.keyframeDamaged`, `.badWAL`, `.damaged`, `.missing`, `.store`.
+  public func seek(_ target: SeekTarget, now: PostgresTimestamp) async throws -> Moment {
+    switch target {
+    case .lsn(let lsn): return try await seek(lsn: lsn)
+    case .head: return try await seek(lsn: chain.uploadedLSN)
+    case .time(let time):
+      guard time <= now else {
+        throw HistoryError(
+          .inTheFuture, operation: "seek on line \(line)",
+          detail: "\(time.unixMicroseconds) µs is later than now, \(now.unixMicroseconds) µs")
+      }
+      guard let found = try await firstEnd(after: time) else {
+        return try await seek(lsn: chain.uploadedLSN)
+      }
+      return try moment(at: found.end, sought: found.start)
+    }
+  }
+
+  private func seek(lsn: LSN) async throws -> Moment {
+    guard lsn <= chain.uploadedLSN else {
+      throw HistoryError(
+        .afterEnd, operation: "seek on line \(line)", lsn: lsn,
+        detail: "the store holds WAL up to \(chain.uploadedLSN)")
+    }
+    // Before anything is read: a moment that no keyframe serves has no WAL to read either.
+    _ = try keyframe(at: lsn)
+    return try moment(at: try await lastRecordEnd(at: lsn), sought: lsn)
+  }
+
+  /// - Parameter sought: at or after `lsn`, with no whole record between them. A keyframe's
+  ///   consistent LSN may lie there: it is where the next record begins, after a page header.
+  private func moment(at lsn: LSN, sought: LSN) throws -> Moment {
+    let keyframe = try keyframe(at: sought)
+    if lsn > keyframe.redoLSN, let gap = chain.gaps(in: keyframe.redoLSN..<lsn).first {
+      throw gapError(gap, at: lsn)
+    }
+    let index = chain.line(holding: lsn) ?? chain.lines.count - 1
+    return Moment(
+      line: chain.lines[index].line, lsn: max(lsn, keyframe.redoLSN), keyframe: keyframe)
+  }
+
+  private func keyframe(at lsn: LSN) throws -> Keyframe {
+    if let keyframe = chain.keyframes(at: lsn).first { return keyframe }
+    let damaged = chain.lines.flatMap { contents in
+      contents.damages.filter { $0.key.hasPrefix(contents.keys.keyframePrefix) }
+    }
+    if let first = damaged.min(by: { $0.key < $1.key }) {
+      throw HistoryError(
+        .keyframeDamaged, operation: "seek on line \(line)", key: first.key, lsn: lsn,
+        detail: "no other keyframe serves the moment", cause: first.value)
+    }
+    let oldest = chain.lines.reversed().lazy.compactMap { $0.countingKeyframes().first }.first
+    throw HistoryError(
+      .beforeStart, operation: "seek on line \(line)", lsn: lsn,
+      detail: oldest.map { "the oldest moment kept is \($0.consistentLSN)" }
+        ?? "the line has no keyframe yet")
+  }
+
+  // MARK: Records
+
+  /// The end of the last whole record at or below `lsn`.
+  private func lastRecordEnd(at lsn: LSN) async throws -> LSN {
+    var limit = lsn
+    while true {
+      // A line begins where a whole record of its parent ends.
+      if chain.lines.contains(where: { $0.description.startLSN == limit }) { return limit }
+      guard limit.rawValue > 0, let piece = chain.piece(holding: LSN(limit.rawValue - 1)) else {
+        throw gapError(chain.gaps(in: LSN(limit.rawValue - 1)..<limit).first, at: limit)
+      }
+      // A record's end may lie after its chunk's: in its padding, or after a segment switch.
+      let bound = piece.isCut ? limit : lsn
+      if let last = piece.chunk.summary.lastRecordEnd, last <= bound { return last }
+      if let start = piece.chunk.summary.firstRecordStart, start < limit {
+        var found: LSN?
+        try await parse(from: start, to: limit) { record in
+          if record.endLSN <= bound { found = record.endLSN }
+          return true
+        }
+        if let found { return found }
+      }
+      limit = piece.range.lowerBound
+    }
+  }
+
+  /// The first record, in WAL order, that ends a transaction later than `time`: where it starts,
+  /// and where the record before it ends.
+  private func firstEnd(after time: PostgresTimestamp) async throws -> (start: LSN, end: LSN)? {
+    for piece in chain.pieces {
+      guard let latest = piece.chunk.summary.latestTime, latest > time,
+        let start = piece.chunk.summary.firstRecordStart
+      else { continue }
+      var previous: LSN?
+      var found: LSN?
+      try await parse(from: start, to: piece.range.upperBound) { record in
+        if piece.isCut, record.endLSN > piece.range.upperBound { return false }
+        if let ended = record.transactionEndTime, ended > time {
+          found = record.startLSN
+          return false
+        }
+        previous = record.endLSN
+        return true
+      }
+      guard let found else { continue }
+      if let previous { return (found, previous) }
+      return (found, try await lastRecordEnd(at: found))
+    }
+    return nil
+  }
+
+  /// Reads the records of a range until `body` answers false.
+  /// - Parameter from: a record's start.
+  private func parse(
+    from: LSN, to: LSN, _ body: (WALRecordView) -> Bool
+  ) async throws {
+    guard let format = PostgresMajor(rawValue: chain.description.major) else {
+      throw HistoryError(
+        .badWAL, operation: "read WAL of line \(line)", lsn: from,
+        detail: "unknown PostgreSQL version \(chain.description.major)")
+    }
+    var reader = WALStreamReader(
+      format: format, startingAtRecord: from, segmentSize: UInt64(chain.description.segmentSize))
+    var goesOn = true
+    for try await run in readWAL(from: from, to: to) {
+      let outcome: WALReadOutcome
+      do {
+        outcome = try run.bytes.withUnsafeBytes { bytes in
+          try reader.feed(bytes, at: run.startLSN) { record in
+            if goesOn { goesOn = body(record) }
+          }
+        }
+      } catch {
+        // Damage behind the record that ended the search does not concern it.
+        if !goesOn { return }
+        throw badWAL(at: reader.lastRecordEnd, cause: error)
+      }
+      if !goesOn { return }
+      if case .endOfWAL(let end) = outcome { throw badWAL(at: end, cause: nil) }
+    }
+  }
+
+  private func badWAL(at lsn: LSN, cause: (any Error)?) -> HistoryError {
+    let key = chain.piece(holding: lsn).map {
+      chain.lines[$0.line].keys.wal($0.chunk.number).name
+    }
+    return HistoryError(
+      .badWAL, operation: "read WAL record", key: key, lsn: lsn,
+      detail: cause == nil ? "zeros where a record should be" : "", cause: cause)
+  }
+}

@@ -1,0 +1,81 @@
+import ObjectStorage
+import PostgresFormat
+
+extension LineWriter {
+  /// Bytes of WAL in a merged chunk, at most.
+  public static let mergedChunkBytes: UInt64 = 16 << 20
+
+  /// Replaces runs of small chunks by chunks of up to 16 MiB of WAL.
+  ///
+  /// The new chunk and a manifest that lists it are durable before the old ones are deleted: a
+  /// reader that holds an older list finds them missing, and the new one after a refresh. Needs
+  /// memory for about two merged chunks.
+  /// - Parameter age: chunks that this writer put less than this ago are left alone.
+  /// - Returns: how many chunks were replaced.
+  @discardableResult
+  public func mergeChunks(olderThan age: Duration = .seconds(60)) async throws -> Int {
+    try await mergeGate.run { try await self.mergeOldChunks(age) }
+  }
+
+  private func mergeOldChunks(_ age: Duration) async throws -> Int {
+    var replaced: [WALChunkReference] = []
+    for run in chunkRuns(olderThan: age) {
+      try await checkOwnership()
+      var whole = try await read(run[0])
+      for chunk in run.dropFirst() { whole.append(try await read(chunk)) }
+      let merged = try await put(whole, level: 3)
+      replace(run, with: merged)
+      replaced += run
+    }
+    if replaced.isEmpty { return 0 }
+    try await writeManifest()
+    try await checkOwnership(now: true)
+    for chunk in replaced { try await delete(keys.wal(chunk.number)) }
+    return replaced.count
+  }
+
+  private func read(_ chunk: WALChunkReference) async throws -> WALChunk {
+    let reader = try await WALChunkReader(
+      keys.wal(chunk.number), size: chunk.size, store: environment.store)
+    return try await reader.readAll()
+  }
+
+  /// Neighbouring chunks that are old enough, do not reach past the size, and are at least two.
+  private func chunkRuns(olderThan age: Duration) -> [[WALChunkReference]] {
+    let now = environment.uptime()
+    var runs: [[WALChunkReference]] = []
+    var run: [WALChunkReference] = []
+    func endRun() {
+      if run.count > 1 { runs.append(run) }
+      run = []
+    }
+    for span in contents.spans() {
+      let chunk = span.chunk
+      // One that a take-over cut holds bytes that do not count: it stays as it is.
+      let isMergeable =
+        span.endLSN == chunk.endLSN && chunk.summary.byteCount < LineWriter.mergedChunkBytes / 2
+        && (putTimes[chunk.number].map { now - $0 >= age } ?? true)
+      guard isMergeable else {
+        endRun()
+        continue
+      }
+      if let first = run.first, let last = run.last {
+        let fits = chunk.endLSN - first.startLSN <= LineWriter.mergedChunkBytes
+        let follows =
+          last.endLSN == chunk.startLSN && last.summary.timeline == chunk.summary.timeline
+          && last.summary.systemIdentifier == chunk.summary.systemIdentifier
+        if !fits || !follows { endRun() }
+      }
+      run.append(chunk)
+    }
+    endRun()
+    return runs
+  }
+
+  private func replace(_ run: [WALChunkReference], with merged: WALChunkReference) {
+    let old = Set(run.map(\.number))
+    contents.chunks.removeAll { old.contains($0.number) }
+    for number in old { putTimes[number] = nil }
+    record(merged)
+  }
+}
