@@ -58,11 +58,19 @@ private func spawn(
   for (target, stream) in streams.enumerated() {
     posix_spawn_file_actions_adddup2(&actions, stream, Int32(target))
   }
+  var attributes = posix_spawnattr_t()
+  posix_spawnattr_init(&attributes)
+  defer { posix_spawnattr_destroy(&attributes) }
+  // Threads of Swift's pools block signals; a child that inherited that would never hear its alarms.
+  var signals = sigset_t()
+  sigemptyset(&signals)
+  posix_spawnattr_setsigmask(&attributes, &signals)
+  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
   var process: pid_t = 0
   let arguments = command.map { strdup($0) } + [nil]
   let variables = environment.map { strdup($0) } + [nil]
   defer { for pointer in arguments + variables { free(pointer) } }
-  let code = posix_spawn(&process, command[0], &actions, nil, arguments, variables)
+  let code = posix_spawn(&process, command[0], &actions, &attributes, arguments, variables)
   guard code == 0 else {
     throw CommandFailure(description: "start \(command): \(String(cString: strerror(code)))")
   }

@@ -167,7 +167,7 @@ final class EventLog: Sendable {
       if let event = all.first(where: matches) { return event }
       try await Task.sleep(for: .milliseconds(5))
     }
-    throw Unexpected(description: "event did not come; seen: \(all)")
+    throw Unexpected(description: "event did not come; seen: \(all.suffix(4))")
   }
 }
 
