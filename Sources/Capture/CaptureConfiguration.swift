@@ -27,7 +27,8 @@ public struct CaptureConfiguration: Sendable {
   public var fileSystem: any FileSystem
   public var major: PostgresMajor
   public var durability: CaptureDurability
-  /// Once the spool holds this many bytes nothing more is received, until uploads make room.
+  /// Once this many bytes wait for the store nothing more is received, until uploads make room. The
+  /// spool's files take up to two segments more.
   public var spoolLimit: UInt64 = 8 << 30
   /// How long received WAL waits for more before it is synced and uploaded.
   public var batchInterval: Duration = .milliseconds(250)

@@ -96,6 +96,7 @@ public struct CapturePositions: Sendable, Equatable {
   public var lagBytes: UInt64
   /// The age of the oldest commit that is not in the store; 0 where all are.
   public var lag: Duration
+  /// Bytes that wait in the spool for the store.
   public var spoolBytes: UInt64
   public var isStreaming: Bool
   public var isStoreReachable: Bool

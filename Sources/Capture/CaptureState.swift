@@ -118,8 +118,12 @@ struct CaptureState {
     return .microseconds(max(0, now.rawValue - oldest.rawValue))
   }
 
-  /// The highest of 50, 80 and 100 per cent that `bytes` reaches, where it was not told yet.
-  mutating func fillingToAnnounce(bytes: UInt64, limit: UInt64) -> Int? {
+  /// Bytes that wait in the spool for the store.
+  var spooledBytes: UInt64 { received > uploaded ? received - uploaded : 0 }
+
+  /// The highest of 50, 80 and 100 per cent that the spool reaches, where it was not told yet.
+  mutating func fillingToAnnounce(limit: UInt64) -> Int? {
+    let bytes = spooledBytes
     let percent = [100, 80, 50].first { bytes >= limit / 100 * UInt64($0) } ?? 0
     defer { announcedFilling = percent }
     return percent > announcedFilling ? percent : nil

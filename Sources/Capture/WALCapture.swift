@@ -108,14 +108,13 @@ public final class WALCapture: Sendable {
 
   public var positions: CapturePositions {
     let now = configuration.clock.now()
-    let base = spool.startLSN
     return state.withLock { state in
       let received = state.level(.received)
       return CapturePositions(
         serverLSN: max(state.serverLSN, received), receivedLSN: received,
         flushedLSN: state.level(.flushed), uploadedLSN: state.uploaded,
         lagBytes: max(state.serverLSN, received) - state.uploaded, lag: state.lag(now: now),
-        spoolBytes: received > base ? received - base : 0, isStreaming: state.isStreaming,
+        spoolBytes: state.spooledBytes, isStreaming: state.isStreaming,
         isStoreReachable: state.isStoreReachable, failure: state.failure?.description)
     }
   }

@@ -43,7 +43,7 @@ extension WALCapture {
       return switchTimeline(next)
     }
     var session = StreamSession(generation: generation, slotIsNew: isNewSlot)
-    try sendStatus(connection, &session)
+    // Not before the first message: a status would set a new slot back to WAL that may be gone.
     do {
       while !isEnding, !session.isEnded {
         try step(connection, &session)
@@ -205,7 +205,6 @@ extension WALCapture {
         detail: "the server's WAL is not the one that the store holds")
     }
     try spool.write(bytes, at: start)
-    let base = spool.startLSN
     let now = configuration.clock.uptime()
     let (isUrgent, percent) = state.withLock { state -> (Bool, Int?) in
       guard state.generation == generation else { return (false, nil) }
@@ -214,9 +213,7 @@ extension WALCapture {
       let isFirst = state.firstUnsealed == nil
       if isFirst { state.firstUnsealed = now }
       let isMuch = state.received - state.flushed >= UInt64(configuration.chunkLimit)
-      let percent = state.fillingToAnnounce(
-        bytes: state.received > base ? state.received - base : 0,
-        limit: configuration.spoolLimit)
+      let percent = state.fillingToAnnounce(limit: configuration.spoolLimit)
       return (isFirst || isMuch || state.flushTarget > state.flushed, percent)
     }
     if let percent { eventSink.yield(.spoolFilling(percent: percent)) }
@@ -225,10 +222,7 @@ extension WALCapture {
   }
 
   private var isSpoolFull: Bool {
-    let base = spool.startLSN
-    return state.withLock { state in
-      state.received > base && state.received - base >= configuration.spoolLimit
-    }
+    state.withLock { $0.spooledBytes >= configuration.spoolLimit }
   }
 
   private func sendStatusIfDue(
@@ -236,6 +230,7 @@ extension WALCapture {
   ) throws {
     let reportable = state.withLock { $0.reportable(configuration.durability) }
     let age = configuration.clock.uptime() - session.reportedAt
+    guard !session.isFirstMessage else { return }
     guard
       session.isReplyDue || reportable > session.reported || age >= configuration.statusInterval
     else { return }

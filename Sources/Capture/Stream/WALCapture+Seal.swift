@@ -13,8 +13,7 @@ extension WALCapture {
     var failures = SealFailures()
     while true {
       do {
-        try sealOnce(&filler, buffer)
-        failures = SealFailures()
+        if try sealOnce(&filler, buffer) { failures = SealFailures() }
       } catch {
         filler.rewind()
         state.withLock { $0.rewind() }
@@ -42,16 +41,19 @@ extension WALCapture {
     }
   }
 
-  /// Seals what is due, hands a chunk over, and frees what the spool no longer needs.
-  private func sealOnce(_ filler: inout ChunkFiller, _ buffer: UnsafeMutableRawBufferPointer)
-    throws
-  {
+  /// Seals what is due, hands a chunk over, and frees what the spool no longer needs. Returns whether
+  /// anything was sealed.
+  private func sealOnce(
+    _ filler: inout ChunkFiller, _ buffer: UnsafeMutableRawBufferPointer
+  ) throws -> Bool {
     let cuts = state.withLock { state in
       defer { state.cuts = [] }
       return state.cuts
     }
     for cut in cuts { filler.cut(at: cut.startLSN, cut.timeline) }
+    var hasSealed = false
     if case .seal(let end) = nextSealAction() {
+      hasSealed = true
       let result = try filler.verify(upTo: end, in: spool, buffer)
       try spool.sync()
       filler.didSync()
@@ -64,10 +66,11 @@ extension WALCapture {
     try filler.catchUp(in: spool, buffer)
     let (isUploading, uploaded) = state.withLock { ($0.isUploading, $0.uploaded) }
     try spool.release(below: min(filler.chunkContext, uploaded))
-    guard !isUploading, let filled = filler.take() else { return }
+    guard !isUploading, let filled = filler.take() else { return hasSealed }
     state.withLock { $0.isUploading = true }
     startUpload(filled)
     try filler.catchUp(in: spool, buffer)
+    return hasSealed
   }
 
   private func pauseSealing(_ duration: Duration?) {
