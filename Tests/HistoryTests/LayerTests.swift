@@ -138,19 +138,19 @@ import Volume
     #expect(wrong.isEmpty)
   }
 
-  @Test(arguments: 1...6 as ClosedRange<UInt64>)
+  @Test(arguments: 1...4 as ClosedRange<UInt64>)
   func stackEqualsModel(seed: UInt64) async throws {
-    try await compare(seed: seed, epochs: 40, store: MemoryObjectStore())
+    try await compare(seed: seed, epochs: 24, store: MemoryObjectStore())
   }
 
   @Test func stackEqualsModelAfterManyEpochs() async throws {
-    try await compare(seed: 1001, epochs: 1_000, every: 100, store: MemoryObjectStore())
+    try await compare(seed: 1001, epochs: 300, every: 60, store: MemoryObjectStore())
   }
 
   @Test func stackEqualsModelOverLocalFiles() async throws {
     try await withTemporaryDirectory { directory in
       let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
-      try await compare(seed: 77, epochs: 40, store: store)
+      try await compare(seed: 77, epochs: 16, store: store)
     }
   }
 

@@ -156,3 +156,29 @@ import Volume
     }
   }
 }
+
+extension LineTests {
+  /// What was appended is durable, so its caller must not give it again.
+  @Test func aManifestThatFailsFailsNoAppend() async throws {
+    try await withTemporaryDirectory { directory in
+      let memory = MemoryObjectStore()
+      let store = FaultyObjectStore(memory) { call in
+        call.operation == .put && call.key.contains("/manifest/") ? .before : nil
+      }
+      let writer = try await LineWriter.create(
+        testDescription(lineA), environment: testEnvironment(store, directory))
+      for _ in 0..<70 {
+        let from = await writer.uploadedLSN
+        try await writer.appendChunk(testChunk(lineA, from: from, count: 10))
+      }
+      #expect(await writer.manifestFailure != nil)
+      store.setRule(nil)
+      for _ in 0..<20 {
+        let from = await writer.uploadedLSN
+        try await writer.appendChunk(testChunk(lineA, from: from, count: 10))
+      }
+      #expect(await writer.manifestFailure == nil)
+      #expect(memory.keys.contains { $0.contains("/manifest/") })
+    }
+  }
+}

@@ -20,7 +20,7 @@ extension LineWriter {
     let keyframe = try await layerGate.run {
       try await self.makeKeyframe(epochs, parameters, check)
     }
-    try await writeManifestIfDue()
+    await writeManifestIfDue()
     return keyframe
   }
 

@@ -51,6 +51,10 @@ public actor LineWriter {
   let layerGate = AsyncGate()
   let manifestGate = AsyncGate()
   let mergeGate = AsyncGate()
+  /// Chunks that were merged into others and are still in the store.
+  var replacedChunks: [WALChunkReference] = []
+  /// Why the last manifest could not be written; `nil` once one has been.
+  public internal(set) var manifestFailure: (any Error)?
   private var sequence: UInt64 = 0
   private var ownershipSeen: Duration
   private var fencedBy: UInt32?
@@ -89,7 +93,7 @@ public actor LineWriter {
   @discardableResult
   public func appendChunk(_ chunk: WALChunk) async throws -> LSN {
     try await chunkGate.run { try await self.append(chunk) }
-    try await writeManifestIfDue()
+    await writeManifestIfDue()
     return uploadedLSN
   }
 

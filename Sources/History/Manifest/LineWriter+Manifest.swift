@@ -3,9 +3,19 @@ import PostgresFormat
 
 extension LineWriter {
   /// Writes a manifest where enough objects have come since the last one.
-  func writeManifestIfDue() async throws {
+  ///
+  /// A failure is kept in ``manifestFailure`` and not thrown: what was appended is durable, a
+  /// manifest only spares readers some listing. It is tried again after a few more objects; a
+  /// writer that was fenced learns it from its next append.
+  func writeManifestIfDue() async {
     let total = contents.chunks.count + contents.keyframes.count
-    if Manifest.isDue(newObjects: newObjects, total: total) { try await writeManifest() }
+    guard Manifest.isDue(newObjects: newObjects, total: total) else { return }
+    do {
+      try await writeManifest()
+    } catch {
+      manifestFailure = error
+      newObjects -= Manifest.spacing / 8
+    }
   }
 
   /// Writes a manifest of all that the line holds, and deletes all but the newest two.
@@ -15,7 +25,7 @@ extension LineWriter {
 
   private func writeManifestNow() async throws {
     try await checkOwnership()
-    newObjects = 0
+    let listedObjects = newObjects
     let manifest = Manifest(
       line: description.id, number: takeNumber(), lastChunk: contents.lastChunk,
       lastKeyframe: contents.lastKeyframe, chunks: contents.spans().map(\.chunk),
@@ -23,6 +33,8 @@ extension LineWriter {
     let bytes = try await environment.threads.run { try manifest.encodedObject() }
     try await put(manifest.key, .bytes(bytes), "put manifest")
     contents.manifest = manifest.number
+    newObjects -= listedObjects
+    manifestFailure = nil
     let listed = try await listAll(
       prefix: keys.manifestPrefix, after: nil, store: environment.store)
     for listing in listed.dropLast(Manifest.keptCount) { try await delete(listing.key) }

@@ -9,7 +9,8 @@ extension LineWriter {
   ///
   /// The new chunk and a manifest that lists it are durable before the old ones are deleted: a
   /// reader that holds an older list finds them missing, and the new one after a refresh. Needs
-  /// memory for about two merged chunks.
+  /// memory for about two merged chunks. What a failure leaves undone, the next call does; chunks
+  /// that a crash leaves behind are listed by no manifest and only take space.
   /// - Parameter age: chunks that this writer put less than this ago are left alone.
   /// - Returns: how many chunks were replaced.
   @discardableResult
@@ -18,20 +19,24 @@ extension LineWriter {
   }
 
   private func mergeOldChunks(_ age: Duration) async throws -> Int {
-    var replaced: [WALChunkReference] = []
+    var count = 0
     for run in chunkRuns(olderThan: age) {
       try await checkOwnership()
       var whole = try await read(run[0])
       for chunk in run.dropFirst() { whole.append(try await read(chunk)) }
       let merged = try await put(whole, level: 3)
       replace(run, with: merged)
-      replaced += run
+      replacedChunks += run
+      count += run.count
     }
-    if replaced.isEmpty { return 0 }
+    if replacedChunks.isEmpty { return 0 }
     try await writeManifest()
     try await checkOwnership(now: true)
-    for chunk in replaced { try await delete(keys.wal(chunk.number)) }
-    return replaced.count
+    while let chunk = replacedChunks.last {
+      try await delete(keys.wal(chunk.number))
+      replacedChunks.removeLast()
+    }
+    return count
   }
 
   private func read(_ chunk: WALChunkReference) async throws -> WALChunk {
