@@ -129,7 +129,8 @@ func withEngine<Result>(_ body: (Engine) async throws -> Result) async throws ->
       for line in engine.fleet.lines() {
         for name in ["agent.log", "postgres.log"] {
           let path = engine.fleet.directory(line: line).path + "/" + name
-          let text = String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
+          let text = String(
+            decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
           print("== \(line) \(name)\n\(text.suffix(3000))")
         }
         await engine.end(line)
@@ -144,7 +145,7 @@ extension Engine {
   func end(_ line: String) async {
     if let status = await fleet.client(line: line).status() { kill(status.agentPID, SIGKILL) }
     let directory = fleet.directory(line: line)
-    try? endProcesses(workingIn: directory.mountPoint) // the first error is the one to report
+    try? endProcesses(workingIn: directory.mountPoint)  // the first error is the one to report
     umount2(directory.mountPoint, Int32(MNT_DETACH))
   }
 }

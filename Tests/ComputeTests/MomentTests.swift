@@ -89,7 +89,8 @@ import Testing
       try await engine.fleet.suspend(line: root)
       let (grandchild, _) = try await engine.open(child, at: second)
       let (twin, _) = try await engine.open(child, at: second)
-      #expect(try engine.psql(grandchild, "SELECT string_agg(n::text, ',' ORDER BY n) FROM t") == "1,2")
+      #expect(
+        try engine.psql(grandchild, "SELECT string_agg(n::text, ',' ORDER BY n) FROM t") == "1,2")
       try engine.psql(grandchild, "DELETE FROM t")
       #expect(try engine.psql(twin, "SELECT count(*) FROM t") == "2")
       let (sibling, _) = try await engine.open(root, at: first)

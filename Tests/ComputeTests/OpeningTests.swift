@@ -18,8 +18,9 @@ import Testing
       for (n, lsn) in [marks[1], marks[3]] {
         let (branch, status) = try await engine.open(root, at: lsn)
         print(status.steps.map { "\($0.name) \(Int($0.milliseconds))" }.joined(separator: ", "))
-        #expect(try engine.psql(branch, "SELECT string_agg(n::text, ',' ORDER BY n) FROM t")
-          == (1...n).map(String.init).joined(separator: ","))
+        #expect(
+          try engine.psql(branch, "SELECT string_agg(n::text, ',' ORDER BY n) FROM t")
+            == (1...n).map(String.init).joined(separator: ","))
         try engine.psql(branch, "INSERT INTO t VALUES (100)")
       }
       #expect(try engine.psql(root, "SELECT count(*) FROM t") == "5")

@@ -16,7 +16,8 @@ import Testing
       let lsn = try platform.psql(uri, "SELECT pg_current_wal_insert_lsn()").output
         .trimmingCharacters(in: .newlines)
       let time = try platform.psql(
-        uri, #"SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#
+        uri,
+        #"SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#
       ).output.trimmingCharacters(in: .newlines)
       try await Task.sleep(for: .milliseconds(20))
       try platform.psql(uri, "DROP TABLE orders; CREATE TABLE later (n int)")
@@ -64,7 +65,8 @@ import Testing
       let project = created.string("project.id")
       try await platform.settle(project)
       let moments = [
-        #""parent_timestamp":"2001-01-01T00:00:00Z""#, #""parent_timestamp":"2999-01-01T00:00:00Z""#,
+        #""parent_timestamp":"2001-01-01T00:00:00Z""#,
+        #""parent_timestamp":"2999-01-01T00:00:00Z""#,
         #""parent_timestamp":"yesterday""#, #""parent_lsn":"0/1""#, #""parent_lsn":"FFFF/0""#,
         #""parent_lsn":"nonsense""#,
         #""parent_lsn":"0/2000000","parent_timestamp":"2026-01-01T00:00:00Z""#,

@@ -52,7 +52,9 @@ final class Platform: @unchecked Sendable {
   }
 
   var log: String {
-    String(decoding: FileManager.default.contents(atPath: "\(directory)/serve.log") ?? Data(), as: UTF8.self)
+    String(
+      decoding: FileManager.default.contents(atPath: "\(directory)/serve.log") ?? Data(),
+      as: UTF8.self)
   }
 
   var key: String {
@@ -83,7 +85,7 @@ final class Platform: @unchecked Sendable {
       throw CommandFailure(description: "\(method) \(path): \(result.output) \(result.errorOutput)")
     }
     let text = lines.dropLast().joined(separator: "\n")
-    let json = try? JSONSerialization.jsonObject(with: Data(text.utf8)) // some answers have no body
+    let json = try? JSONSerialization.jsonObject(with: Data(text.utf8))  // some answers have no body
     return Answer(status: status, json: json as? [String: Any] ?? [:], text: text)
   }
 
@@ -139,7 +141,7 @@ func withPlatform<Result>(_ body: (Platform) async throws -> Result) async throw
       return result
     } catch {
       print(platform.log.suffix(4000))
-      try? platform.shutDown() // the first error is the one to report
+      try? platform.shutDown()  // the first error is the one to report
       throw error
     }
   }

@@ -29,7 +29,8 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
 
   public init(
     computeID: String, projectID: String, line: String, major: Int, binaries: String,
-    serverVersion: String, identity: ProcessIdentity, objectStore: String, origin: Origin, settings: ServerSettings,
+    serverVersion: String, identity: ProcessIdentity, objectStore: String, origin: Origin,
+    settings: ServerSettings,
     roles: [RoleCredential]?, restoreObjective: Double
   ) {
     self.computeID = computeID

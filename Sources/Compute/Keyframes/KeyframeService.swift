@@ -155,7 +155,8 @@ actor KeyframeService {
 
   /// The control file in the image itself: the live one may have moved on.
   private func controlFile(in epoch: HistoryEpoch) throws -> ControlFile {
-    guard let global = epoch.tree.entries.first(where: { $0.parent == .root && $0.name == "global" }),
+    guard
+      let global = epoch.tree.entries.first(where: { $0.parent == .root && $0.name == "global" }),
       let entry = epoch.tree.entries.first(where: {
         $0.parent == global.id && $0.name == "pg_control"
       })

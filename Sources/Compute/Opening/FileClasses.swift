@@ -88,7 +88,9 @@ private func unloggedFiles(of tree: FileTreeSnapshot) -> Set<FileID> {
   let paths = TreePaths(tree: tree)
   var unlogged: Set<RelFileLocator> = []
   for entry in candidates {
-    if case .relation(let file) = DataFileKind(path: paths.path(of: entry)), file.fork == .initialization {
+    if case .relation(let file) = DataFileKind(path: paths.path(of: entry)),
+      file.fork == .initialization
+    {
       unlogged.insert(file.locator)
     }
   }

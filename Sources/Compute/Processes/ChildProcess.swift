@@ -55,7 +55,8 @@ public func reap(_ pid: pid_t) -> Int32 {
 /// What a wait status says, in words.
 public func describe(waitStatus status: Int32) -> String {
   let signal = status & 0x7F
-  return signal == 0 ? "exited with status \((status >> 8) & 0xFF)" : "was ended by signal \(signal)"
+  return signal == 0
+    ? "exited with status \((status >> 8) & 0xFF)" : "was ended by signal \(signal)"
 }
 
 private func withCStrings<Result>(

@@ -14,7 +14,8 @@ public struct PostgresInstallation: Sendable, Equatable {
   public var server: String { "\(binaries)/postgres" }
 
   /// Looks in `EXZO_POSTGRES_BIN_<major>`, then where Debian and a source build put them.
-  public static func find(major: Int, environment: [String: String]) throws -> PostgresInstallation {
+  public static func find(major: Int, environment: [String: String]) throws -> PostgresInstallation
+  {
     var candidates = [
       "/usr/lib/postgresql/\(major)/bin", "/usr/pgsql-\(major)/bin", "/usr/local/pgsql/bin",
     ]

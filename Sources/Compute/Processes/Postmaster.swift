@@ -31,7 +31,8 @@ public final class Postmaster: Sendable {
     logFile = open(directory.serverLog, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     guard logFile >= 0 else {
       throw ComputeError(
-        .process, "open the server log '\(directory.serverLog)': \(String(cString: strerror(errno)))")
+        .process,
+        "open the server log '\(directory.serverLog)': \(String(cString: strerror(errno)))")
     }
     var pipeEnds: [Int32] = [-1, -1]
     // Children get descriptors only by name, so this pipe needs no close-on-exec.

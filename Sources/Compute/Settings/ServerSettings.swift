@@ -24,7 +24,8 @@ public struct ServerSettings: Codable, Sendable, Equatable {
   public init(
     sharedBuffersMegabytes: Int = 128, maxConnections: Int = 100, checkpointTimeout: Int = 300,
     maxWALSize: Int = 1024, maxPreparedTransactions: Int = 0, maxLocksPerTransaction: Int = 64,
-    maxWorkerProcesses: Int = 8, logicalReplication: Bool = false, waitsForObjectStore: Bool = false,
+    maxWorkerProcesses: Int = 8, logicalReplication: Bool = false,
+    waitsForObjectStore: Bool = false,
     extra: [String: String] = [:]
   ) {
     self.sharedBuffersMegabytes = sharedBuffersMegabytes
@@ -42,11 +43,9 @@ public struct ServerSettings: Codable, Sendable, Equatable {
   /// The slot and the standby name under which capture streams.
   public static let captureName = "exzo_capture"
 
-  /// Name and value of every setting, for one start of the server.
-  /// - Parameter recovering: the server replays a tail first: reads ahead harder, starts no
-  ///   worker that could act on the outside.
-  func assignments(directory: LineDirectory, recovering: Bool) -> [(String, String)] {
-    var list: [(String, String)] = [
+  /// Where the server listens, and who may come in.
+  private func access(_ directory: LineDirectory) -> [(String, String)] {
+    [
       ("listen_addresses", ""),
       ("unix_socket_directories", directory.run),
       ("unix_socket_permissions", "0700"),
@@ -55,13 +54,11 @@ public struct ServerSettings: Codable, Sendable, Equatable {
       ("ident_file", directory.identMap),
       ("external_pid_file", ""),
       ("password_encryption", "scram-sha-256"),
-      ("full_page_writes", "off"),
-      ("wal_level", logicalReplication ? "logical" : "replica"),
-      ("wal_keep_size", "256MB"),
-      ("max_slot_wal_keep_size", "-1"),
-      ("max_wal_senders", "10"),
-      ("max_replication_slots", "10"),
-      ("archive_mode", "off"),
+    ]
+  }
+
+  private var sizes: [(String, String)] {
+    [
       ("shared_buffers", "\(sharedBuffersMegabytes)MB"),
       ("max_connections", "\(maxConnections)"),
       ("max_prepared_transactions", "\(maxPreparedTransactions)"),
@@ -69,6 +66,22 @@ public struct ServerSettings: Codable, Sendable, Equatable {
       ("max_worker_processes", "\(maxWorkerProcesses)"),
       ("checkpoint_timeout", "\(checkpointTimeout)s"),
       ("max_wal_size", "\(maxWALSize)MB"),
+    ]
+  }
+
+  /// Name and value of every setting, for one start of the server.
+  /// - Parameter recovering: the server replays a tail first: reads ahead harder, starts no
+  ///   worker that could act on the outside.
+  func assignments(directory: LineDirectory, recovering: Bool) -> [(String, String)] {
+    var list = access(directory) + sizes
+    list += [
+      ("full_page_writes", "off"),
+      ("wal_level", logicalReplication ? "logical" : "replica"),
+      ("wal_keep_size", "256MB"),
+      ("max_slot_wal_keep_size", "-1"),
+      ("max_wal_senders", "10"),
+      ("max_replication_slots", "10"),
+      ("archive_mode", "off"),
       ("recovery_init_sync_method", "syncfs"),
       ("log_destination", "stderr"),
       ("logging_collector", "off"),

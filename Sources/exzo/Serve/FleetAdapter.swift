@@ -37,7 +37,8 @@ final class FleetAdapter: ComputeFleet {
     guard request.major == installation.major else {
       throw ComputeFleetError(
         .permanent,
-        "create a project on PostgreSQL \(request.major): this installation runs \(installation.major)")
+        "create a project on PostgreSQL \(request.major): this installation runs \(installation.major)"
+      )
     }
     // The line itself is made when its first compute opens the template's moment.
     return LineCreation(lineID: request.lineID, systemIdentifier: 0, startLSN: template.lsn)

@@ -113,14 +113,15 @@ struct Installation {
         NIOSSLCertificateSource.certificate($0)
       }
       let configuration = TLSConfiguration.makeServerConfiguration(
-        certificateChain: chain, privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
+        certificateChain: chain,
+        privateKey: .privateKey(try NIOSSLPrivateKey(file: key, format: .pem)))
       server = try .tls(tlsConfiguration: configuration)
     }
     let options = options
     return try RESTServer(
       plane: plane, host: options.http.host, port: options.http.port, server: server, logger: log
     ) { port in
-      try? ServerPointer(options: options, httpPort: port).write() // the CLI then asks for --host
+      try? ServerPointer(options: options, httpPort: port).write()  // the CLI then asks for --host
       print(
         """
         exzo serves \(options.dataDirectory)
@@ -153,7 +154,7 @@ private struct Supervision: Service {
 private struct ProxyService: Service {
   let proxy: PostgresProxy
   func run() async throws {
-    try? await gracefulShutdown() // cancelled means the same: drain and end
+    try? await gracefulShutdown()  // cancelled means the same: drain and end
     try await proxy.shutdown(grace: .seconds(5))
   }
 }
