@@ -64,7 +64,8 @@ public final class ControlPlane: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await self.engine.run() }
       group.addTask { await self.housekeeping.run() }
-      try await group.waitForAll()
+      // The first error ends all: leaving the group cancels the others.
+      for try await _ in group {}
     }
     try await Task { try await directory.flush() }.value
   }

@@ -101,9 +101,10 @@ enum Cursor {
 
   static func position(_ text: String?) throws -> PagePosition? {
     guard let text else { return nil }
-    // A cursor put into a URL unescaped comes back with blanks for '+'.
+    // A cursor put into a URL unescaped comes back with blanks for '+'. Any failure to decode
+    // means the same.
     guard let data = Data(base64Encoded: text.replacing(" ", with: "+")),
-      let position = try? APICoding.decode(PagePosition.self, from: data)  // Any failure means the same.
+      let position = try? APICoding.decode(PagePosition.self, from: data)
     else {
       throw ControlPlaneError(
         .badValue, "'cursor' is '\(text.prefix(64))', must be one from an earlier answer")

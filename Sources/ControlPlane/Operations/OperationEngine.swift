@@ -56,7 +56,8 @@ public final class OperationEngine: Sendable {
     try await recover()
     try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<workers { group.addTask { try await self.work() } }
-      try await group.waitForAll()
+      // The first error ends all: leaving the group cancels the others.
+      for try await _ in group {}
     }
   }
 
