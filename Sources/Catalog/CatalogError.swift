@@ -17,6 +17,8 @@ public struct CatalogError: Error, Sendable, CustomStringConvertible {
     case unsealable
     /// The embedded server could not be made, started or stopped.
     case server
+    /// A value that the database cannot take, such as a page position that is not one.
+    case badValue
     /// A statement failed for a reason that is a defect of ours.
     case internalFailure
   }
@@ -44,6 +46,8 @@ public struct CatalogError: Error, Sendable, CustomStringConvertible {
     case (.server, let state?)
     where ["40001", "40P01", "57P01", "57P03"].contains(state) || state.hasPrefix("53"):
       self.init(.unavailable, text)
+    case (.server, let state?) where state.hasPrefix("22"): self.init(.badValue, text)
+    case (.invalidArgument, _): self.init(.badValue, text)
     default: self.init(.internalFailure, text)
     }
   }

@@ -15,12 +15,13 @@ public protocol ComputeFleet: Sendable {
   func resolve(line: String, moment: MomentRequest) async throws -> ResolvedMoment
   /// The two ends of what can be restored.
   func window(line: String) async throws -> RestoreWindow
-  /// Opens (a new line at a moment) or wakes (its existing volume) and returns when connections are accepted.
-  /// Idempotent by compute id: one that runs is returned as it is.
+  /// Opens (a new line at a moment) or wakes (its existing volume) and returns when connections
+  /// are accepted. Idempotent by compute id: one that runs is returned as it is.
   func start(_ compute: ComputeRequest) async throws -> RunningCompute
   /// Stops a compute cleanly; its volume stays. One that does not run is no error.
   func suspend(computeID: String) async throws
-  /// Stops a compute and deletes its local volume; the history stays. One that is not there is no error.
+  /// Stops a compute and deletes its local volume; the history stays. One that is not there is no
+  /// error.
   func destroy(computeID: String, line: String) async throws
   /// The computes that run now, also those that outlived a restart of `serve`.
   func running() async -> [RunningCompute]

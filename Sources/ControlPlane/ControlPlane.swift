@@ -4,18 +4,19 @@ import Logging
 
 /// The platform behind the API, the proxy and the schedulers.
 ///
-/// *Purpose*: projects, branches, endpoints, roles and databases, and the durable operations that bring computes in
-/// line with them. Knows no HTTP.
+/// *Purpose*: projects, branches, endpoints, roles and databases, and the durable operations that
+/// bring computes in line with them. Knows no HTTP.
 ///
-/// *State and invariants*: 1. All state is in the catalog. 2. A write and the operations that it starts are one
-/// transaction. 3. Writes to one project go one after the other; one that an unfinished operation stands in the
-/// way of is refused with `.operationInProgress`.
+/// *State and invariants*: 1. All state is in the catalog. 2. A write and the operations that it
+/// starts are one transaction. 3. Writes to one project go one after the other; one that an
+/// unfinished operation stands in the way of is refused with `.operationInProgress`.
 ///
 /// *Crash*: ``run()`` of the next process goes on with what was unfinished.
 ///
 /// *Concurrency*: everything may be called from anywhere; ``run()`` once.
 ///
-/// *Not guarded here*: rates, and who the caller is: services take the account that was authenticated.
+/// *Not guarded here*: rates, and who the caller is: services take the account that was
+/// authenticated.
 public final class ControlPlane: Sendable {
   let core: Core
   private let engine: OperationEngine
@@ -23,7 +24,8 @@ public final class ControlPlane: Sendable {
   public let directory: EndpointDirectory
 
   /// - Parameters:
-  ///   - node: names this process's claims on operations; the same after a restart, different on other machines.
+  ///   - node: names this process's claims on operations; the same after a restart, different on
+  /// other machines.
   public convenience init(
     catalog: Catalog, fleet: any ComputeFleet,
     tenants: any TenantConfigurator = PostgresTenantConfigurator(), sealer: SecretSealer,
@@ -56,12 +58,14 @@ public final class ControlPlane: Sendable {
   public var settings: InstallationSettings { core.settings }
   public var now: Date { core.clock.now }
 
-  /// Works on operations and schedules until the task is cancelled; what was counted is written before it returns.
+  /// Works on operations and schedules until the task is cancelled; what was counted is written
+  /// before it returns.
   public func run() async throws {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await self.engine.run() }
       group.addTask { await self.housekeeping.run() }
-      try await group.waitForAll()
+      // The first error ends all: leaving the group cancels the others.
+      for try await _ in group {}
     }
     try await Task { try await directory.flush() }.value
   }

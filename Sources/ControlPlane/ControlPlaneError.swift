@@ -1,4 +1,5 @@
-/// Why a request was refused. The codes are stable: clients, the CLI's exit status and the proxy rely on them.
+/// Why a request was refused. The codes are stable: clients, the CLI's exit status and the proxy
+/// rely on them.
 public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equatable {
   /// All codes of this target, in one place. The raw value is what goes over the wire.
   public enum Code: String, Sendable, CaseIterable {

@@ -4,7 +4,8 @@ import Logging
 
 /// What is the same for the whole installation.
 public struct InstallationSettings: Sendable {
-  /// Endpoints are host names below it; without one, the endpoint goes into the connection's options.
+  /// Endpoints are host names below it; without one, the endpoint goes into the connection's
+  /// options.
   public var domain: String?
   /// Where clients reach the proxy when there is no domain.
   public var postgresHost: String

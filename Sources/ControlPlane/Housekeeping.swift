@@ -11,7 +11,8 @@ public struct Housekeeping: Sendable {
   /// How long a repeated request gets its first answer; seconds.
   private static let idempotencySeconds: TimeInterval = 86_400
 
-  /// Runs a round every `interval` until the task is cancelled; a failed round is logged and the next one tries again.
+  /// Runs a round every `interval` until the task is cancelled; a failed round is logged and the
+  /// next one tries again.
   public func run(every interval: Duration = .seconds(1)) async {
     while !Task.isCancelled {
       do {
@@ -46,7 +47,8 @@ public struct Housekeeping: Sendable {
         endpoint.suspendTimeoutSeconds == 0
         ? core.settings.defaultSuspendSeconds : endpoint.suspendTimeoutSeconds
       guard timeout > 0 else { continue }
-      let last = [endpoint.lastActiveAt, endpoint.startedAt, uses[endpoint.id]].compactMap { $0 }.max()
+      let last = [endpoint.lastActiveAt, endpoint.startedAt, uses[endpoint.id]].compactMap { $0 }
+        .max()
       guard now.timeIntervalSince(last ?? endpoint.createdAt) >= Double(timeout) else { continue }
       try await ignoringConflicts {
         _ = try await EndpointService(core: core).suspend(

@@ -9,18 +9,23 @@ struct NameGenerator: Sendable {
     "dawn", "deep", "eager", "early", "fair", "fleet", "fresh", "gentle", "glad", "golden", "grand",
     "green", "hidden", "honest", "humble", "icy", "jolly", "keen", "kind", "late", "lively", "lone",
     "lucky", "mellow", "mild", "misty", "modest", "neat", "noble", "odd", "old", "pale", "patient",
-    "plain", "polite", "proud", "quick", "quiet", "rapid", "rare", "royal", "rusty", "shy", "silent",
+    "plain", "polite", "proud", "quick", "quiet", "rapid", "rare", "royal", "rusty", "shy",
+    "silent",
     "silver", "sleek", "small", "smooth", "snowy", "soft", "solid", "spring", "steady", "still",
     "sunny", "swift", "tall", "tidy", "tiny", "vast", "warm", "wild", "wise", "young",
   ]
   private static let nouns = [
-    "acorn", "anchor", "apple", "arrow", "aspen", "basin", "beach", "birch", "bird", "bloom", "boat",
+    "acorn", "anchor", "apple", "arrow", "aspen", "basin", "beach", "birch", "bird", "bloom",
+    "boat",
     "breeze", "bridge", "brook", "canyon", "cedar", "cliff", "cloud", "coast", "comet", "coral",
-    "creek", "delta", "dune", "eagle", "ember", "falcon", "fern", "field", "fjord", "flame", "forest",
-    "fox", "garden", "glade", "grove", "harbor", "hawk", "heron", "hill", "island", "lake", "lantern",
+    "creek", "delta", "dune", "eagle", "ember", "falcon", "fern", "field", "fjord", "flame",
+    "forest",
+    "fox", "garden", "glade", "grove", "harbor", "hawk", "heron", "hill", "island", "lake",
+    "lantern",
     "leaf", "maple", "marsh", "meadow", "moon", "moss", "oak", "ocean", "orchard", "otter", "owl",
     "pebble", "pine", "planet", "pond", "rain", "reef", "ridge", "river", "rose", "sail", "seal",
-    "shore", "sky", "snow", "sparrow", "star", "stone", "stream", "thunder", "tide", "valley", "wave",
+    "shore", "sky", "snow", "sparrow", "star", "stone", "stream", "thunder", "tide", "valley",
+    "wave",
     "willow", "wind", "wren",
   ]
   private static let digits = Array("0123456789")
@@ -39,7 +44,9 @@ struct NameGenerator: Sendable {
   /// `br-word-word-xxxxxxxx`.
   func branch() -> BranchID { BranchID("br-\(words())-\(random.text(8, from: Self.lowercase))") }
   /// `ep-word-word-xxxxxxxx`.
-  func endpoint() -> EndpointID { EndpointID("ep-\(words())-\(random.text(8, from: Self.lowercase))") }
+  func endpoint() -> EndpointID {
+    EndpointID("ep-\(words())-\(random.text(8, from: Self.lowercase))")
+  }
   /// `compute-xxxxxxxxxxxxxxxx`.
   func compute() -> ComputeID { ComputeID("compute-\(random.text(16, from: Self.lowercase))") }
   /// `ln-xxxxxxxxxxxxxxxx`.

@@ -73,7 +73,8 @@ struct NewRows {
     try placeCompute(of: endpoint, branch, tx)
     let start = try tx.enqueue(
       OperationRecord(
-        request.isDisabled ? .applyEndpointSettings : .startCompute, core, project: project, branch: branch.id, endpoint: endpoint.id,
+        request.isDisabled ? .applyEndpointSettings : .startCompute, core, project: project,
+        branch: branch.id, endpoint: endpoint.id,
         locks: [OperationLock.endpoint(endpoint.id)], after: after))
     return (endpoint, start)
   }

@@ -16,7 +16,8 @@ struct SettingsRules: Sendable {
 
   static func name(_ field: String, _ value: String?) throws {
     guard let value else { return }
-    guard (1...256).contains(value.unicodeScalars.count), !value.unicodeScalars.contains("\0") else {
+    guard (1...256).contains(value.unicodeScalars.count), !value.unicodeScalars.contains("\0")
+    else {
       throw ControlPlaneError.value(field, value, allowed: "1 to 256 characters")
     }
   }
@@ -86,7 +87,8 @@ struct SettingsRules: Sendable {
     let high = maximum ?? max(standard.upperBound, low)
     guard low <= high else {
       throw ControlPlaneError.value(
-        "\(field)autoscaling_limit_min_cu", low, allowed: "at most autoscaling_limit_max_cu (\(high))")
+        "\(field)autoscaling_limit_min_cu", low,
+        allowed: "at most autoscaling_limit_max_cu (\(high))")
     }
     return low...high
   }
@@ -108,7 +110,8 @@ struct SettingsRules: Sendable {
           "\(field).pg_settings.\(name.prefix(64))",
           allowed: "settable are \(parameters.sorted().joined(separator: ", "))")
       }
-      guard value.utf8.count <= 256, !value.unicodeScalars.contains(where: { $0.value < 0x20 }) else {
+      guard value.utf8.count <= 256, !value.unicodeScalars.contains(where: { $0.value < 0x20 })
+      else {
         throw ControlPlaneError.value(
           "\(field).pg_settings.\(name)", value, allowed: "up to 256 bytes in one line")
       }
@@ -143,7 +146,8 @@ struct SettingsRules: Sendable {
       default: ComputeSize.standard...ComputeSize.standard, plan)
   }
 
-  /// Values that ask for nothing (false, 0, an empty list) are kept; others that cannot be honoured are refused.
+  /// Values that ask for nothing (false, 0, an empty list) are kept; others that cannot be
+  /// honoured are refused.
   static func project(_ settings: API.ProjectSettings?) throws {
     guard let settings else { return }
     let quota = settings.quota

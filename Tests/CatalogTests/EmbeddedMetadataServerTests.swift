@@ -24,6 +24,9 @@ private let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandle
         try await catalog.write { try $0.set("kept", to: "yes") }
         kill(first, SIGKILL)
         let watch = Task { await again.supervise(every: .milliseconds(20)) }
+        for _ in 0..<200 where try postmasterOrNone(directory) ?? first == first {
+          try await Task.sleep(for: .milliseconds(50))
+        }
         var value: String?
         for _ in 0..<100 where value == nil {
           do {
@@ -71,6 +74,12 @@ private let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandle
     }
     #expect(throws: CatalogError.self) {
       try EmbeddedMetadataServer(directory: "/tmp/x", binaries: "/nowhere", logger: logger)
+    }
+  }
+
+  private func postmasterOrNone(_ directory: String) throws -> pid_t? {
+    try PrivateFile.read("\(directory)/metadata/postmaster.pid").flatMap { bytes in
+      String(decoding: bytes, as: UTF8.self).split(separator: "\n").first.flatMap { pid_t($0) }
     }
   }
 

@@ -26,7 +26,8 @@ struct Migration: Sendable {
         """
         CREATE SCHEMA IF NOT EXISTS exzo;
         CREATE TABLE IF NOT EXISTS exzo.migrations (
-          number int PRIMARY KEY, title text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+          number int PRIMARY KEY, title text NOT NULL,
+          applied_at timestamptz NOT NULL DEFAULT now());
         """)
       let row = try connection.query(
         "SELECT coalesce(max(number), 0)::text AS number FROM exzo.migrations"

@@ -45,7 +45,8 @@ extension CatalogTransaction {
     try first(where: "t.endpoint_id = $1", .text(endpoint.rawValue))
   }
 
-  /// Computes of the endpoint; where that is `nil` of the branch; where that is `nil` of the project.
+  /// Computes of the endpoint; where that is `nil` of the branch; where that is `nil` of the
+  /// project.
   public func computes(
     project: ProjectID, branch: BranchID?, endpoint: EndpointID?
   ) throws -> [ComputeRecord] {

@@ -17,7 +17,9 @@ public struct PlanRecord: CatalogRecord, Hashable {
   public var createdAt: Date
 
   public init(
-    name: String, projectsLimit: Int, branchesLimit: Int, retentionSecondsMaximum: Int, computeUnitsMaximum: Double, computeSecondsLimit: Int? = nil, transferBytesLimit: Int? = nil, createdAt: Date
+    name: String, projectsLimit: Int, branchesLimit: Int, retentionSecondsMaximum: Int,
+    computeUnitsMaximum: Double, computeSecondsLimit: Int? = nil, transferBytesLimit: Int? = nil,
+    createdAt: Date
   ) {
     self.name = name
     self.projectsLimit = projectsLimit
@@ -91,7 +93,8 @@ public struct APIKeyRecord: CatalogRecord, Hashable {
   public var revokedAt: Date?
 
   public init(
-    id: Int, accountID: AccountID, plan: String, name: String, hash: SealedBytes, createdAt: Date, lastUsedAt: Date? = nil, lastUsedFrom: String, revokedAt: Date? = nil
+    id: Int, accountID: AccountID, plan: String, name: String, hash: SealedBytes, createdAt: Date,
+    lastUsedAt: Date? = nil, lastUsedFrom: String, revokedAt: Date? = nil
   ) {
     self.id = id
     self.accountID = accountID

@@ -31,7 +31,11 @@ public struct BranchRecord: CatalogRecord, Hashable {
   public var deletionMethod: String?
 
   public init(
-    id: BranchID, accountID: AccountID, plan: String, projectID: ProjectID, lineID: CatalogLineID, parentID: BranchID? = nil, parentLSN: LSN? = nil, parentTimestamp: Date? = nil, name: String, state: String, stateChangedAt: Date, isProtected: Bool, initSource: String, annotation: [String: String], annotatedAt: Date? = nil, expiresAt: Date? = nil, createdAt: Date, updatedAt: Date, deletedAt: Date? = nil, deletionMethod: String? = nil
+    id: BranchID, accountID: AccountID, plan: String, projectID: ProjectID, lineID: CatalogLineID,
+    parentID: BranchID? = nil, parentLSN: LSN? = nil, parentTimestamp: Date? = nil, name: String,
+    state: String, stateChangedAt: Date, isProtected: Bool, initSource: String,
+    annotation: [String: String], annotatedAt: Date? = nil, expiresAt: Date? = nil, createdAt: Date,
+    updatedAt: Date, deletedAt: Date? = nil, deletionMethod: String? = nil
   ) {
     self.id = id
     self.accountID = accountID
@@ -98,7 +102,9 @@ public struct RoleRecord: CatalogRecord, Hashable {
   public var updatedAt: Date
 
   public init(
-    branchID: BranchID, name: String, accountID: AccountID, plan: String, projectID: ProjectID, canLogin: Bool, isProtected: Bool, sealedPassword: SealedBytes? = nil, scramVerifier: String? = nil, isDropped: Bool, createdAt: Date, updatedAt: Date
+    branchID: BranchID, name: String, accountID: AccountID, plan: String, projectID: ProjectID,
+    canLogin: Bool, isProtected: Bool, sealedPassword: SealedBytes? = nil,
+    scramVerifier: String? = nil, isDropped: Bool, createdAt: Date, updatedAt: Date
   ) {
     self.branchID = branchID
     self.name = name
@@ -148,7 +154,8 @@ public struct DatabaseRecord: CatalogRecord, Hashable {
   public var updatedAt: Date
 
   public init(
-    id: Int, branchID: BranchID, accountID: AccountID, plan: String, projectID: ProjectID, name: String, ownerName: String, isDropped: Bool, createdAt: Date, updatedAt: Date
+    id: Int, branchID: BranchID, accountID: AccountID, plan: String, projectID: ProjectID,
+    name: String, ownerName: String, isDropped: Bool, createdAt: Date, updatedAt: Date
   ) {
     self.id = id
     self.branchID = branchID

@@ -30,7 +30,12 @@ public struct EndpointRecord: CatalogRecord, Hashable {
   public var deletedAt: Date?
 
   public init(
-    id: EndpointID, accountID: AccountID, plan: String, projectID: ProjectID, branchID: BranchID, name: String? = nil, type: API.EndpointType, computeUnitsMinimum: Double, computeUnitsMaximum: Double, suspendTimeoutSeconds: Int, settings: API.EndpointSettings, isDisabled: Bool, state: API.EndpointState, pendingState: API.EndpointState? = nil, lastActiveAt: Date? = nil, startedAt: Date? = nil, suspendedAt: Date? = nil, createdAt: Date, updatedAt: Date, deletedAt: Date? = nil
+    id: EndpointID, accountID: AccountID, plan: String, projectID: ProjectID, branchID: BranchID,
+    name: String? = nil, type: API.EndpointType, computeUnitsMinimum: Double,
+    computeUnitsMaximum: Double, suspendTimeoutSeconds: Int, settings: API.EndpointSettings,
+    isDisabled: Bool, state: API.EndpointState, pendingState: API.EndpointState? = nil,
+    lastActiveAt: Date? = nil, startedAt: Date? = nil, suspendedAt: Date? = nil, createdAt: Date,
+    updatedAt: Date, deletedAt: Date? = nil
   ) {
     self.id = id
     self.accountID = accountID
@@ -94,7 +99,9 @@ public struct ComputeRecord: CatalogRecord, Hashable {
   public var createdAt: Date
 
   public init(
-    id: ComputeID, accountID: AccountID, plan: String, projectID: ProjectID, branchID: BranchID, endpointID: EndpointID, lineID: CatalogLineID, socketDirectory: String? = nil, port: Int? = nil, pid: Int? = nil, startedAt: Date? = nil, createdAt: Date
+    id: ComputeID, accountID: AccountID, plan: String, projectID: ProjectID, branchID: BranchID,
+    endpointID: EndpointID, lineID: CatalogLineID, socketDirectory: String? = nil, port: Int? = nil,
+    pid: Int? = nil, startedAt: Date? = nil, createdAt: Date
   ) {
     self.id = id
     self.accountID = accountID

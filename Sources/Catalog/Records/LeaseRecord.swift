@@ -17,7 +17,8 @@ public struct LeaseRecord: CatalogRecord, Hashable {
   public var createdAt: Date
 
   public init(
-    id: String, accountID: AccountID, plan: String, projectID: ProjectID, lineID: CatalogLineID, lsn: LSN, expiresAt: Date, createdAt: Date
+    id: String, accountID: AccountID, plan: String, projectID: ProjectID, lineID: CatalogLineID,
+    lsn: LSN, expiresAt: Date, createdAt: Date
   ) {
     self.id = id
     self.accountID = accountID
@@ -55,7 +56,8 @@ public struct IdempotencyRecord: CatalogRecord, Hashable {
   public var createdAt: Date
 
   public init(
-    accountID: AccountID, method: String, path: String, key: String, bodyHash: SealedBytes, status: Int? = nil, sealedAnswer: SealedBytes? = nil, createdAt: Date
+    accountID: AccountID, method: String, path: String, key: String, bodyHash: SealedBytes,
+    status: Int? = nil, sealedAnswer: SealedBytes? = nil, createdAt: Date
   ) {
     self.accountID = accountID
     self.method = method
@@ -92,7 +94,8 @@ public struct AuditRecord: CatalogRecord, Hashable {
   public var createdAt: Date
 
   public init(
-    accountID: AccountID, plan: String, keyID: Int? = nil, requestID: String, method: String, path: String, status: Int, createdAt: Date
+    accountID: AccountID, plan: String, keyID: Int? = nil, requestID: String, method: String,
+    path: String, status: Int, createdAt: Date
   ) {
     self.accountID = accountID
     self.plan = plan

@@ -35,7 +35,12 @@ public struct OperationRecord: CatalogRecord, Hashable {
   public var finishedAt: Date?
 
   public init(
-    id: OperationID, position: Int, accountID: AccountID, plan: String, projectID: ProjectID, branchID: BranchID? = nil, endpointID: EndpointID? = nil, action: API.OperationAction, kind: String, status: API.OperationStatus, stepsDone: Int, locks: [String], waitsFor: [OperationID], details: [String: String], error: String? = nil, failuresCount: Int, retryAt: Date? = nil, claimedBy: String? = nil, createdAt: Date, updatedAt: Date, startedAt: Date? = nil, finishedAt: Date? = nil
+    id: OperationID, position: Int, accountID: AccountID, plan: String, projectID: ProjectID,
+    branchID: BranchID? = nil, endpointID: EndpointID? = nil, action: API.OperationAction,
+    kind: String, status: API.OperationStatus, stepsDone: Int, locks: [String],
+    waitsFor: [OperationID], details: [String: String], error: String? = nil, failuresCount: Int,
+    retryAt: Date? = nil, claimedBy: String? = nil, createdAt: Date, updatedAt: Date,
+    startedAt: Date? = nil, finishedAt: Date? = nil
   ) {
     self.id = id
     self.position = position

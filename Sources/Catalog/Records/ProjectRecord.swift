@@ -25,7 +25,10 @@ public struct ProjectRecord: CatalogRecord, Hashable {
   public var deletedAt: Date?
 
   public init(
-    id: ProjectID, accountID: AccountID, plan: String, name: String, pgVersion: Int, settings: API.ProjectSettings, defaultEndpointSettings: API.DefaultEndpointSettings, historyRetentionSeconds: Int, storePasswords: Bool, durability: String, defaultBranchID: BranchID? = nil, createdAt: Date, updatedAt: Date, deletedAt: Date? = nil
+    id: ProjectID, accountID: AccountID, plan: String, name: String, pgVersion: Int,
+    settings: API.ProjectSettings, defaultEndpointSettings: API.DefaultEndpointSettings,
+    historyRetentionSeconds: Int, storePasswords: Bool, durability: String,
+    defaultBranchID: BranchID? = nil, createdAt: Date, updatedAt: Date, deletedAt: Date? = nil
   ) {
     self.id = id
     self.accountID = accountID
@@ -76,7 +79,9 @@ public struct LineRecord: CatalogRecord, Hashable {
   public var createdAt: Date
 
   public init(
-    id: CatalogLineID, accountID: AccountID, plan: String, projectID: ProjectID, parentID: CatalogLineID? = nil, parentLSN: LSN? = nil, isOpened: Bool, configuration: String? = nil, createdAt: Date
+    id: CatalogLineID, accountID: AccountID, plan: String, projectID: ProjectID,
+    parentID: CatalogLineID? = nil, parentLSN: LSN? = nil, isOpened: Bool,
+    configuration: String? = nil, createdAt: Date
   ) {
     self.id = id
     self.accountID = accountID

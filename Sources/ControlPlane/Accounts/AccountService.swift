@@ -39,7 +39,8 @@ public struct AccountService: Sendable {
       guard try tx.firstAdministrator() == nil else { return nil }
       let account = try tx.insert(
         AccountRecord(
-          id: AccountID(core.random.uuid()), plan: "pro", name: "admin", email: "admin@localhost.local",
+          id: AccountID(core.random.uuid()), plan: "pro", name: "admin",
+          email: "admin@localhost.local",
           isAdmin: true, createdAt: now))
       try tx.insert(self.keyRow(key, "admin", account, try tx.nextAPIKeyID()))
       return key
@@ -48,7 +49,9 @@ public struct AccountService: Sendable {
 
   private func newKey() -> String { Self.keyPrefix + core.random.text(48) }
 
-  private func keyRow(_ key: String, _ name: String, _ account: AccountRecord, _ id: Int) -> APIKeyRecord {
+  private func keyRow(_ key: String, _ name: String, _ account: AccountRecord, _ id: Int)
+    -> APIKeyRecord
+  {
     APIKeyRecord(
       id: id, accountID: account.id, plan: account.plan, name: name,
       hash: SealedBytes(Self.hash(key)), createdAt: core.clock.now, lastUsedFrom: "")
@@ -58,7 +61,8 @@ public struct AccountService: Sendable {
 
   /// The caller that `key` belongs to; `nil` for any other text.
   ///
-  /// Keys are random and looked up by their hash, so that how long it takes tells nothing of a stored key.
+  /// Keys are random and looked up by their hash, so that how long it takes tells nothing of a
+  /// stored key.
   public func authenticate(_ key: String, from address: String) async throws -> Caller? {
     guard key.utf8.count <= 256 else { return nil }
     let hash = Self.hash(key)
@@ -69,7 +73,8 @@ public struct AccountService: Sendable {
       else { return nil }
       return Caller(account: account, key: row)
     }
-    if let caller, now.timeIntervalSince(caller.key.lastUsedAt ?? .distantPast) > Self.touchInterval {
+    if let caller, now.timeIntervalSince(caller.key.lastUsedAt ?? .distantPast) > Self.touchInterval
+    {
       try await core.catalog.write { try $0.touchAPIKey(caller.key.id, at: now, from: address) }
     }
     return caller

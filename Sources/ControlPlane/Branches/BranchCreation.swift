@@ -3,7 +3,8 @@ import Catalog
 import Foundation
 import PostgresFormat
 
-/// One request to make a branch: its moment is resolved first, outside any transaction, and leased with the rows.
+/// One request to make a branch: its moment is resolved first, outside any transaction, and leased
+/// with the rows.
 struct BranchCreation: Sendable {
   let core: Core
   let request: API.BranchCreateRequest
@@ -37,7 +38,8 @@ struct BranchCreation: Sendable {
       throw ControlPlaneError.unsupported("branch.archived", allowed: "false")
     }
     if let source = wanted.initSource, source != "parent-data" {
-      throw ControlPlaneError.value("branch.init_source", source, allowed: "'parent-data' or absent")
+      throw ControlPlaneError.value(
+        "branch.init_source", source, allowed: "'parent-data' or absent")
     }
     if let date = wanted.expiresAt {
       try BranchService.checkExpiry(date, core.clock.now)

@@ -63,18 +63,29 @@ public struct BranchService: Sendable {
     var window: API.RestoreWindow?
     var size: Int?
     if let line, branch.state == "ready" {
-      let found = try await MomentResolver(
-        core: core, project: project, branch: branch, line: line
-      ).window()
-      window = API.RestoreWindow(
-        earliestLSN: found.earliestLSN.description, earliestTimestamp: found.earliestTime,
-        latestLSN: found.latestLSN.description, latestTimestamp: found.latestTime)
+      window = try await self.window(
+        MomentResolver(core: core, project: project, branch: branch, line: line))
       size = await core.fleet.logicalSize(line: line.id.rawValue)
     }
     let shown = presenter.branch(
       branch, isDefault: branch.id == project.defaultBranchID, transfer: transfer, window: window,
       logicalSize: size)
     return (shown, presenter.annotation(branch))
+  }
+
+  /// `nil` where the history does not answer: the branch is shown all the same.
+  private func window(_ resolver: MomentResolver) async throws -> API.RestoreWindow? {
+    do {
+      let found = try await resolver.window()
+      return API.RestoreWindow(
+        earliestLSN: found.earliestLSN.description, earliestTimestamp: found.earliestTime,
+        latestLSN: found.latestLSN.description, latestTimestamp: found.latestTime)
+    } catch let error as ComputeFleetError {
+      core.logger.warning(
+        "restore window is unknown",
+        metadata: ["branch": "\(resolver.branch.id)", "error": "\(error)"])
+      return nil
+    }
   }
 
   public func update(
@@ -131,7 +142,8 @@ public struct BranchService: Sendable {
       var project = try core.lock(tx, project, of: account)
       let branch = try core.branch(tx, id, of: project.id)
       try core.requireFree(
-        tx, project.id, [OperationLock.branch(id)], doing: "make '\(branch.name)' the default branch")
+        tx, project.id, [OperationLock.branch(id)],
+        doing: "make '\(branch.name)' the default branch")
       guard branch.expiresAt == nil else {
         throw ControlPlaneError(
           .badValue, "make '\(branch.name)' the default branch: it expires",

@@ -5,7 +5,8 @@ import Catalog
 public struct ConnectionURIService: Sendable {
   let core: Core
 
-  /// What `GET …/connection_uri` asks for; absent ids mean the default branch and its read_write endpoint.
+  /// What `GET …/connection_uri` asks for; absent ids mean the default branch and its read_write
+  /// endpoint.
   public struct Query: Sendable {
     public var branch: BranchID?
     public var endpoint: EndpointID?
@@ -25,7 +26,8 @@ public struct ConnectionURIService: Sendable {
       let project = try core.project(tx, project, of: account)
       let endpoint = try self.endpoint(query, project, tx)
       let branch = try core.branch(tx, endpoint.branchID, of: project.id)
-      guard let database = try tx.database(query.database, of: branch.id), !database.isDropped else {
+      guard let database = try tx.database(query.database, of: branch.id), !database.isDropped
+      else {
         throw ControlPlaneError(
           .databaseNotFound,
           "find database '\(query.database)' of branch '\(branch.name)': there is none")

@@ -3,7 +3,8 @@ import Catalog
 import Foundation
 import Synchronization
 
-/// What the Postgres proxy needs of the platform: who may log in where, waking, and being told of use.
+/// What the Postgres proxy needs of the platform: who may log in where, waking, and being told of
+/// use.
 public final class EndpointDirectory: Sendable {
   private struct Use {
     var sessions = 0
@@ -47,15 +48,18 @@ public final class EndpointDirectory: Sendable {
     }
   }
 
-  private static func endpoint(_ target: String, _ tx: CatalogTransaction) throws -> EndpointRecord? {
+  private static func endpoint(_ target: String, _ tx: CatalogTransaction) throws -> EndpointRecord?
+  {
     if target.hasPrefix("br-") {
       return try tx.endpoints(of: BranchID(target)).first { $0.type == .readWrite }
     }
     return try tx.endpoint(EndpointID(target))
   }
 
-  /// Makes the endpoint's compute run and tells where. Joins a start that is under way; waits for a suspend first.
-  /// - Throws: ``ControlPlaneError`` `.endpointNotFound`, `.endpointDisabled`, `.computeFailed`; `CancellationError`.
+  /// Makes the endpoint's compute run and tells where. Joins a start that is under way; waits for
+  /// a suspend first.
+  /// - Throws: ``ControlPlaneError`` `.endpointNotFound`, `.endpointDisabled`, `.computeFailed`;
+  /// `CancellationError`.
   public func wake(_ endpoint: String) async throws -> RunningCompute {
     let id = EndpointID(endpoint)
     while true {

@@ -50,7 +50,8 @@ struct EndpointSubject: Sendable {
       parameters: parameters)
   }
 
-  /// What the compute shall hold. A line opened at a past moment for the first time keeps that moment's databases.
+  /// What the compute shall hold. A line opened at a past moment for the first time keeps that
+  /// moment's databases.
   var configuration: TenantConfiguration {
     TenantConfiguration(
       roles: roles.filter { !$0.isDropped }.map {

@@ -19,11 +19,13 @@ struct EngineAbandoned: Error {}
 ///
 /// *Purpose*: work that outlives requests and restarts.
 ///
-/// *State and invariants*: 1. All state is in the catalog; the engine can be thrown away at any moment. 2. An operation
-/// has one worker at a time: the claim is a row of the catalog. 3. A step is done at least once and recorded after
-/// its effect. 4. What an operation waits for has finished before it starts; where that failed, it is skipped.
+/// *State and invariants*: 1. All state is in the catalog; the engine can be thrown away at any
+/// moment. 2. An operation has one worker at a time: the claim is a row of the catalog. 3. A step
+/// is done at least once and recorded after its effect. 4. What an operation waits for has
+/// finished before it starts; where that failed, it is skipped.
 ///
-/// *Crash*: the next engine of the same node takes the claims back and repeats the step that was not recorded.
+/// *Crash*: the next engine of the same node takes the claims back and repeats the step that was
+/// not recorded.
 ///
 /// *Concurrency*: `workers` operations at a time. ``run()`` once.
 ///
@@ -54,7 +56,8 @@ public final class OperationEngine: Sendable {
     try await recover()
     try await withThrowingTaskGroup(of: Void.self) { group in
       for _ in 0..<workers { group.addTask { try await self.work() } }
-      try await group.waitForAll()
+      // The first error ends all: leaving the group cancels the others.
+      for try await _ in group {}
     }
   }
 
@@ -77,7 +80,9 @@ public final class OperationEngine: Sendable {
       let generation = core.added.generation
       do {
         let now = core.clock.now
-        let claimed = try await core.catalog.write { try $0.claimOperation(for: self.node, at: now) }
+        let claimed = try await core.catalog.write {
+          try $0.claimOperation(for: self.node, at: now)
+        }
         if let claimed {
           try await execute(claimed)
         } else {
@@ -97,7 +102,8 @@ public final class OperationEngine: Sendable {
   private func execute(_ claimed: OperationRecord) async throws {
     var operation = claimed
     guard let kind = OperationKind(rawValue: operation.kind) else {
-      return try await fail(operation, "operation kind '\(operation.kind)' is unknown to this version")
+      return try await fail(
+        operation, "operation kind '\(operation.kind)' is unknown to this version")
     }
     do {
       while operation.stepsDone < kind.steps.count {
@@ -180,7 +186,8 @@ public final class OperationEngine: Sendable {
     core.added.fire()
   }
 
-  /// Writes an outcome, again and again while the catalog does not answer: the claim is this engine's.
+  /// Writes an outcome, again and again while the catalog does not answer: the claim is this
+  /// engine's.
   private func persist(
     _ operation: OperationRecord, _ body: @escaping @Sendable (CatalogTransaction) throws -> Void
   ) async {

@@ -34,7 +34,9 @@ public struct OperationService: Sendable {
   public func end(of id: OperationID) async throws -> API.Operation? {
     while true {
       let generation = core.ended.generation
-      guard let operation = try await core.catalog.read({ try $0.operation(id) }) else { return nil }
+      guard let operation = try await core.catalog.read({ try $0.operation(id) }) else {
+        return nil
+      }
       if operation.isFinal { return Presenter(core: core).operation(operation) }
       // Another process may run it, so the signal alone is not enough.
       await core.ended.wait(since: generation, timeout: .milliseconds(500))

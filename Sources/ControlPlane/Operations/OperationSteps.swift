@@ -107,7 +107,8 @@ struct OperationSteps: Sendable {
       var applied = after.configuration
       applied.createsDatabases = true
       line.configuration = try Self.fingerprint(applied)
-      // Changes that came in meanwhile have their own operation, which must not find this one's mark.
+      // Changes that came in meanwhile have their own operation, which must not find this one's
+      // mark.
       if applied.roles != wanted.roles { line.configuration = "" }
       try tx.update(line)
     }
@@ -180,7 +181,8 @@ struct OperationSteps: Sendable {
     }
   }
 
-  /// Stops the computes of a deleted endpoint. Volume and row stay: the branch's next endpoint goes on with them.
+  /// Stops the computes of a deleted endpoint. Volume and row stay: the branch's next endpoint
+  /// goes on with them.
   private func stopComputes(_ operation: OperationRecord) async throws {
     for compute in try await computes(of: operation) {
       try await core.fleet.suspend(computeID: compute.id.rawValue)

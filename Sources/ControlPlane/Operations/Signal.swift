@@ -22,7 +22,8 @@ final class Signal: Sendable {
     for waiter in waiters { waiter.resume() }
   }
 
-  /// Returns once fired since `generation` was read, after `timeout`, or when the task is cancelled.
+  /// Returns once fired since `generation` was read, after `timeout`, or when the task is
+  /// cancelled.
   func wait(since generation: Int, timeout: Duration) async {
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await self.wait(since: generation) }

@@ -12,8 +12,11 @@ public struct ProjectService: Sendable {
   public static let defaultDatabase = "exzodb"
   public static let defaultRetentionSeconds = 604_800
 
-  /// Makes a project with a branch, a role, a database and a compute that starts, and returns at once.
-  public func create(_ request: API.NewProject, account: AccountID) async throws -> API.CreatedProject {
+  /// Makes a project with a branch, a role, a database and a compute that starts, and returns at
+  /// once.
+  public func create(_ request: API.NewProject, account: AccountID) async throws
+    -> API.CreatedProject
+  {
     let password = core.names.password()
     let result = try await core.catalog.write { tx -> API.CreatedProject in
       guard let owner = try tx.account(account), let plan = try tx.plan(owner.plan) else {
@@ -105,7 +108,9 @@ public struct ProjectService: Sendable {
       }
       if let name = change.name { project.name = name }
       if let settings = change.settings { project.settings = settings }
-      if let defaults = change.defaultEndpointSettings { project.defaultEndpointSettings = defaults }
+      if let defaults = change.defaultEndpointSettings {
+        project.defaultEndpointSettings = defaults
+      }
       project.updatedAt = core.clock.now
       try tx.update(project)
       return API.ProjectOperations(project: try self.present(project, tx), operations: [])
@@ -123,7 +128,8 @@ public struct ProjectService: Sendable {
       let branches = try tx.branches(of: id)
       let endpoints = try tx.endpoints(of: id)
       let locks =
-        branches.map { OperationLock.branch($0.id) } + endpoints.map { OperationLock.endpoint($0.id) }
+        branches.map { OperationLock.branch($0.id) }
+        + endpoints.map { OperationLock.endpoint($0.id) }
       try core.requireFree(tx, id, locks, doing: "delete project '\(id)'")
       let now = core.clock.now
       project.deletedAt = now

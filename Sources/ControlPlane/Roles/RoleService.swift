@@ -155,7 +155,8 @@ public struct RoleService: Sendable {
 }
 
 extension Core {
-  /// Roles and databases change one after the other, and not while a compute of the branch starts or stops.
+  /// Roles and databases change one after the other, and not while a compute of the branch starts
+  /// or stops.
   func lockForTenantChange(
     _ tx: CatalogTransaction, _ branch: BranchID, _ project: ProjectID, _ account: AccountID,
     doing action: String

@@ -6,10 +6,12 @@ public enum SCRAMVerifierFactory {
   /// PostgreSQL's own default; RFC 7677 asks for at least 4096.
   public static let iterations = 4096
 
-  /// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, as `pg_authid.rolpassword` holds it.
+  /// `SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>`, as `pg_authid.rolpassword` holds
+  /// it.
   ///
   /// - Parameters:
-  ///   - password: ASCII, as all passwords of the platform are; other text would need SASLprep (RFC 4013).
+  ///   - password: ASCII, as all passwords of the platform are; other text would need SASLprep
+  /// (RFC 4013).
   ///   - salt: 16 random bytes.
   /// - Complexity: `iterations` times two SHA-256 compressions; some milliseconds.
   public static func verifier(

@@ -17,7 +17,8 @@ public struct TenantConfiguration: Codable, Sendable, Hashable {
   public var droppedRoles: [String]
   public var databases: [DatabaseRequest]
   public var droppedDatabases: [String]
-  /// Whether missing databases are made. Not so on a line opened at a past moment: there the past decides.
+  /// Whether missing databases are made. Not so on a line opened at a past moment: there the past
+  /// decides.
   public var createsDatabases: Bool
 
   public init(
@@ -56,7 +57,8 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
   ) async throws -> TenantContents {
     let parameters = ConnectionParameters(
       host: compute.socketDirectory, port: compute.port, user: Self.superuser,
-      applicationName: "exzo-control", options: "-c statement_timeout=60s -c search_path=pg_catalog")
+      applicationName: "exzo-control", options: "-c statement_timeout=60s -c search_path=pg_catalog"
+    )
     let pool = pool(parameters)
     do {
       let contents = try await pool.withConnection { connection in
@@ -114,9 +116,10 @@ private struct TenantSession {
 
   /// A role that owns objects somewhere stays, unable to log in.
   private func drop(role: String) throws {
-    let exists = try connection.query(
-      "SELECT 1 FROM pg_roles WHERE rolname = $1", parameters: [.text(role)]
-    ).rowCount > 0
+    let exists =
+      try connection.query(
+        "SELECT 1 FROM pg_roles WHERE rolname = $1", parameters: [.text(role)]
+      ).rowCount > 0
     guard exists else { return }
     let name = try SQL.identifier(role)
     do {

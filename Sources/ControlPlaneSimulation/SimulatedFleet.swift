@@ -1,0 +1,150 @@
+import ControlPlane
+import Foundation
+import PostgresFormat
+import Synchronization
+
+/// Computes that exist in memory only, for tests of what stands above the fleet.
+///
+/// *State and invariants*: 1. A compute runs on a line that exists. 2. A line has one running compute at most. 3. A
+/// branch's line starts at a moment of a line that exists. A call that would break one throws `.permanent`.
+public final class SimulatedFleet: ComputeFleet {
+  public struct Line: Sendable {
+    public var parent: String?
+    public var start: LSN
+    public var head: LSN
+    public var createdAt: Date
+  }
+
+  private struct State {
+    var lines: [String: Line] = [:]
+    var running: [String: RunningCompute] = [:]
+    var calls: [String] = []
+    var failures: [String: [ComputeFleetError]] = [:]
+  }
+
+  private let state = Mutex(State())
+  private let clock: any WallClock
+
+  public init(clock: any WallClock) { self.clock = clock }
+
+  /// Names of calls in order, such as `start compute-x`.
+  public var calls: [String] { state.withLock { $0.calls } }
+  public var lines: [String: Line] { state.withLock { $0.lines } }
+
+  /// The next calls of `name` (`start`, `suspend` …) throw these.
+  public func fail(_ name: String, with errors: [ComputeFleetError]) {
+    state.withLock { $0.failures[name, default: []] += errors }
+  }
+
+  /// Writes `bytes` of WAL to a line.
+  public func write(_ bytes: UInt64, to line: String) {
+    state.withLock { state in
+      guard let head = state.lines[line]?.head else { return }
+      state.lines[line]?.head = head + bytes
+    }
+  }
+
+  /// All computes die at once, as when the machine is switched off.
+  public func crash() { state.withLock { $0.running = [:] } }
+
+  private func enter(_ name: String, _ subject: String, _ state: inout State) throws {
+    state.calls.append("\(name) \(subject)")
+    if let error = state.failures[name]?.first {
+      state.failures[name]?.removeFirst()
+      throw error
+    }
+  }
+
+  public func createRoot(_ request: RootRequest) async throws -> LineCreation {
+    try state.withLock { state in
+      try enter("createRoot", request.lineID, &state)
+      let start = LSN(0x150_0000)
+      if state.lines[request.lineID] == nil {
+        state.lines[request.lineID] = Line(parent: nil, start: start, head: start, createdAt: clock.now)
+      }
+      return LineCreation(lineID: request.lineID, systemIdentifier: 1, startLSN: start)
+    }
+  }
+
+  private func window(_ line: Line) -> RestoreWindow {
+    RestoreWindow(
+      earliestLSN: line.start, earliestTime: line.createdAt, latestLSN: line.head,
+      latestTime: clock.now)
+  }
+
+  public func resolve(line: String, moment: MomentRequest) async throws -> ResolvedMoment {
+    try state.withLock { state in
+      try enter("resolve", line, &state)
+      guard let found = state.lines[line] else {
+        throw ComputeFleetError(.unknownLine, "resolve moment of line '\(line)': unknown line")
+      }
+      let isInside =
+        switch moment {
+        case .head: true
+        case .lsn(let lsn): lsn >= found.start && lsn <= found.head
+        case .time(let time): time >= found.createdAt && time <= clock.now
+        }
+      guard isInside else {
+        throw ComputeFleetError(.outOfWindow(window(found)), "resolve moment: out of window")
+      }
+      if case .lsn(let lsn) = moment { return ResolvedMoment(lineID: line, lsn: lsn) }
+      return ResolvedMoment(lineID: line, lsn: found.head, time: clock.now)
+    }
+  }
+
+  public func window(line: String) async throws -> RestoreWindow {
+    try state.withLock { state in
+      try enter("window", line, &state)
+      guard let found = state.lines[line] else {
+        throw ComputeFleetError(.unknownLine, "tell window of line '\(line)': unknown line")
+      }
+      return window(found)
+    }
+  }
+
+  public func start(_ compute: ComputeRequest) async throws -> RunningCompute {
+    try state.withLock { state in
+      try enter("start", compute.computeID, &state)
+      if let running = state.running[compute.computeID] { return running }
+      try open(compute, &state)
+      if state.running.values.contains(where: { $0.lineID == compute.lineID }) {
+        throw ComputeFleetError(.permanent, "start: two computes on line '\(compute.lineID)'")
+      }
+      let running = RunningCompute(
+        computeID: compute.computeID, lineID: compute.lineID,
+        socketDirectory: "/nowhere/\(compute.computeID)", port: 5432, startedAt: clock.now,
+        pid: Int32(1000 + state.calls.count))
+      state.running[compute.computeID] = running
+      return running
+    }
+  }
+
+  private func open(_ compute: ComputeRequest, _ state: inout State) throws {
+    guard state.lines[compute.lineID] == nil else { return }
+    guard case .branch(let parent, let lsn) = compute.origin else {
+      throw ComputeFleetError(.permanent, "start: line '\(compute.lineID)' does not exist")
+    }
+    guard let source = state.lines[parent], lsn >= source.start, lsn <= source.head else {
+      throw ComputeFleetError(.permanent, "start: \(lsn) is no moment of line '\(parent)'")
+    }
+    state.lines[compute.lineID] = Line(parent: parent, start: lsn, head: lsn, createdAt: clock.now)
+  }
+
+  public func suspend(computeID: String) async throws {
+    try state.withLock { state in
+      try enter("suspend", computeID, &state)
+      state.running[computeID] = nil
+    }
+  }
+
+  public func destroy(computeID: String, line: String) async throws {
+    try state.withLock { state in
+      try enter("destroy", computeID, &state)
+      state.running[computeID] = nil
+    }
+  }
+
+  public func running() async -> [RunningCompute] { state.withLock { Array($0.running.values) } }
+
+  public func logicalSize(line: String) async -> Int? { 7_000_000 }
+}

@@ -1,0 +1,154 @@
+import APITypes
+import Catalog
+import ControlPlane
+import Crypto
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+extension APIResponder {
+  /// Authenticates, reads the body and answers; writes are noted in the audit log.
+  func serve(_ routed: RoutedRequest) async throws -> APIAnswer {
+    let caller = try await authenticate(routed)
+    let body: Data
+    do {
+      let buffer = try await routed.request.body.collect(upTo: Self.bodyLimit)
+      body = Data(buffer.readableBytesView)
+    } catch is NIOTooManyBytesError {
+      return failure(
+        ErrorAnswer(
+          status: 413, code: "body_too_large",
+          message: "the body is larger than \(Self.bodyLimit) bytes"), routed.requestID,
+        routed.route.operationID)
+    }
+    guard !JSONText.holdsZeroByte(body) else {
+      throw ControlPlaneError(.badValue, "the body holds text with a zero byte (\\u0000)")
+    }
+    let request = APIRequest(
+      caller: caller, parameters: routed.values, query: try QueryValues(routed.query), body: body)
+    guard routed.isWrite else { return try await run(routed, request) }
+    let answer = await attempt(routed) { try await repeatable(routed, request) }
+    try await plane.catalog.write { [now = plane.now] tx in
+      try tx.audit(
+        AuditRecord(
+          accountID: caller.account.id, plan: caller.account.plan, keyID: caller.key.id,
+          requestID: routed.requestID, method: routed.route.method, path: routed.path,
+          status: answer.status, createdAt: now))
+    }
+    return answer
+  }
+
+  private func authenticate(_ routed: RoutedRequest) async throws -> Caller {
+    let header = routed.request.headers[.authorization] ?? ""
+    let parts = header.split(separator: " ", maxSplits: 1)
+    if parts.count == 2, parts[0].lowercased() == "bearer" {
+      let key = parts[1].trimmingCharacters(in: .whitespaces)
+      if let caller = try await plane.accounts.authenticate(key, from: routed.address) {
+        return caller
+      }
+    }
+    throw ControlPlaneError(
+      .unauthorized, "authenticate: the API key is missing, wrong or revoked",
+      hint: "send 'Authorization: Bearer KEY'")
+  }
+
+  private func run(_ routed: RoutedRequest, _ request: APIRequest) async throws -> APIAnswer {
+    APIAnswer(
+      status: routed.route.status, body: try await routed.route.handle(request),
+      operation: routed.route.operationID)
+  }
+
+  private func attempt(
+    _ routed: RoutedRequest, _ body: () async throws -> APIAnswer
+  ) async -> APIAnswer {
+    do {
+      return try await body()
+    } catch {
+      let answer = ErrorAnswer(error)
+      if answer.isDefect {
+        logger.error(
+          "request failed",
+          metadata: [
+            "request_id": "\(routed.requestID)", "operation": "\(routed.route.operationID)",
+            "error": "\(error)",
+          ])
+      }
+      return failure(answer, routed.requestID, routed.route.operationID)
+    }
+  }
+
+  /// Runs a write once for an `Idempotency-Key`: a repetition gets the first answer, which is
+  /// stored sealed.
+  ///
+  /// Refusals are not kept, since the caller may mend their cause.
+  private func repeatable(_ routed: RoutedRequest, _ request: APIRequest) async throws -> APIAnswer
+  {
+    guard let key = routed.request.headers[.idempotencyKey] else {
+      return try await run(routed, request)
+    }
+    guard (1...255).contains(key.utf8.count) else {
+      throw ControlPlaneError(.badValue, "'Idempotency-Key' must be 1 to 255 bytes")
+    }
+    let claim = IdempotencyRecord(
+      accountID: request.account, method: routed.route.method, path: routed.path, key: key,
+      bodyHash: SealedBytes(Array(SHA256.hash(data: request.body))), createdAt: plane.now)
+    if let first = try await plane.catalog.write({ try $0.claim(claim) }) {
+      return try replay(first, claim, routed)
+    }
+    do {
+      let answer = try await run(routed, request)
+      var done = claim
+      done.status = answer.status
+      done.sealedAnswer = try plane.sealer.seal(
+        Array(answer.body), context: Self.context(claim))
+      let record = done
+      try await plane.catalog.write { try $0.update(record) }
+      return answer
+    } catch {
+      try await plane.catalog.write { try $0.release(claim) }
+      throw error
+    }
+  }
+
+  private func replay(
+    _ first: IdempotencyRecord, _ claim: IdempotencyRecord, _ routed: RoutedRequest
+  ) throws -> APIAnswer {
+    guard first.bodyHash == claim.bodyHash else {
+      return failure(
+        ErrorAnswer(
+          status: 409, code: "idempotency_key_reused",
+          message: "the Idempotency-Key was used with another body; choose a new key"),
+        routed.requestID, routed.route.operationID)
+    }
+    guard let status = first.status, let sealed = first.sealedAnswer else {
+      throw ControlPlaneError(
+        .operationInProgress, "repeat the request: the first one with this key is still running",
+        hint: "try again when it has finished")
+    }
+    let body = try plane.sealer.open(sealed, context: Self.context(claim))
+    return APIAnswer(status: status, body: Data(body), operation: routed.route.operationID)
+  }
+
+  private static func context(_ record: IdempotencyRecord) -> String {
+    "answer \(record.accountID) \(record.method) \(record.path) \(record.key)"
+  }
+}
+
+/// What PostgreSQL cannot store in text.
+enum JSONText {
+  /// Whether `json` holds the escape of a zero byte, or one as it is.
+  static func holdsZeroByte(_ json: Data) -> Bool {
+    let escape = Array("u0000".utf8)
+    var isEscaped = false
+    var position = json.startIndex
+    while position < json.endIndex {
+      let byte = json[position]
+      if byte == 0 { return true }
+      if isEscaped, json[position...].starts(with: escape) { return true }
+      isEscaped = byte == UInt8(ascii: "\\") && !isEscaped
+      position += 1
+    }
+    return false
+  }
+}

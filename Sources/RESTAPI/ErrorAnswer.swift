@@ -1,0 +1,73 @@
+import APITypes
+import Catalog
+import ControlPlane
+
+/// An error as HTTP tells it; the only place that knows both.
+struct ErrorAnswer: Sendable {
+  var status: Int
+  var code: String
+  var message: String
+  var retryAfterSeconds: Int?
+  /// Whether the cause is ours and belongs into the log.
+  var isDefect = false
+
+  init(status: Int, code: String, message: String, retryAfterSeconds: Int? = nil) {
+    self.status = status
+    self.code = code
+    self.message = message
+    self.retryAfterSeconds = retryAfterSeconds
+  }
+
+  init(_ error: any Error) {
+    switch error {
+    case let error as ControlPlaneError:
+      self.init(
+        status: Self.status(error.code), code: error.code.rawValue, message: error.description)
+      if status == 423 || status == 503 { retryAfterSeconds = 1 }
+    case let error as APICodingError:
+      self.init(status: 400, code: "bad_value", message: error.description)
+    case let error as NotBuilt:
+      self.init(
+        status: 501, code: "not_implemented",
+        message: "'\(error.operationID)' is not built in this version: it belongs to \(error.area)")
+    case let error as CatalogError where error.code == .unavailable:
+      self.init(
+        status: 503, code: "unavailable",
+        message: "the metadata database does not answer; try again",
+        retryAfterSeconds: 1)
+      isDefect = true
+    case let error as CatalogError where error.code == .badValue:
+      self.init(status: 400, code: "bad_value", message: "a value of the request cannot be stored")
+    case let error as ComputeFleetError where error.code == .temporary:
+      self.init(
+        status: 503, code: "unavailable", message: error.description, retryAfterSeconds: 1)
+      isDefect = true
+    case let error as ComputeFleetError:
+      self.init(status: 500, code: "compute_failed", message: error.description)
+      isDefect = true
+    default:
+      self.init(
+        status: 500, code: "internal",
+        message: "the request failed inside Exzo; the log of serve says why, by this request_id")
+      isDefect = true
+    }
+  }
+
+  private static func status(_ code: ControlPlaneError.Code) -> Int {
+    switch code {
+    case .badValue, .settingNotSupported, .restorePointOutOfWindow, .restorePointAmbiguous: 400
+    case .unauthorized: 401
+    case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
+      .databaseNotFound, .apiKeyNotFound:
+      404
+    case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists:
+      409
+    case .branchIsDefault, .branchIsProtected, .branchHasChildren, .roleIsProtected,
+      .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached:
+      412
+    case .operationInProgress: 423
+    case .computeFailed: 500
+    case .unavailable: 503
+    }
+  }
+}

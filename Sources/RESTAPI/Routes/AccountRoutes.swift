@@ -1,0 +1,139 @@
+import APITypes
+import ControlPlane
+
+extension API {
+  /// The answer of `GET /users/me/organizations`; there are none.
+  struct OrganizationsResponse: Codable, Sendable {
+    var organizations: [String]
+  }
+}
+
+extension RouteTable {
+  static func accounts(_ plane: ControlPlane) -> [Route] {
+    [
+      Route("GET", "/api_keys", "listApiKeys", "Lists the account's API keys") { request in
+        try await plane.accounts.keys(of: request.caller.account)
+      },
+      Route(
+        "POST", "/api_keys", "createApiKey", "Makes an API key and shows it once",
+        body: API.KeyCreateRequest.self
+      ) { request in
+        let body = try request.decode(API.KeyCreateRequest.self)
+        return try await plane.accounts.createKey(body.keyName, for: request.caller.account)
+      },
+      Route("DELETE", "/api_keys/{key_id}", "revokeApiKey", "Revokes an API key") { request in
+        let text = request.parameters["key_id"] ?? ""
+        guard let id = Int(text) else {
+          throw ControlPlaneError(.badValue, "'key_id' is '\(text.prefix(64))', must be a number")
+        }
+        return try await plane.accounts.revokeKey(id, of: request.caller.account)
+      },
+      Route("GET", "/users/me", "getCurrentUserInfo", "Shows the caller's account") { request in
+        try await plane.accounts.me(request.caller.account)
+      },
+      Route(
+        "GET", "/users/me/organizations", "getCurrentUserOrganizations", "Lists organizations: none"
+      ) { _ in API.OrganizationsResponse(organizations: []) },
+      Route("GET", "/auth", "getAuthDetails", "Tells how the request was authenticated") {
+        request in
+        API.AuthDetails(
+          accountID: request.account.rawValue, authMethod: "api_key_user",
+          authData: String(request.caller.key.id))
+      },
+      Route("GET", "/regions", "getActiveRegions", "Lists regions", query: [.text("org_id")]) { _ in
+        API.RegionsResponse(regions: [
+          API.Region(
+            regionID: plane.settings.regionID, name: "This installation", isDefault: true,
+            geoLat: "0", geoLong: "0")
+        ])
+      },
+    ]
+  }
+
+  /// Routes of the reference that later issues bring; they say so instead of pretending.
+  static let notBuilt: [Route] = [
+    ("GET", "/projects/shared", "listSharedProjects", "the platform: permissions"),
+    ("POST", "/projects/{project_id}/recover", "recoverProject", "the platform: recovery"),
+    (
+      "GET", "/projects/{project_id}/permissions", "listProjectPermissions",
+      "the platform: permissions"
+    ),
+    (
+      "POST", "/projects/{project_id}/permissions", "grantPermissionToProject",
+      "the platform: permissions"
+    ),
+    (
+      "DELETE", "/projects/{project_id}/permissions/{permission_id}",
+      "revokePermissionFromProject", "the platform: permissions"
+    ),
+    (
+      "POST", "/projects/{project_id}/branches/{branch_id}/restore", "restoreProjectBranch",
+      "the platform: restore in place"
+    ),
+    (
+      "GET", "/projects/{project_id}/branches/{branch_id}/schema", "getProjectBranchSchema",
+      "the platform: reading the past"
+    ),
+    (
+      "GET", "/projects/{project_id}/branches/{branch_id}/compare_schema",
+      "getProjectBranchSchemaComparison", "the platform: reading the past"
+    ),
+    (
+      "POST", "/projects/{project_id}/branches/{branch_id}/recover", "recoverProjectBranch",
+      "the platform: recovery"
+    ),
+    (
+      "POST", "/projects/{project_id}/branches/{branch_id}/finalize_restore",
+      "finalizeRestoreBranch", "the platform: restore in place"
+    ),
+    (
+      "GET", "/consumption_history/account", "getConsumptionHistoryPerAccount",
+      "the platform: metering"
+    ),
+    (
+      "GET", "/consumption_history/projects", "getConsumptionHistoryPerProject",
+      "the platform: metering"
+    ),
+    (
+      "GET", "/consumption_history/v2/projects", "getConsumptionHistoryPerProjectV2",
+      "the platform: metering"
+    ),
+    (
+      "GET", "/consumption_history/v2/branches", "getConsumptionHistoryPerBranchV2",
+      "the platform: metering"
+    ),
+    ("GET", "/consumption/projects", "listProjectsConsumption", "the platform: metering"),
+    (
+      "POST", "/projects/{project_id}/branches/{branch_id}/snapshot", "createSnapshot",
+      "backups: snapshots"
+    ),
+    ("GET", "/projects/{project_id}/snapshots", "listSnapshots", "backups: snapshots"),
+    (
+      "DELETE", "/projects/{project_id}/snapshots/{snapshot_id}", "deleteSnapshot",
+      "backups: snapshots"
+    ),
+    (
+      "PATCH", "/projects/{project_id}/snapshots/{snapshot_id}", "updateSnapshot",
+      "backups: snapshots"
+    ),
+    (
+      "POST", "/projects/{project_id}/snapshots/{snapshot_id}/restore", "restoreSnapshot",
+      "backups: snapshots"
+    ),
+    (
+      "GET", "/projects/{project_id}/branches/{branch_id}/backup_schedule", "getSnapshotSchedule",
+      "backups: schedules"
+    ),
+    (
+      "PUT", "/projects/{project_id}/branches/{branch_id}/backup_schedule", "setSnapshotSchedule",
+      "backups: schedules"
+    ),
+  ].map { Route(notBuilt: $0.0, $0.1, $0.2, area: $0.3) }
+
+  /// Everything below `/api/v2`.
+  static func all(_ plane: ControlPlane) -> RouteTable {
+    RouteTable(
+      projects(plane) + branches(plane) + rolesAndDatabases(plane) + endpoints(plane)
+        + accounts(plane) + notBuilt)
+  }
+}

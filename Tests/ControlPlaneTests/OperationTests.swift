@@ -1,0 +1,203 @@
+import APITypes
+import Catalog
+import ControlPlaneSimulation
+import Foundation
+import PostgresFormat
+import Synchronization
+import Testing
+
+@testable import ControlPlane
+
+@Suite(.serialized) struct OperationTests {
+  /// Every boundary of every step of a project's life, the engine thrown away at each.
+  @Test func operationsComeToTheSameEndWhereverServeDies() async throws {
+    try await Installation.with { installation in
+      var boundary = 0
+      var wasReached = true
+      while wasReached {
+        wasReached = try await life(installation, diesAt: boundary)
+        boundary += 1
+      }
+      // Project and branch creation, two starts, suspend, restart, roles, and deletions: no fewer
+      // steps than these.
+      #expect(boundary > 30)
+    }
+  }
+
+  private func life(_ installation: Installation, diesAt boundary: Int) async throws -> Bool {
+    let seen = Mutex(0)
+    let dying = installation.engine { _ in
+      let number = seen.withLock { seen in
+        defer { seen += 1 }
+        return seen
+      }
+      if number == boundary { throw EngineAbandoned() }
+    }
+    // serve and its successor: the second starts when the first is gone.
+    let task = Task {
+      do {
+        try await dying.run()
+      } catch is EngineAbandoned {
+        try await installation.engine().run()
+      }
+    }
+    defer { task.cancel() }
+    try await story(installation)
+    return seen.withLock { $0 } > boundary
+  }
+
+  private func story(_ installation: Installation) async throws {
+    let core = installation.core
+    let account = installation.account.id
+    let created = try await installation.newProject()
+    let project = ProjectID(created.project.id)
+    let endpoint = EndpointID(created.endpoints[0].id)
+    let first = try await installation.end(created.operations)
+    #expect(first.allSatisfy { $0.status == .finished }, "\(first)")
+    var shown = try await EndpointService(core: core).get(
+      endpoint, project: project, account: account)
+    #expect(shown.currentState == .active)
+    #expect(shown.pendingState == nil)
+
+    let branch = try await BranchService(core: core).create(
+      API.BranchCreateRequest(endpoints: [API.BranchEndpointOptions(type: .readWrite)]),
+      project: project, account: account)
+    let second = try await installation.end(branch.operations)
+    #expect(second.allSatisfy { $0.status == .finished }, "\(second)")
+
+    let role = try await RoleService(core: core).create(
+      API.NewRole(name: "app"), branch: BranchID(created.branch.id), project: project,
+      account: account)
+    try await installation.end(role.operations)
+    let line = try await core.catalog.read { tx in
+      try tx.branch(BranchID(created.branch.id))?.lineID.rawValue
+    }
+    #expect(installation.tenants[try #require(line)]?.roles.sorted() == ["app", "exzodb_owner"])
+
+    let service = EndpointService(core: core)
+    try await installation.end(
+      try await service.suspend(endpoint, project: project, account: account).operations)
+    shown = try await service.get(endpoint, project: project, account: account)
+    #expect(shown.currentState == .idle)
+    try await installation.end(
+      try await service.restart(endpoint, project: project, account: account).operations)
+
+    let gone = try await BranchService(core: core).delete(
+      BranchID(branch.branch.id), project: project, account: account)
+    try await installation.end(gone.operations)
+    _ = try await ProjectService(core: core).delete(project, account: account)
+    let last = try await core.catalog.read { tx in
+      try tx.operations(of: project, PageRequest(limit: 1)).elements
+    }
+    let ended = try await OperationService(core: core).end(of: last[0].id)
+    #expect(ended?.status == .finished)
+    #expect(await installation.fleet.running().isEmpty)
+  }
+
+  @Test func temporaryFailuresAreRetriedAndOthersEndWithTheirReason() async throws {
+    try await Installation.with { installation in
+      let core = installation.core
+      let account = installation.account.id
+      let busy = ComputeFleetError(.temporary, "no room")
+      installation.fleet.fail("start", with: [busy])
+      let created = try await installation.newProject()
+      let task = Task { try await installation.engine().run() }
+      defer { task.cancel() }
+      // The retry waits on the injected clock.
+      while try await OperationService(core: core).get(
+        OperationID(created.operations[1].id), project: ProjectID(created.project.id),
+        account: account
+      ).failuresCount == 0 { await Task.yield() }
+      installation.clock.advance(1)
+      let ended = try await installation.end(created.operations)
+      #expect(ended.map(\.status) == [.finished, .finished])
+      #expect(ended[1].failuresCount == 1)
+
+      installation.fleet.fail(
+        "createRoot", with: [ComputeFleetError(.damaged, "layer 'x' is damaged")])
+      let broken = try await installation.newProject()
+      let outcome = try await installation.end(broken.operations)
+      #expect(outcome.map(\.status) == [.failed, .skipped])
+      #expect(outcome[0].error == "layer 'x' is damaged")
+      let endpoint = try await EndpointService(core: core).get(
+        EndpointID(broken.endpoints[0].id), project: ProjectID(broken.project.id), account: account)
+      #expect(endpoint.currentState == .idle)
+      #expect(endpoint.pendingState == nil)
+    }
+  }
+
+  @Test func wakingJoinsAStartAndACrashedComputeIsStartedAgain() async throws {
+    try await Installation.with { installation in
+      let created = try await installation.newProject()
+      let directory = EndpointDirectory(core: installation.core)
+      let endpoint = created.endpoints[0].id
+      try await installation.working {
+        try await installation.end(created.operations)
+        installation.fleet.crash()
+        let computes = try await withThrowingTaskGroup(of: RunningCompute.self) { group in
+          for _ in 0..<20 { group.addTask { try await directory.wake(endpoint) } }
+          return try await group.reduce(into: Set<RunningCompute>()) { $0.insert($1) }
+        }
+        #expect(computes.count == 1)
+        #expect(installation.fleet.calls.count { $0.hasPrefix("start") } == 2)
+      }
+      let known = try await directory.authentication(target: endpoint, role: "exzodb_owner")
+      #expect(known?.scramVerifier.hasPrefix("SCRAM-SHA-256$4096:") == true)
+      #expect(try await directory.authentication(target: endpoint, role: "nobody") == nil)
+      #expect(try await directory.authentication(target: "ep-x", role: "exzodb_owner") == nil)
+      let byBranch = try await directory.authentication(
+        target: created.branch.id, role: "exzodb_owner")
+      #expect(byBranch?.endpointID == endpoint)
+
+      // A machine that was switched off: the next engine finds nothing running.
+      installation.fleet.crash()
+      try await installation.working {
+        let shown = EndpointService(core: installation.core)
+        while try await shown.get(
+          EndpointID(endpoint), project: ProjectID(created.project.id),
+          account: installation.account.id
+        ).currentState == .active { await Task.yield() }
+      }
+    }
+  }
+
+  @Test func idleEndpointsAreSuspendedUsedOnesAreNotAndBranchesExpire() async throws {
+    try await Installation.with { installation in
+      let core = installation.core
+      let account = installation.account.id
+      let directory = EndpointDirectory(core: core)
+      let housekeeping = Housekeeping(core: core, directory: directory)
+      let idle = try await installation.newProject()
+      let used = try await installation.newProject()
+      let project = ProjectID(idle.project.id)
+      try await installation.working {
+        try await installation.end(idle.operations + used.operations)
+        let branch = try await BranchService(core: core).create(
+          API.BranchCreateRequest(
+            branch: API.NewBranch(expiresAt: installation.clock.now.addingTimeInterval(100))),
+          project: project, account: account)
+        try await installation.end(branch.operations)
+        directory.sessionOpened(endpointID: used.endpoints[0].id)
+        directory.record(transfer: 1000, endpointID: used.endpoints[0].id, kind: "query")
+        installation.clock.advance(299)
+        try await housekeeping.round()
+        #expect(
+          try await BranchService(core: core).count(project: project, account: account, search: nil)
+            == 1)
+        #expect(try await core.catalog.read { try $0.endpoints(in: .active) }.count == 2)
+        installation.clock.advance(2)
+        try await housekeeping.round()
+        let operations = try await OperationService(core: core).list(
+          project: project, account: account, page: PageRequest(limit: 1)
+        ).operations
+        #expect(operations[0].kind == "suspend_compute")
+        try await installation.end(operations)
+        let active = try await core.catalog.read { try $0.endpoints(in: .active) }
+        #expect(active.map(\.id.rawValue) == [used.endpoints[0].id])
+        let shown = try await ProjectService(core: core).get(
+          ProjectID(used.project.id), account: account)
+        #expect(shown.dataTransferBytes == 1000)
+      }
+    }
+  }
+}

@@ -1,0 +1,73 @@
+import Catalog
+import Foundation
+import PostgresClient
+import TestSupport
+import Testing
+
+@testable import ControlPlane
+
+@Suite(.serialized) struct TenantTests {
+  @Test func rolesAndDatabasesArriveInARealServerAndTheVerifierIsPostgresOwn() async throws {
+    try await withTemporaryDirectory { directory in
+      let server = try StockServer(
+        in: "\(directory)/s", initdbOptions: ["-U", PostgresTenantConfigurator.superuser])
+      try server.start()
+      do {
+        try await check(server)
+      } catch {
+        try server.stop(mode: "immediate")
+        throw error
+      }
+      try server.stop(mode: "immediate")
+    }
+  }
+
+  private func check(_ server: StockServer) async throws {
+    let compute = RunningCompute(
+      computeID: "c", lineID: "l", socketDirectory: server.directory, port: server.port,
+      startedAt: Date(), pid: 1)
+    let tenants = PostgresTenantConfigurator()
+    let verifier = SCRAMVerifierFactory.verifier(password: "s3cret pass", salt: Array(1...16))
+    var wanted = TenantConfiguration(
+      roles: [
+        RoleRequest(name: "o'wner \"x\"", scramVerifier: verifier, login: true),
+        RoleRequest(name: "group", scramVerifier: nil, login: false),
+      ], databases: [DatabaseRequest(name: "my \"db\"; --", owner: "o'wner \"x\"")])
+    for _ in 0..<2 {
+      let contents = try await tenants.apply(wanted, to: compute)
+      #expect(contents.databases == wanted.databases)
+      #expect(contents.roles == wanted.roles.map(\.name))
+    }
+    let connection = try PostgresConnection(
+      ConnectionParameters(host: server.directory, user: PostgresTenantConfigurator.superuser))
+    let stored = try connection.query(
+      "SELECT rolpassword, rolsuper, rolcreaterole, rolcanlogin FROM pg_authid WHERE rolname = $1",
+      parameters: [.text("o'wner \"x\"")])
+    #expect(stored.first?[0] == verifier)
+    #expect(stored.first?["rolsuper"] == "f")
+    #expect(stored.first?["rolcreaterole"] == "f")
+
+    // PostgreSQL's own verifier of a password, made again from its salt.
+    try connection.query("CREATE ROLE oracle PASSWORD 's3cret pass'")
+    let text = try #require(
+      try connection.query("SELECT rolpassword FROM pg_authid WHERE rolname = 'oracle'").first?[0])
+    let salt = try #require(
+      Data(base64Encoded: String(text.split(separator: "$")[1].split(separator: ":")[1])))
+    #expect(SCRAMVerifierFactory.verifier(password: "s3cret pass", salt: Array(salt)) == text)
+
+    // Roles that own something stay, unable to log in; the superuser is nobody's to change.
+    wanted.droppedRoles = ["o'wner \"x\"", "group"]
+    wanted.roles = []
+    var contents = try await tenants.apply(wanted, to: compute)
+    #expect(contents.roles == ["o'wner \"x\"", "oracle"])
+    wanted.droppedDatabases = wanted.databases.map(\.name)
+    wanted.databases = []
+    contents = try await tenants.apply(wanted, to: compute)
+    #expect(contents.databases.isEmpty)
+    wanted.roles = [
+      RoleRequest(name: PostgresTenantConfigurator.superuser, scramVerifier: verifier, login: true)
+    ]
+    let hijack = wanted
+    await #expect(throws: PostgresError.self) { try await tenants.apply(hijack, to: compute) }
+  }
+}
