@@ -105,7 +105,11 @@ public final class PostgresProxy: Sendable {
   /// Stops: no new connections; idle sessions end with 57P01, others at the end of their
   /// transaction, and those that remain after `grace` are cut off. On return all are closed.
   public func shutdown(grace: Duration) async throws {
-    try await listener.close()
+    do {
+      try await listener.close()
+    } catch ChannelError.alreadyClosed {
+      // An earlier call has closed it; this one waits for the same end.
+    }
     let registry = environment.registry
     let empty = listener.eventLoop.makePromise(of: Void.self)
     registry.drain(empty)

@@ -54,10 +54,10 @@ struct ProxyRoutingTests {
 
   @Test func otherOptionsPassThrough() async throws {
     try await withProxy { proxy in
-      let options = "-c work_mem=7MB endpoint=\(Backend.endpoint) -c application_name=a\\\\ b"
+      let options = "-c work_mem=7MB endpoint=\(Backend.endpoint) -c search_path=a,\\\\ b"
       let settings = ["options": options]
       try await proxy.expect("SHOW work_mem", gives: "7MB", settings)
-      try await proxy.expect("SHOW application_name", gives: "a b", settings)
+      try await proxy.expect("SHOW search_path", gives: "a, b", settings)
     }
   }
 

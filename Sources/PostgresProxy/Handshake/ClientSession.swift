@@ -163,7 +163,10 @@ final class ClientSession: ChannelDuplexHandler, RemovableChannelHandler {
     guard isRegistered else { return refuse(.tooManyConnections) }
     guard isWithinLimits() else { return }
     let directory = environment.directory
-    answer({ try await directory.authentication(target: target, role: role) }) { session, result in
+    let question: @Sendable () async throws -> RoleAuthentication? = {
+      try await directory.authentication(target: target, role: role)
+    }
+    answer(question) { session, result in
       switch result {
       case .success(let found): session.handshake.found(found)
       case .failure(let refusal as ProxyRefusal): return session.refuse(refusal)
@@ -178,9 +181,12 @@ final class ClientSession: ChannelDuplexHandler, RemovableChannelHandler {
   }
 
   private func check(_ password: String, _ verifier: SCRAMVerifier) {
-    answer({ verifier.clientKey(password: password) }) { session, result in
+    let work: @Sendable () async throws -> SCRAMClientKey? = {
+      verifier.clientKey(password: password)
+    }
+    answer(work) { session, result in
       // The work itself cannot fail; nothing but a key is a key.
-      session.handshake.passwordChecked(try? result.get())
+      session.handshake.passwordChecked((try? result.get()) ?? nil)
       session.proceed()
     }
   }

@@ -29,3 +29,11 @@ struct MessageTail {
   /// As ``isAtBoundary``, and no transaction is open.
   var isIdle: Bool { status == UInt8(ascii: "I") }
 }
+
+extension ByteBuffer {
+  /// Whether its last bytes are a `Terminate` message: the client says good-bye.
+  var endsWithTerminate: Bool {
+    getInteger(at: writerIndex - 4, as: UInt32.self) == 4
+      && getInteger(at: writerIndex - 5, as: UInt8.self) == UInt8(ascii: "X")
+  }
+}

@@ -19,6 +19,10 @@ final class Relay {
   private let meter: TransferMeter
   private var onEnd: (() -> Void)?
   private var tail = MessageTail()
+  /// The client has sent bytes that the server has not answered.
+  private var clientWaits = false
+  /// The client has ended the session itself.
+  private var clientLeft = false
   private var isDraining = false
   private var isEnding = false
   /// How long a closing client may take for its last bytes.
@@ -51,21 +55,32 @@ final class Relay {
   fileprivate func count(_ bytes: ByteBuffer) {
     meter.add(bytes.readableBytes)
     tail.append(bytes)
+    clientWaits = false
+  }
+
+  fileprivate func clientSent(_ bytes: ByteBuffer) {
+    clientWaits = true
+    clientLeft = bytes.endsWithTerminate
   }
 
   /// The server has said what it had to say for now.
   fileprivate func computePaused() {
     client.context?.flush()
-    if isDraining, tail.isIdle { end(with: .shuttingDown) }
+    if isDraining, isIdle { end(with: .shuttingDown) }
   }
+
+  private var isIdle: Bool { tail.isIdle && !clientWaits }
 
   /// Ends the session at once when it is idle, else when its transaction ends.
   fileprivate func drain() {
     isDraining = true
-    if tail.isIdle { end(with: .shuttingDown) }
+    if isIdle { end(with: .shuttingDown) }
   }
 
-  fileprivate func clientClosedInput() { compute.context?.close(mode: .output, promise: nil) }
+  fileprivate func clientClosedInput() {
+    clientLeft = true
+    compute.context?.close(mode: .output, promise: nil)
+  }
 
   fileprivate func computeEnded() {
     compute.release()
@@ -77,7 +92,7 @@ final class Relay {
     guard !isEnding, let context = client.context else { return }
     isEnding = true
     var last = ByteBuffer()
-    if tail.isAtBoundary { last.writeFatal(refusal) }
+    if tail.isAtBoundary, !clientLeft { last.writeFatal(refusal) }
     meter.add(last.readableBytes)
     let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
     context.writeAndFlush(NIOAny(last)).whenComplete { _ in bound.value.close(promise: nil) }
@@ -120,7 +135,8 @@ private final class RelaySide: ChannelDuplexHandler {
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     guard let relay else { return }
-    if !isClient { relay.count(unwrapInboundIn(data)) }
+    let bytes = unwrapInboundIn(data)
+    if isClient { relay.clientSent(bytes) } else { relay.count(bytes) }
     other?.context?.write(data, promise: nil)
   }
 

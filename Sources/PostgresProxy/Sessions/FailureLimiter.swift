@@ -62,6 +62,11 @@ final class FailureLimiter: Sendable {
     }
   }
 
+  /// Entries of all tables.
+  var entryCount: Int {
+    state.withLock { $0.sources.count + $0.endpoints.count + $0.known.count }
+  }
+
   func recordFailure(source name: String, endpoint target: String?) {
     let now = now()
     state.withLock { state in

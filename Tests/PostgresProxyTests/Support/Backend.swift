@@ -11,6 +11,10 @@ func command(
 ) async throws -> CommandResult {
   try await withCheckedThrowingContinuation { continuation in
     Thread.detachNewThread {
+      // Threads of the pool block SIGINT, and a program would inherit that.
+      var none = sigset_t()
+      sigemptyset(&none)
+      pthread_sigmask(SIG_SETMASK, &none, nil)
       continuation.resume(
         with: Result {
           try run(
