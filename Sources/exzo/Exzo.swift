@@ -5,5 +5,5 @@ import ArgumentParser
 struct Exzo: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "exzo", abstract: "A self-hosted Postgres whose past can be opened.",
-    subcommands: [AgentCommand.self])
+    subcommands: [ServeCommand.self, ShutdownCommand.self, AgentCommand.self])
 }
