@@ -40,7 +40,7 @@ struct SettingsRules: Sendable {
     guard !folded.hasPrefix("pg_"), !folded.hasPrefix("exzo_"), !reservedRoles.contains(folded)
     else {
       throw ControlPlaneError.value(
-        field, value, allowed: "a name that is not reserved (pg_…, exzo_…, postgres, public, none)")
+        field, value, allowed: "a name that is not reserved (pg_…, exzo_…, postgres …)")
     }
   }
 

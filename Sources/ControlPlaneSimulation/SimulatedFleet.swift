@@ -60,7 +60,8 @@ public final class SimulatedFleet: ComputeFleet {
       try enter("createRoot", request.lineID, &state)
       let start = LSN(0x150_0000)
       if state.lines[request.lineID] == nil {
-        state.lines[request.lineID] = Line(parent: nil, start: start, head: start, createdAt: clock.now)
+        state.lines[request.lineID] = Line(
+          parent: nil, start: start, head: start, createdAt: clock.now)
       }
       return LineCreation(lineID: request.lineID, systemIdentifier: 1, startLSN: start)
     }

@@ -1,5 +1,6 @@
 import Catalog
 import Foundation
+import Logging
 import PostgresClient
 import TestSupport
 import Testing
@@ -9,24 +10,25 @@ import Testing
 @Suite(.serialized) struct TenantTests {
   @Test func rolesAndDatabasesArriveInARealServerAndTheVerifierIsPostgresOwn() async throws {
     try await withTemporaryDirectory { directory in
-      let server = try StockServer(
-        in: "\(directory)/s", initdbOptions: ["-U", PostgresTenantConfigurator.superuser])
-      try server.start()
+      let server = try EmbeddedMetadataServer(
+        directory: directory,
+        logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+      try await server.start()
       do {
-        try await check(server)
+        try await check(server.connectionParameters)
       } catch {
-        try server.stop(mode: "immediate")
+        try await server.stop()
         throw error
       }
-      try server.stop(mode: "immediate")
+      try await server.stop()
     }
   }
 
-  private func check(_ server: StockServer) async throws {
+  private func check(_ server: ConnectionParameters) async throws {
     let compute = RunningCompute(
-      computeID: "c", lineID: "l", socketDirectory: server.directory, port: server.port,
+      computeID: "c", lineID: "l", socketDirectory: server.host, port: server.port,
       startedAt: Date(), pid: 1)
-    let tenants = PostgresTenantConfigurator()
+    let tenants = PostgresTenantConfigurator(user: server.user)
     let verifier = SCRAMVerifierFactory.verifier(password: "s3cret pass", salt: Array(1...16))
     var wanted = TenantConfiguration(
       roles: [
@@ -38,8 +40,7 @@ import Testing
       #expect(contents.databases == wanted.databases)
       #expect(contents.roles == wanted.roles.map(\.name))
     }
-    let connection = try PostgresConnection(
-      ConnectionParameters(host: server.directory, user: PostgresTenantConfigurator.superuser))
+    let connection = try PostgresConnection(server)
     let stored = try connection.query(
       "SELECT rolpassword, rolsuper, rolcreaterole, rolcanlogin FROM pg_authid WHERE rolname = $1",
       parameters: [.text("o'wner \"x\"")])
@@ -65,7 +66,7 @@ import Testing
     contents = try await tenants.apply(wanted, to: compute)
     #expect(contents.databases.isEmpty)
     wanted.roles = [
-      RoleRequest(name: PostgresTenantConfigurator.superuser, scramVerifier: verifier, login: true)
+      RoleRequest(name: server.user, scramVerifier: verifier, login: true)
     ]
     let hijack = wanted
     await #expect(throws: PostgresError.self) { try await tenants.apply(hijack, to: compute) }

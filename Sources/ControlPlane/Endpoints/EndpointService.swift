@@ -25,7 +25,7 @@ public struct EndpointService: Sendable {
       if let other = try tx.endpoints(of: branch.id).first(where: { $0.type == request.type }) {
         throw ControlPlaneError(
           .endpointAlreadyExists,
-          "create endpoint: branch '\(branch.name)' has '\(other.id)' of type '\(other.type.rawValue)'",
+          "create endpoint: branch '\(branch.name)' has '\(other.id)' of that type",
           hint: "use it, or delete it first")
       }
       let (endpoint, operation) = try NewRows(core: core, project: project).insertEndpoint(

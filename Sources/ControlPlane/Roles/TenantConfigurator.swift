@@ -46,20 +46,20 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
   /// The superuser of every compute; no tenant can log in as it.
   public static let superuser = "exzo_superuser"
 
-  private let pool: @Sendable (ConnectionParameters) -> PostgresConnectionPool
+  private let user: String
 
-  public init() {
-    pool = { PostgresConnectionPool($0, size: 1, name: "tenant") }
-  }
+  public init() { self.init(user: Self.superuser) }
+
+  init(user: String) { self.user = user }
 
   public func apply(
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents {
     let parameters = ConnectionParameters(
-      host: compute.socketDirectory, port: compute.port, user: Self.superuser,
+      host: compute.socketDirectory, port: compute.port, user: user,
       applicationName: "exzo-control", options: "-c statement_timeout=60s -c search_path=pg_catalog"
     )
-    let pool = pool(parameters)
+    let pool = PostgresConnectionPool(parameters, size: 1, name: "tenant")
     do {
       let contents = try await pool.withConnection { connection in
         try TenantSession(connection: connection).apply(configuration)
