@@ -247,7 +247,10 @@ public final class MountSession: Sendable {
 extension MountSession {
   fileprivate static let operations: fuse_lowlevel_ops = {
     var table = fuse_lowlevel_ops()
-    table.`init` = { _, connection in MountSession.initialise(&connection!.pointee) }
+    table.`init` = { session, connection in
+      Unmanaged<MountSession>.fromOpaque(session!).takeUnretainedValue()
+        .initialise(&connection!.pointee)
+    }
     addNameOperations(to: &table)
     addFileOperations(to: &table)
     addDirectoryOperations(to: &table)
@@ -258,15 +261,15 @@ extension MountSession {
   /// `O_TRUNC` within open (the kernel then sends a change of size, one path for every truncation),
   /// dropping cached pages by time stamps (nobody else writes), and splicing (slower for 8 KiB
   /// pages).
-  private static func initialise(_ connection: inout fuse_conn_info) {
+  private func initialise(_ connection: inout fuse_conn_info) {
     let wanted =
       FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_EXPLICIT_INVAL_DATA
       | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO
     connection.want = UInt32(bitPattern: wanted) & connection.capable
     connection.max_write = largestTransfer
     connection.max_readahead = largestTransfer
-    connection.max_background = 128
-    connection.congestion_threshold = 96
+    connection.max_background = options.backgroundRequests
+    connection.congestion_threshold = options.backgroundRequests * 3 / 4
   }
 
   /// Raises the kernel's read-ahead from its 128 KiB default, which root may; without it sequential

@@ -50,13 +50,16 @@ struct MountedDatabase {
       ["pgrep", "-f", "^\(binaries)/postgres -D \(server.dataDirectory)$"]
     ).output.split(separator: "\n").map(String.init)
     let children = try postmaster.flatMap {
-      try run(["pgrep", "-P", $0], allowFailure: true).output.split(separator: "\n").map(String.init)
+      try run(["pgrep", "-P", $0], allowFailure: true).output.split(separator: "\n").map(
+        String.init)
     }
     try run(["kill", "-KILL"] + postmaster + children, allowFailure: true)
     for process in postmaster + children {
       // A zombie waits for nobody that matters: its files are closed.
       while let state = Self.state(of: process), state != "Z" { usleep(10_000) }
     }
+    // Their owner may still be a zombie, which looks alive to the next postmaster. Either may be gone.
+    try? FileManager.default.removeItem(atPath: "\(server.directory)/.s.PGSQL.5432.lock")
     try? FileManager.default.removeItem(atPath: "\(server.dataDirectory)/postmaster.pid")
   }
 

@@ -34,7 +34,8 @@ struct PostgresTests {
       try server.psql(
         "SELECT format('CREATE TABLE many_%s (a int PRIMARY KEY, b text)', g) "
           + "FROM generate_series(1, 2000) g \\gexec")
-      #expect(try server.psql("SELECT count(*) FROM pg_class WHERE relname ~ '^many_\\d+$'") == "2000")
+      #expect(
+        try server.psql("SELECT count(*) FROM pg_class WHERE relname ~ '^many_\\d+$'") == "2000")
       try database.checkPgbench(transactions: 200)
       try database.checkEverything()
     }
