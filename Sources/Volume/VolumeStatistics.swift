@@ -6,9 +6,8 @@ public struct VolumeStatistics: Sendable, Equatable {
   public var bytesDestaged: UInt64 = 0
   /// Bytes of log since the last seal.
   public var bytesSinceSeal: UInt64 = 0
-  /// Log segments on disk, and their bytes.
+  /// Log segments on disk; each takes at most the configured size.
   public var logSegments = 0
-  public var logBytesOnDisk: UInt64 = 0
   /// `fdatasync` calls on the log.
   public var syncs: UInt64 = 0
   public var files = 0
@@ -39,7 +38,6 @@ extension Volume {
     found.syncs = log.syncCount.load(ordering: .relaxed)
     found.droppedPieces = counters.droppedPieces.load(ordering: .relaxed)
     found.logSegments = Int(log.lastSegment) + 1 - Int(destaging.oldestSegment)
-    found.logBytesOnDisk = UInt64(max(0, found.logSegments)) * configuration.segmentSize
     withState { state in
       found.files = state.nodes.count
       found.openEpochs = state.retained.count + 1

@@ -315,9 +315,11 @@ final class DifferentialRun {
   /// `EXZO_VOLUME_OPERATIONS` and `EXZO_VOLUME_SEED` choose another run.
   @Test func volumeEqualsPlainDirectoryUnderRandomCalls() async throws {
     let environment = ProcessInfo.processInfo.environment
-    let operations = environment["EXZO_VOLUME_OPERATIONS"].flatMap { Int($0) } ?? 60_000
+    let operations = environment["EXZO_VOLUME_OPERATIONS"].flatMap { Int($0) } ?? 100_000
     let seed = environment["EXZO_VOLUME_SEED"].flatMap { UInt64($0) } ?? 1
-    try await withTemporaryDirectory { directory in
+    // In memory where that is possible: nothing here depends on a sync, and there are thousands.
+    let parent = FileManager.default.fileExists(atPath: "/dev/shm") ? "/dev/shm" : "/tmp"
+    try await withTemporaryDirectory(in: parent) { directory in
       let run = try DifferentialRun(directory, seed: seed)
       for operation in 0..<operations {
         do {
@@ -333,4 +335,15 @@ final class DifferentialRun {
       try run.volume.close()
     }
   }
+}
+
+/// As `withTemporaryDirectory`, below a given directory.
+private func withTemporaryDirectory(
+  in parent: String, _ body: (String) async throws -> Void
+) async throws {
+  let path = "\(parent)/exzo-test-\(UUID().uuidString.lowercased().prefix(13))"
+  try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+  // A leftover directory is not worth hiding the test's own error.
+  defer { try? FileManager.default.removeItem(atPath: path) }
+  try await body(path)
 }

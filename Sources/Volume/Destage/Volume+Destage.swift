@@ -2,13 +2,12 @@ import DurableIO
 import Glibc
 
 extension Volume {
-  /// Writes every sealed epoch to its place in the local files, then forgets what of the log is no
-  /// longer
-  /// needed. Blocks; the volume's own thread calls it, tests and ``exportTree(to:)`` too.
+  /// Writes every sealed epoch to its place in the local files, then frees what of the log is
+  /// no longer needed. Blocks; the volume's own thread calls it, and tests.
   public func destage() throws {
     try destaging.turn.withLock {
       try VolumeError.wrapping {
-        while let epoch = withState({ $0.sealed.first }), epoch.isDurable {
+        while let epoch = withState({ $0.sealed.first.flatMap { $0.isDurable ? $0 : nil } }) {
           try destage(epoch)
         }
         try advanceState()
@@ -34,6 +33,7 @@ extension Volume {
   func stopDestaging() { destaging.stopAndWait() }
 
   private func destage(_ epoch: Epoch) throws {
+    var touched: [FileID] = []
     var written: [FileID] = []
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
     defer { buffer.deallocate() }
@@ -44,12 +44,12 @@ extension Volume {
         return true
       }
       guard isAlive else { continue }
-      try destage(epoch, id, index, buffer)
-      written.append(id)
+      touched.append(id)
+      if try destage(epoch, id, index, buffer) { written.append(id) }
     }
     try backing.syncFolders(of: written)
     withState { state in
-      for id in written {
+      for id in touched {
         state.nodes[id]?.backingVersion += 1
         guard let index = epoch.index[id], state.locals?[id] != nil else { continue }
         if index.floor != .max { state.locals?[id]?.cut(at: index.floor) }
@@ -60,10 +60,12 @@ extension Volume {
     }
   }
 
-  /// Brings one local file up to an epoch's end, and syncs it.
+  /// Brings one local file up to an epoch's end, and syncs it. Returns false where there is no
+  /// file and no need of one.
   private func destage(
     _ epoch: Epoch, _ id: FileID, _ index: FileIndex, _ buffer: UnsafeMutableRawBufferPointer
-  ) throws {
+  ) throws -> Bool {
+    if index.map.count == 0, try backing.file(id) == nil { return false }
     let file = try backing.makeFile(id)
     let limit = UInt64(index.floor) * UInt64(blockSize)
     if index.floor != .max, try file.size(operation: "destage") > limit {
@@ -90,6 +92,7 @@ extension Volume {
       at += count
     }
     try file.sync(operation: "destage")
+    return true
   }
 
   /// Spreads destaging over time where a rate is set.

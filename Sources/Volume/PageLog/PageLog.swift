@@ -24,7 +24,9 @@ struct LogPosition: Equatable {
 final class PageLog: Sendable {
   let directory: String
   private let files: any FileSystem
+  private static let firstCapacity: UInt64 = 4 << 20
   private let segmentSize: UInt64
+  private let lastSegmentAtOpen: UInt32
   private let seed: UInt32
 
   /// What the appending thread owns.
@@ -66,6 +68,7 @@ final class PageLog: Sendable {
     self.files = files
     self.segmentSize = segmentSize
     self.seed = seed
+    lastSegmentAtOpen = lastSegment
     tail = Tail(number: lastSegment, nextSequence: nextSequence)
     progress = Progress(appended: nextSequence - 1, current: lastSegment)
     durableSequence = Atomic(nextSequence - 1)
@@ -85,7 +88,9 @@ final class PageLog: Sendable {
     _ record: LogRecord, payload: UnsafeRawBufferPointer
   ) throws -> (segment: LogSegment, payloadOffset: UInt64) {
     let span = UInt64(LogRecord.span(payload: payload.count))
-    if tail.segment == nil || tail.offset + span > segmentSize { try roll() }
+    if tail.segment == nil || tail.offset + span > capacity(tail.number) {
+      try roll()
+    }
     guard let segment = tail.segment else { preconditionFailure("roll left no segment") }
     var record = record
     record.sequence = tail.nextSequence
@@ -206,12 +211,20 @@ final class PageLog: Sendable {
     return try result.get()
   }
 
+  /// Bytes of a segment: 4 MiB for the first after an open, then twice as many each time up to the
+  /// configured size, so that
+  /// a volume that is hardly written to takes little disk.
+  private func capacity(_ number: UInt32) -> UInt64 {
+    let doublings = UInt64(min(number - lastSegmentAtOpen - 1, 8))
+    return min(segmentSize, Self.firstCapacity << doublings)
+  }
+
   private func makeSegment(_ number: UInt32) throws -> LogSegment {
     let path = LogSegment.path(directory, number)
     let file = try files.open(path, .createReadWrite, operation: "create log segment")
     // A leftover of an earlier process could hold records that look like the next ones.
     try file.truncate(to: 0, operation: "create log segment")
-    try file.allocate(0..<segmentSize, operation: "reserve log segment")
+    try file.allocate(0..<capacity(number), operation: "reserve log segment")
     try file.sync(operation: "create log segment")
     try files.syncDirectory(directory, operation: "create log segment")
     return LogSegment(number: number, file: file)
