@@ -78,7 +78,7 @@ let package = Package(
     module("VolumeMount", ["Volume", "CFuse", log]),
     module(
       "Capture",
-      ["PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", log]),
+      ["PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", "CCRC32C"]),
     module(
       "Compute",
       [
@@ -87,15 +87,16 @@ let package = Package(
       ]),
 
     // platform
-    module("Catalog", ["PostgresFormat", "PostgresClient", log, crypto]),
+    module("Catalog", ["APITypes", "PostgresFormat", "PostgresClient", log, crypto]),
     module("APITypes", []),
     module(
       "ControlPlane",
       ["PostgresFormat", "PostgresClient", "Catalog", "APITypes", log, crypto]),
+    module("ControlPlaneSimulation", ["ControlPlane", "PostgresFormat"]),
     module("APIClient", ["APITypes", httpClient]),
     module(
       "RESTAPI",
-      ["ControlPlane", "APITypes", hummingbird, hummingbirdTLS, log, metrics]),
+      ["ControlPlane", "Catalog", "APITypes", hummingbird, lifecycle, crypto, log]),
     module("PostgresProxy", [nio, nioPosix, nioSSL, nioTLS, x509, crypto, log]),
     .executableTarget(
       name: "exzo",
@@ -106,6 +107,14 @@ let package = Package(
       ],
       swiftSettings: swiftSettings),
 
+    // measuring by hand
+    .executableTarget(
+      name: "WALReading", dependencies: ["PostgresFormat"], path: "Benchmarks/WALReading",
+      swiftSettings: swiftSettings),
+    .executableTarget(
+      name: "VolumeMounting", dependencies: ["Volume", "VolumeMount", "DurableIO", log],
+      path: "Benchmarks/VolumeMounting", swiftSettings: swiftSettings),
+
     // tests
     module("TestSupport", ["DurableIO", "ObjectStorage", "PostgresFormat"]),
     tests("PostgresFormat", ["PostgresFormat", "CCRC32C"]),
@@ -115,12 +124,25 @@ let package = Package(
     tests("ObjectStorage", ["ObjectStorage"]),
     tests("History", ["History"]),
     tests("Volume", ["Volume"]),
-    tests("VolumeMount", ["VolumeMount"]),
-    tests("Capture", ["Capture"]),
+    tests("VolumeMount", ["VolumeMount", "Volume", "VolumeMounting", log]),
+    tests(
+      "Capture",
+      ["Capture", "DurableIO", "History", "ObjectStorage", "PostgresClient", "PostgresFormat"]),
     tests("Compute", ["Compute"]),
     tests("Catalog", ["Catalog"]),
-    tests("ControlPlane", ["ControlPlane"]),
-    tests("RESTAPI", ["RESTAPI"]),
+    tests("APITypes", ["APITypes"]),
+    tests(
+      "ControlPlane",
+      [
+        "ControlPlane", "ControlPlaneSimulation", "Catalog", "APITypes", "PostgresClient",
+        "PostgresFormat",
+      ]),
+    tests(
+      "RESTAPI",
+      [
+        "RESTAPI", "ControlPlaneSimulation", "ControlPlane", "Catalog", "APITypes",
+        "PostgresFormat",
+      ]),
     tests("PostgresProxy", ["PostgresProxy"]),
     tests("EndToEnd", []),
   ]

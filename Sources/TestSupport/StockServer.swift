@@ -152,18 +152,6 @@ public final class StockServer: @unchecked Sendable {
     }
   }
 
-  /// Whether a process works in a directory. One that has ended works nowhere, reaped or not.
-  private static func isInUse(_ directory: String) throws -> Bool {
-    try FileManager.default.contentsOfDirectory(atPath: "/proc").contains { name in
-      guard Int32(name) != nil else { return false }
-      var path = [CChar](repeating: 0, count: Int(PATH_MAX))
-      let length = readlink("/proc/\(name)/cwd", &path, path.count - 1)
-      return length > 0
-        && String(decoding: path[..<length].map { UInt8(bitPattern: $0) }, as: UTF8.self)
-          == directory
-    }
-  }
-
   /// Runs SQL through `psql -AtX`, stops at the first error, and returns what it printed.
   @discardableResult
   public func psql(_ sql: String, database: String = "postgres") throws -> String {
