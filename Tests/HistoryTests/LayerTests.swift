@@ -144,7 +144,7 @@ import Volume
   }
 
   @Test func stackEqualsModelAfterManyEpochs() async throws {
-    try await compare(seed: 1001, epochs: 300, every: 60, store: MemoryObjectStore())
+    try await compare(seed: 1001, epochs: 150, every: 50, store: MemoryObjectStore())
   }
 
   @Test func stackEqualsModelOverLocalFiles() async throws {
