@@ -104,7 +104,9 @@ private final class ScriptedTransport: APITransport {
   }
 
   @Test func projectIsChosenOnlyWhenThereIsNoChoice() async throws {
-    let none = ResourceLookup(client: client(ScriptedTransport([(200, #"{"projects":[]}"#)])))
+    let none = ResourceLookup(
+      client: client(
+        ScriptedTransport([(200, #"{"projects":[],"applications":{},"integrations":{}}"#)])))
     #expect(try await none.project(given: "a", saved: "b") == "a")
     #expect(try await none.project(given: nil, saved: "b") == "b")
     await #expect(throws: CommandError.self) { _ = try await none.project(given: nil, saved: nil) }

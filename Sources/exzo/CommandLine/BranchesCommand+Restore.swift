@@ -19,6 +19,8 @@ extension BranchesCommand {
     var preserveUnderName: String?
     @Flag(help: "Restore a protected branch, too.") var force = false
 
+    func validate() throws { try MomentReference.check(source) }
+
     func run() async throws {
       let session = try options.session()
       let project = try await session.project()

@@ -69,11 +69,14 @@ struct BranchesCommand: AsyncParsableCommand {
     @Flag(name: .customLong("protected"), help: "Protect it.") var isProtected = false
     @Option(help: "When it deletes itself.") var expiresAt: TimeArgument?
 
+    func validate() throws { if let parent { try MomentReference.check(parent) } }
+
     func run() async throws {
       let session = try options.session()
       let project = try await session.project()
       let reference = try parent.map { try MomentReference($0) }
-      let parentID = try await session.branch(reference?.branch, project: project).id
+      // Not the saved branch: without --parent it is the default one, as in the API.
+      let parentID = try await session.lookup.branch(reference?.branch, project: project).id
       let body = API.BranchCreateRequest(
         endpoints: hasNoCompute ? nil : [.init(type: .readWrite)],
         branch: .init(

@@ -74,6 +74,17 @@ struct ClientSession {
   }
 }
 
+extension MomentReference {
+  /// Makes a malformed reference an error of usage.
+  static func check(_ text: String) throws {
+    do {
+      _ = try MomentReference(text)
+    } catch {
+      throw ValidationError("\(error)")
+    }
+  }
+}
+
 /// A time as the command line and tables take and give it.
 struct TimeArgument: ExpressibleByArgument {
   var date: Date
