@@ -68,7 +68,11 @@ private struct Bouncer {
     logfile = \(path)/log
     """.write(toFile: "\(path)/ini", atomically: false, encoding: .utf8)
     if getuid() == 0 { try run(["chown", "-R", "postgres", path]) }
-    try run(["pgbouncer", "-d", "\(path)/ini"], asPostgresUser: true)
+    // By `command`: started with signals blocked it could not be stopped.
+    let user =
+      getuid() == 0
+      ? ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] : []
+    try await command(user + ["pgbouncer", "-d", "\(path)/ini"])
     conninfo = "host=127.0.0.1 port=\(port) user=app dbname=app"
   }
 

@@ -25,6 +25,7 @@ final class Relay {
   private var clientLeft = false
   private var isDraining = false
   private var isEnding = false
+  private var cutOff: Scheduled<Void>?
   /// How long a closing client may take for its last bytes.
   private static let lingerTime = TimeAmount.seconds(30)
 
@@ -96,12 +97,15 @@ final class Relay {
     meter.add(last.readableBytes)
     let bound = NIOLoopBound(context, eventLoop: context.eventLoop)
     context.writeAndFlush(NIOAny(last)).whenComplete { _ in bound.value.close(promise: nil) }
-    context.eventLoop.scheduleTask(in: Self.lingerTime) { bound.value.close(promise: nil) }
+    cutOff = context.eventLoop.scheduleTask(in: Self.lingerTime) {
+      bound.value.close(promise: nil)
+    }
     compute.context?.close(promise: nil)
   }
 
   fileprivate func clientEnded() {
     client.release()
+    cutOff?.cancel()
     compute.context?.close(promise: nil)
     meter.finish()
     onEnd?()

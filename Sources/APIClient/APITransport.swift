@@ -1,0 +1,110 @@
+import APITypes
+import AsyncHTTPClient
+import Foundation
+import NIOCore
+import NIOHTTP1
+
+/// One HTTP request of the API, before it has an address.
+public struct APIRequest: Sendable, Equatable {
+  public enum Method: String, Sendable {
+    case get = "GET"
+    case post = "POST"
+    case put = "PUT"
+    case patch = "PATCH"
+    case delete = "DELETE"
+  }
+
+  public var method: Method
+  /// Path segments below the base; escaped when sent, so that no id can leave its place.
+  public var path: [String]
+  public var query: [(name: String, value: String)]
+  public var body: Data?
+
+  public init(
+    _ method: Method, _ path: [String], query: [(name: String, value: String)] = [],
+    body: Data? = nil
+  ) {
+    self.method = method
+    self.path = path
+    self.query = query
+    self.body = body
+  }
+
+  public static func == (left: Self, right: Self) -> Bool {
+    left.method == right.method && left.path == right.path && left.body == right.body
+      && left.query.map { [$0.name, $0.value] } == right.query.map { [$0.name, $0.value] }
+  }
+
+  /// Path and query, percent-encoded.
+  public var target: String {
+    let path = path.map { "/" + Self.escape($0) }.joined()
+    guard !query.isEmpty else { return path }
+    return path + "?"
+      + query.map { "\(Self.escape($0.name))=\(Self.escape($0.value))" }.joined(separator: "&")
+  }
+
+  /// RFC 3986's unreserved characters stay.
+  private static func escape(_ text: String) -> String {
+    text.utf8.reduce(into: "") { result, byte in
+      switch UInt8(byte) {
+      case 0x30...0x39, 0x41...0x5A, 0x61...0x7A, 0x2D, 0x2E, 0x5F, 0x7E:
+        result.unicodeScalars.append(UnicodeScalar(byte))
+      default:
+        let digits = String(byte, radix: 16, uppercase: true)
+        result += "%" + (digits.count == 1 ? "0" : "") + digits
+      }
+    }
+  }
+}
+
+/// An answer as it came.
+public struct APIResponse: Sendable {
+  public var status: Int
+  public var body: Data
+  public var retryAfterSeconds: Int?
+
+  public init(status: Int, body: Data, retryAfterSeconds: Int? = nil) {
+    self.status = status
+    self.body = body
+    self.retryAfterSeconds = retryAfterSeconds
+  }
+}
+
+/// Carries requests to a server; tests have their own.
+public protocol APITransport: Sendable {
+  /// - Throws: ``APIClientError`` with `unreachable` when no answer came.
+  func send(_ request: APIRequest, to base: String, key: String?) async throws -> APIResponse
+}
+
+/// Requests over HTTP with the process's shared client.
+public struct HTTPTransport: APITransport {
+  /// Above every answer of the API, in bytes.
+  static let longestAnswer = 64 << 20
+  private let timeout: TimeAmount
+
+  public init(timeoutSeconds: Int64 = 90) { timeout = .seconds(timeoutSeconds) }
+
+  public func send(
+    _ request: APIRequest, to base: String, key: String?
+  ) async throws -> APIResponse {
+    var outgoing = HTTPClientRequest(url: base + request.target)
+    outgoing.method = HTTPMethod(rawValue: request.method.rawValue)
+    outgoing.headers.add(name: "Accept", value: "application/json")
+    if let key { outgoing.headers.add(name: "Authorization", value: "Bearer \(key)") }
+    if let body = request.body {
+      outgoing.headers.add(name: "Content-Type", value: "application/json")
+      outgoing.body = .bytes(ByteBuffer(bytes: body))
+    }
+    do {
+      let answer = try await HTTPClient.shared.execute(outgoing, timeout: timeout)
+      let body = try await answer.body.collect(upTo: Self.longestAnswer)
+      return APIResponse(
+        status: Int(answer.status.code), body: Data(body.readableBytesView),
+        retryAfterSeconds: answer.headers.first(name: "Retry-After").flatMap { Int($0) })
+    } catch {
+      throw APIClientError(
+        code: "server_unreachable", message: "connect to \(base): \(error)",
+        hint: "Is the server running? Start it with 'exzo serve', or set EXZO_API_HOST.")
+    }
+  }
+}

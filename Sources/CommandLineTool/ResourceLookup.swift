@@ -1,0 +1,101 @@
+import APIClient
+import APITypes
+
+/// Turns what a user typed into ids.
+public struct ResourceLookup: Sendable {
+  private let client: APIClient
+
+  /// The reference's largest page.
+  private static let pageSize = 400
+
+  public init(client: APIClient) { self.client = client }
+
+  /// The project to act on: `given`, else `saved`, else the only one there is.
+  ///
+  /// - Throws: ``CommandError`` when there is none or more than one to choose from.
+  public func project(given: String?, saved: String?) async throws -> String {
+    if let id = given ?? saved { return id }
+    let request = APIRequest(.get, ["projects"], query: [("limit", "2")])
+    let projects = try await client.send(request, as: API.ProjectListResponse.self).value.projects
+    guard let first = projects.first else {
+      throw CommandError("there is no project yet", hint: "Run 'exzo projects create'.")
+    }
+    guard projects.count == 1 else {
+      throw CommandError(
+        "there is more than one project",
+        hint: "Give --project-id, or run 'exzo set-context --project-id ID'.")
+    }
+    return first.id
+  }
+
+  /// The branch that `reference` names, by id or by name; the default one for nil.
+  public func branch(_ reference: String?, project: String) async throws -> API.Branch {
+    if let id = reference, id.hasPrefix("br-") {
+      do {
+        let request = APIRequest(.get, ["projects", project, "branches", id])
+        return try await client.send(request, as: API.BranchResponse.self).value.branch
+      } catch let error as APIClientError where error.status == 404 {
+        // A name may begin like an id, too.
+      }
+    }
+    let branches = try await branches(project: project).value
+    let found = branches.first { reference == nil ? $0.isDefault : $0.name == reference }
+    guard let found else {
+      throw CommandError(
+        "project '\(project)' has no branch '\(reference ?? "(default)")'",
+        hint: "Run 'exzo branches list'.")
+    }
+    return found
+  }
+
+  /// All branches of a project. Follows pages; `json` is the last page's.
+  public func branches(project: String) async throws -> APIAnswer<[API.Branch]> {
+    var all: [API.Branch] = []
+    var cursor: String?
+    while true {
+      var request = APIRequest(
+        .get, ["projects", project, "branches"], query: [("limit", "\(Self.pageSize)")])
+      if let cursor { request.query.append(("cursor", cursor)) }
+      let page = try await client.send(request, as: API.BranchListResponse.self)
+      all += page.value.branches
+      guard let next = page.value.pagination?.next, next != cursor, !page.value.branches.isEmpty
+      else { return APIAnswer(value: all, json: page.json) }
+      cursor = next
+    }
+  }
+
+  /// The read-write endpoint of a branch, else its first.
+  public func endpoint(branch: API.Branch, project: String) async throws -> API.Endpoint {
+    let request = APIRequest(.get, ["projects", project, "branches", branch.id, "endpoints"])
+    let endpoints = try await client.send(request, as: API.EndpointsResponse.self).value.endpoints
+    guard let found = endpoints.first(where: { $0.type == .readWrite }) ?? endpoints.first else {
+      throw CommandError(
+        "branch '\(branch.name)' has no endpoint",
+        hint: "Run 'exzo endpoints create --branch \(branch.name)'.")
+    }
+    return found
+  }
+
+  /// The connection string of a branch; database and role default to its first database and that
+  /// one's owner.
+  public func connectionURI(
+    branch: API.Branch, project: String, database: String?, role: String?, isPooled: Bool
+  ) async throws -> APIAnswer<API.ConnectionURIResponse> {
+    var (database, role) = (database, role)
+    if database == nil || role == nil {
+      let request = APIRequest(.get, ["projects", project, "branches", branch.id, "databases"])
+      let all = try await client.send(request, as: API.DatabasesResponse.self).value.databases
+      guard let match = all.first(where: { database == nil || $0.name == database }) else {
+        throw CommandError("branch '\(branch.name)' has no database '\(database ?? "")'")
+      }
+      database = match.name
+      role = role ?? match.ownerName
+    }
+    let query = [
+      ("branch_id", branch.id), ("database_name", database ?? ""), ("role_name", role ?? ""),
+      ("pooled", isPooled ? "true" : "false"),
+    ]
+    return try await client.send(
+      APIRequest(.get, ["projects", project, "connection_uri"], query: query))
+  }
+}

@@ -1,0 +1,120 @@
+import APIClient
+import APITypes
+import ArgumentParser
+import CommandLineTool
+import Foundation
+
+struct ProjectsCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "projects", abstract: "Lists, makes and changes projects.",
+    subcommands: [List.self, Get.self, Create.self, Update.self, Delete.self],
+    defaultSubcommand: List.self)
+
+  fileprivate static let columns: [Column<API.Project>] = [
+    Column("ID") { $0.id }, Column("NAME") { $0.name },
+    Column("POSTGRES") { "\($0.pgVersion)" },
+    Column("RETENTION") { "\($0.historyRetentionSeconds) s" },
+    Column("CREATED") { RFC3339.text($0.createdAt) },
+  ]
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Lists projects.")
+    @OptionGroup var options: ClientOptions
+
+    func run() async throws {
+      let session = try options.session()
+      let request = APIRequest(.get, ["projects"], query: [("limit", "400")])
+      let answer = try await session.client.send(request, as: API.ProjectListResponse.self)
+      try session.show(
+        answer, rows: answer.value.projects,
+        [
+          Column("ID") { $0.id }, Column("NAME") { $0.name },
+          Column("POSTGRES") { "\($0.pgVersion)" },
+          Column("CREATED") { RFC3339.text($0.createdAt) },
+        ])
+    }
+  }
+
+  struct Get: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Shows a project.")
+    @OptionGroup var options: ClientOptions
+    @Argument(help: "The project's id.") var id: String?
+
+    func run() async throws {
+      let session = try options.session()
+      var project = id
+      if project == nil { project = try await session.project() }
+      let request = APIRequest(.get, ["projects", project ?? ""])
+      let answer = try await session.client.send(request, as: API.ProjectResponse.self)
+      try session.show(answer, rows: [answer.value.project], columns)
+    }
+  }
+
+  struct Create: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Makes a project with a branch, a database and a running compute.")
+    @OptionGroup var options: ClientOptions
+    @Option(help: "The project's name.") var name: String?
+    @Option(help: "PostgreSQL's major version.") var pgVersion: Int?
+    @Option(help: "How far back restore is promised, in seconds.") var historyRetention: Int?
+    @Option(help: "The first database's name.") var database: String?
+    @Option(help: "The owner role's name.") var role: String?
+
+    func run() async throws {
+      let session = try options.session()
+      let hasBranch = database != nil || role != nil
+      let project = API.NewProject(
+        name: name,
+        branch: hasBranch ? .init(roleName: role, databaseName: database) : nil,
+        pgVersion: pgVersion, historyRetentionSeconds: historyRetention)
+      let request = try session.request(
+        .post, ["projects"], body: API.ProjectCreateRequest(project: project))
+      let answer = try await session.client.send(request, as: API.CreatedProject.self)
+      try await session.wait(for: answer.value.operations)
+      try session.show(answer, rows: [answer.value.project], columns)
+      if options.output == .table, let details = answer.value.connectionURIs.first {
+        print("\n\(details.connectionURI)")
+      }
+    }
+  }
+
+  struct Update: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Changes a project.")
+    @OptionGroup var options: ClientOptions
+    @Argument(help: "The project's id.") var id: String?
+    @Option(help: "The new name.") var name: String?
+    @Option(help: "How far back restore is promised, in seconds.") var historyRetention: Int?
+
+    func validate() throws {
+      if name == nil, historyRetention == nil {
+        throw ValidationError("Give --name or --history-retention.")
+      }
+    }
+
+    func run() async throws {
+      let session = try options.session()
+      var project = id
+      if project == nil { project = try await session.project() }
+      let update = API.ProjectUpdate(name: name, historyRetentionSeconds: historyRetention)
+      let request = try session.request(
+        .patch, ["projects", project ?? ""], body: API.ProjectUpdateRequest(project: update))
+      let answer = try await session.client.send(request, as: API.ProjectOperations.self)
+      try await session.wait(for: answer.value.operations)
+      try session.show(answer, rows: [answer.value.project], columns)
+    }
+  }
+
+  struct Delete: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Deletes a project with all its branches.")
+    @OptionGroup var options: ClientOptions
+    @Argument(help: "The project's id.") var id: String
+
+    func run() async throws {
+      let session = try options.session()
+      let request = APIRequest(.delete, ["projects", id])
+      let answer = try await session.client.send(request, as: API.ProjectResponse.self)
+      try session.show(answer, rows: [answer.value.project], columns)
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import APITypes
+import Foundation
+import Synchronization
+import Testing
+
+@testable import APIClient
+@testable import CommandLineTool
+
+/// A server that answers from a script.
+private final class ScriptedTransport: APITransport {
+  private let answers: Mutex<[APIResponse]>
+  private let sent = Mutex<[String]>([])
+
+  init(_ answers: [(Int, String)]) {
+    self.answers = Mutex(answers.map { APIResponse(status: $0.0, body: Data($0.1.utf8)) })
+  }
+
+  var requests: [String] { sent.withLock { $0 } }
+
+  func send(
+    _ request: APIRequest, to base: String, key: String?
+  ) async throws -> APIResponse {
+    sent.withLock { $0.append("\(request.method.rawValue) \(request.target)") }
+    return answers.withLock {
+      $0.isEmpty ? APIResponse(status: 599, body: Data()) : $0.removeFirst()
+    }
+  }
+}
+
+@Suite struct ClientTests {
+  private func client(_ transport: ScriptedTransport) -> APIClient {
+    APIClient(server: "http://server", key: "k", transport: transport, pause: { _ in })
+  }
+
+  private func operation(_ status: String, error: String = "") -> String {
+    #"{"id":"o1","project_id":"p","action":"create_branch","status":"\#(status)","#
+      + (error.isEmpty ? "" : #""error":"\#(error)","#)
+      + #""failures_count":0,"created_at":"2026-11-23T10:00:00Z","#
+      + #""updated_at":"2026-11-23T10:00:00Z","total_duration_ms":5}"#
+  }
+
+  @Test func targetsAreEscaped() {
+    let request = APIRequest(.get, ["projects", "a/../b c"], query: [("q", "x&y=1+2")])
+    #expect(request.target == "/projects/a%2F..%2Fb%20c?q=x%26y%3D1%2B2")
+  }
+
+  @Test func conflictIsTriedAgainAndNothingElseIs() async throws {
+    let transport = ScriptedTransport([
+      (423, "{}"), (429, "{}"), (200, #"{"operation":\#(operation("finished"))}"#),
+    ])
+    _ = try await client(transport).send(APIRequest(.post, ["x"]), as: API.OperationResponse.self)
+    #expect(transport.requests.count == 3)
+    let failing = ScriptedTransport([(500, #"{"code":"internal","message":"it broke"}"#)])
+    await #expect(throws: APIClientError(status: 500, code: "internal", message: "it broke")) {
+      _ = try await client(failing).send(APIRequest(.get, ["x"]), as: API.OperationResponse.self)
+    }
+    #expect(failing.requests.count == 1)
+  }
+
+  @Test func retriesAreBounded() async throws {
+    let transport = ScriptedTransport(Array(repeating: (423, "{}"), count: 50))
+    await #expect(throws: APIClientError.self) {
+      _ = try await client(transport).send(APIRequest(.post, ["x"]), as: API.OperationResponse.self)
+    }
+    #expect(transport.requests.count == APIClient.attempts)
+  }
+
+  @Test func answersOfAnotherKindAreClearErrors() async throws {
+    for (status, body) in [(200, "<html>"), (404, "<html>"), (401, "{}")] {
+      let transport = ScriptedTransport([(status, body)])
+      await #expect(throws: APIClientError.self) {
+        _ = try await client(transport).send(
+          APIRequest(.get, ["x"]), as: API.OperationResponse.self)
+      }
+    }
+  }
+
+  @Test func waiterPollsToTheEndAndTellsEachChangeOnce() async throws {
+    let transport = ScriptedTransport(
+      ["running", "running", "finished"].map { (200, #"{"operation":\#(operation($0))}"#) })
+    let lines = Mutex<[String]>([])
+    let first = try APICoding.decode(
+      API.Operation.self, from: Data(operation("scheduling").utf8))
+    let waiter = OperationWaiter(
+      client: client(transport), progress: { line in lines.withLock { $0.append(line) } },
+      pause: { _ in })
+    try await waiter.wait(for: [first])
+    #expect(
+      lines.withLock { $0 } == [
+        "create_branch: scheduling", "create_branch: running", "create_branch: finished",
+      ])
+    #expect(transport.requests == Array(repeating: "GET /projects/p/operations/o1", count: 3))
+  }
+
+  @Test func failedOperationIsAnErrorWithItsReason() async throws {
+    let failed = try APICoding.decode(
+      API.Operation.self, from: Data(operation("failed", error: "disk full").utf8))
+    let waiter = OperationWaiter(client: client(ScriptedTransport([])), progress: { _ in })
+    await #expect {
+      try await waiter.wait(for: [failed])
+    } throws: { error in
+      (error as? CommandError)?.message.contains("failed: disk full") == true
+    }
+  }
+
+  @Test func projectIsChosenOnlyWhenThereIsNoChoice() async throws {
+    let none = ResourceLookup(
+      client: client(
+        ScriptedTransport([(200, #"{"projects":[],"applications":{},"integrations":{}}"#)])))
+    #expect(try await none.project(given: "a", saved: "b") == "a")
+    #expect(try await none.project(given: nil, saved: "b") == "b")
+    await #expect(throws: CommandError.self) { _ = try await none.project(given: nil, saved: nil) }
+  }
+}
