@@ -29,9 +29,11 @@ let lifecycle = Target.Dependency.product(
 let nio = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let subprocess = Target.Dependency.product(name: "Subprocess", package: "swift-subprocess")
@@ -93,7 +95,8 @@ let package = Package(
       "ControlPlane",
       ["PostgresFormat", "PostgresClient", "Catalog", "APITypes", log, crypto]),
     module("ControlPlaneSimulation", ["ControlPlane", "PostgresFormat"]),
-    module("APIClient", ["APITypes", httpClient]),
+    module("APIClient", ["APITypes", httpClient, nio, nioHTTP1]),
+    module("CommandLineTool", ["APITypes", "APIClient", yams]),
     module(
       "RESTAPI",
       ["ControlPlane", "Catalog", "APITypes", hummingbird, lifecycle, crypto, log]),
@@ -101,9 +104,10 @@ let package = Package(
     .executableTarget(
       name: "exzo",
       dependencies: [
-        "Compute", "Catalog", "ControlPlane", "RESTAPI", "PostgresProxy",
+        "Compute", "Catalog", "ControlPlane", "RESTAPI", "PostgresProxy", "CommandLineTool",
+        "APITypes", "APIClient",
         "DurableIO", "History", "ObjectStorage", "PostgresFormat",
-        arguments, log, lifecycle, yams, hummingbird, hummingbirdTLS, nioSSL,
+        arguments, log, lifecycle, yams, hummingbird, hummingbirdCore, hummingbirdTLS, nioSSL,
       ],
       swiftSettings: swiftSettings),
 
@@ -144,6 +148,7 @@ let package = Package(
         "PostgresFormat",
       ]),
     tests("PostgresProxy", ["PostgresProxy"]),
+    tests("CommandLineTool", ["CommandLineTool"]),
     tests("EndToEnd", []),
   ]
 )

@@ -1,10 +1,12 @@
 import Catalog
+import CommandLineTool
 import Compute
 import ControlPlane
 import DurableIO
 import Foundation
 import History
 import Hummingbird
+import HummingbirdCore
 import HummingbirdTLS
 import Logging
 import NIOSSL
@@ -121,7 +123,13 @@ struct Installation {
     return try RESTServer(
       plane: plane, host: options.http.host, port: options.http.port, server: server, logger: log
     ) { port in
-      try? ServerPointer(options: options, httpPort: port).write()  // the CLI then asks for --host
+      let home = ProcessInfo.processInfo.environment["HOME"]
+      let scheme = options.tlsCertificate == nil ? "http" : "https"
+      // Without the pointer the CLI asks where the server is.
+      try? ServerPointer(
+        url: "\(scheme)://\(options.http.host):\(port)",
+        apiKeyFile: "\(options.dataDirectory)/api-key"
+      ).write(to: ServerPointer.paths(home: home)[0])
       print(
         """
         exzo serves \(options.dataDirectory)
@@ -145,8 +153,8 @@ private struct Schedulers: Service {
 /// Keeps the metadata server up.
 private struct Supervision: Service {
   let metadata: EmbeddedMetadataServer
-  func run() async throws {
-    try await cancelWhenGracefulShutdown { try await metadata.supervise() }
+  func run() async {
+    await cancelWhenGracefulShutdown { await metadata.supervise() }
   }
 }
 

@@ -27,13 +27,9 @@ struct ServeCommand: AsyncParsableCommand {
 
   func run() async throws {
     signal(SIGPIPE, SIG_IGN)
-    do {
-      let options = try options(environment: ProcessInfo.processInfo.environment)
-      try options.check()
-      try await Installation(options: options).run()
-    } catch let error as ServeError {
-      throw ValidationFailure(error)
-    }
+    let options = try options(environment: ProcessInfo.processInfo.environment)
+    try options.check()
+    try await Installation(options: options).run()
   }
 
   /// Lays options over environment over file.
@@ -57,12 +53,6 @@ struct ServeCommand: AsyncParsableCommand {
       allowPlainBeyondLoopback: allowPlain
         || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""))
   }
-}
-
-/// A failure of serve as the command line shows it: the message, then its hint.
-struct ValidationFailure: Error, CustomStringConvertible {
-  let description: String
-  init(_ error: ServeError) { description = error.description }
 }
 
 extension ServeOptions {

@@ -21,8 +21,7 @@ struct ShutdownCommand: AsyncParsableCommand {
         try await Task.sleep(for: .milliseconds(100))
       }
       guard DataDirectory.holder(of: path) == nil else {
-        throw ValidationFailure(
-          ServeError("stop serve (process \(holder)): it still runs after 60 s"))
+        throw ServeError("stop serve (process \(holder)): it still runs after 60 s")
       }
     }
     let fleet = AgentFleet(
