@@ -26,8 +26,7 @@ demo: build
 # FILTER=VolumeTests runs a part. EXZO_TEST_ALL=1 fails what this machine cannot run instead of skipping.
 test: setup
 	@swift build $(SWIFT_FLAGS) --build-tests
-	@EXZO_TEST_JOBS=$${EXZO_TEST_JOBS:-$(JOBS)} \
-	  swift test $(SWIFT_FLAGS) --skip-build --disable-xctest $(if $(FILTER),--filter '$(FILTER)')
+	@CONFIGURATION=$(CONFIGURATION) scripts/test '$(FILTER)'
 
 # BENCH="--short" runs each row for a minute; BENCH="--rows tpcb,wake" some of them.
 bench: build

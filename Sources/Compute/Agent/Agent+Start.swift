@@ -36,6 +36,7 @@ extension Agent {
     keyframes.attach()
     try await startServer(recovering: prepared.expectation != nil)
     steps.mark("server")
+    prepared.warmed?.cool()
     if let expectation = prepared.expectation {
       try await prove(expectation, prepared)
       steps.mark("proof")
@@ -53,7 +54,7 @@ extension Agent {
     if case .branch(let parent, let lsn) = specification.origin, !opened {
       return try await MomentOpening(
         specification: specification, directory: directory, environment: environment,
-        parent: LineID(rawValue: parent), target: lsn
+        parent: LineID(rawValue: parent), target: lsn, log: log
       ).prepare()
     }
     return try await VolumeResumption(

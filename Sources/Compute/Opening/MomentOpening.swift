@@ -1,6 +1,7 @@
 import DurableIO
 import Foundation
 import History
+import Logging
 import ObjectStorage
 import PostgresFormat
 import Volume
@@ -15,6 +16,7 @@ struct MomentOpening: Sendable {
   let environment: HistoryEnvironment
   let parent: LineID
   let target: LSN
+  let log: Logger
 
   /// Finds the moment, creates the line, lays out volume and WAL.
   func prepare() async throws -> PreparedCompute {
@@ -29,7 +31,8 @@ struct MomentOpening: Sendable {
         layers: origin.baseLayers,
         storage: LayerStorage(store: environment.store, fileSystem: environment.fileSystem))
     }
-    let image = BranchBaseView(view)
+    let warmed = WarmedBaseView(view)
+    let image = BranchBaseView(warmed)
     async let tail = writeTail(history, plan, image.tree, major: major)
     let (volume, control) = try await environment.threads.run { [directory] in
       let volume = try openVolume(directory, base: image, deferred: true)
@@ -39,11 +42,23 @@ struct MomentOpening: Sendable {
       )
     }
     let summary = try await tail
+    warm(warmed, summary.wanted)
     return PreparedCompute(
       volume: volume, writer: writer,
       expectation: RecoveryExpectation(
         target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
-      control: control)
+      control: control, warmed: warmed)
+  }
+
+  /// Reads ahead while the server starts. A failure shows when the server reads the block itself.
+  private func warm(_ view: WarmedBaseView, _ blocks: [BlockAddress]) {
+    Thread.detachNewThread { [log] in
+      do {
+        try view.warm(blocks)
+      } catch {
+        log.warning("reading ahead failed", metadata: ["error": "\(error)"])
+      }
+    }
   }
 
   // MARK: The line

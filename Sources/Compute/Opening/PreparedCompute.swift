@@ -11,6 +11,8 @@ struct PreparedCompute: Sendable {
   /// wherever the local WAL goes.
   var expectation: RecoveryExpectation?
   var control: ControlFile
+  /// Holds the tail's blocks until the server has replayed it.
+  var warmed: WarmedBaseView?
 }
 
 /// Where a server must stand after it has opened a moment.

@@ -1,3 +1,4 @@
+import History
 import PostgresFormat
 import Volume
 
@@ -12,6 +13,17 @@ struct RelationFork: Hashable {
 /// Crash recovery takes a missing or short file for one that is dropped later and says nothing where it
 /// is not (`log_invalid_page` in `xlogutils.c` is checked in archive recovery only). This does that check.
 struct RelationLengths {
+  /// The image's file for each segment of a fork.
+  private var files: [RelationFork: [UInt32: FileID]] = [:]
+  /// Blocks of the image that the tail reads, in the order of their first mention.
+  private(set) var wanted: [BlockAddress] = []
+  private var seen: Set<TailBlock> = []
+
+  private struct TailBlock: Hashable {
+    var fork: RelationFork
+    var block: UInt32
+  }
+
   /// Blocks of each fork that exists.
   private var blocks: [RelationFork: UInt32] = [:]
   /// References that found no page; each must be explained by a drop or truncation further on.
@@ -31,11 +43,19 @@ struct RelationLengths {
       let end = file.firstBlock + UInt32(entry.size / UInt64(blockSize))
       blocks[key] = max(blocks[key] ?? 0, end)
       databases.insert(file.locator.database)
+      files[key, default: [:]][file.segment] = entry.id
     }
   }
 
   /// A record refers to a block; `initializes` where it needs no former content.
   mutating func reference(_ key: RelationFork, block: UInt32, initializes: Bool, at lsn: LSN) {
+    if seen.insert(TailBlock(fork: key, block: block)).inserted {
+      let (segment, inFile) = block.quotientAndRemainder(
+        dividingBy: PostgresLayout.blocksPerSegment)
+      if !initializes || key.fork != .main, let file = files[key]?[segment] {
+        wanted.append(BlockAddress(file: file, block: inFile))
+      }
+    }
     let length = blocks[key] ?? 0
     if initializes {
       if block >= length { blocks[key] = block + 1 }

@@ -1,3 +1,4 @@
+import History
 import PostgresFormat
 import Volume
 
@@ -12,8 +13,8 @@ struct TailCheck: Sendable {
     /// Start of the last record; `nil` where the tail has none.
     var lastRecordStart: LSN?
     var records = 0
-    /// Blocks that replay reads or makes, counted once for each reference that moved to another page.
-    var blockReferences = 0
+    /// Blocks of the image that replay will read, each once.
+    var wanted: [BlockAddress] = []
   }
 
   /// What records are taken into; a class, so that the reader's closure changes it in place. One thread
@@ -46,7 +47,6 @@ struct TailCheck: Sendable {
     let outcome = try reader.feed(bytes, at: lsn) { record in
       findings.summary.records += 1
       findings.summary.lastRecordStart = record.startLSN
-      findings.summary.blockReferences += record.blockReferences.count
       try Self.observe(record, &findings.lengths)
     }
     if case .endOfWAL(let end) = outcome {
@@ -65,6 +65,7 @@ struct TailCheck: Sendable {
         hint: "a chunk of this line is wrong; run 'exzo verify'")
     }
     try findings.lengths.check()
+    findings.summary.wanted = findings.lengths.wanted
     return findings.summary
   }
 

@@ -52,7 +52,6 @@ public struct ServerSettings: Codable, Sendable, Equatable {
       ("port", "5432"),
       ("hba_file", directory.hostBasedAuthentication),
       ("ident_file", directory.identMap),
-      ("external_pid_file", ""),
       ("password_encryption", "scram-sha-256"),
     ]
   }

@@ -130,7 +130,7 @@ struct Installation {
         url: "\(scheme)://\(options.http.host):\(port)",
         apiKeyFile: "\(options.dataDirectory)/api-key"
       ).write(to: ServerPointer.paths(home: home)[0])
-      print(
+      printError(
         """
         exzo serves \(options.dataDirectory)
           API       http://\(options.http.host):\(port)/api/v2
