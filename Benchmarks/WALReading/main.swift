@@ -3,8 +3,10 @@ import PostgresFormat
 
 /// How fast WAL is read and verified: `WALReading DIRECTORY START-LSN END-LSN [PIECE-BYTES]`.
 ///
-/// Reads the segments of timeline 1 into memory, then, several times, cuts them into verified records,
-/// counting records, block references, commits and deletes, and prints the best and the median rate in
+/// Reads the segments of timeline 1 into memory, then, several times, cuts them into verified
+/// records,
+/// counting records, block references, commits and deletes, and prints the best and the median rate
+/// in
 /// bytes a second of processor time.
 struct Counts {
   var records = 0

@@ -65,8 +65,10 @@ public enum CaptureEvent: Sendable {
   case disconnected(any Error)
   /// The server ended the stream at its shutdown, after all of its WAL, this position included.
   case serverEnded(at: LSN)
-  /// The slot was gone or unusable and has been made anew. Where `gap` is not nil, WAL is missing: capture
-  /// stops with ``CaptureError/Code-swift.enum/gap``, and a new keyframe on a new line must begin at or
+  /// The slot was gone or unusable and has been made anew. Where `gap` is not nil, WAL is missing:
+  /// capture
+  /// stops with ``CaptureError/Code-swift.enum/gap``, and a new keyframe on a new line must begin
+  /// at or
   /// after its end.
   case slotRecreated(gap: Range<LSN>?)
   case timelineSwitched(TimelineID, at: LSN)

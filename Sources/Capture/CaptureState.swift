@@ -41,7 +41,8 @@ struct CaptureState {
   var waiters: [UInt64: Waiter] = [:]
   var nextWaiter: UInt64 = 0
   private(set) var pendingCommits: [(end: LSN, time: PostgresTimestamp)] = []
-  /// More entries than this are thinned out; the older of two stays, so that lag is never understated.
+  /// More entries than this are thinned out; the older of two stays, so that lag is never
+  /// understated.
   private static let pendingCommitLimit = 4096
 
   init(received: LSN, uploaded: LSN, timeline: TimelineID) {

@@ -14,7 +14,8 @@ import Synchronization
 /// 1. `receivedLSN ≥ flushedLSN ≥ uploadedLSN`, and none of the last two ever falls.
 /// 2. The server hears of a position only when it is synced in the spool (`local`) or in the store
 ///    (`objectStore`), and never of one whose records were not verified.
-/// 3. Chunks follow each other without a gap; bytes once uploaded are never replaced: those that come again
+/// 3. Chunks follow each other without a gap; bytes once uploaded are never replaced: those that
+///   come again
 ///    are compared.
 /// 4. At most two chunks are in memory; what waits for the store waits in the spool.
 ///
@@ -22,15 +23,18 @@ import Synchronization
 /// The spool: ``WALSpool``, docs/formats/wal-spool.md.
 ///
 /// ## Crash
-/// A new capture on the same spool verifies it, uploads what was not, and goes on at its verified end. Without the
+/// A new capture on the same spool verifies it, uploads what was not, and goes on at its verified
+/// end. Without the
 /// spool it asks the server again from the segment in which the store ends.
 ///
 /// ## Concurrency
-/// Two threads of its own: one receives, one verifies, syncs and cuts chunks. Uploads run as a task, one at
+/// Two threads of its own: one receives, one verifies, syncs and cuts chunks. Uploads run as a
+/// task, one at
 /// a time. All methods may be called from anywhere.
 ///
 /// ## Not guarded here
-/// A server stopped while the spool is full waits for capture; ``stop(drainTo:timeout:)`` lets it go. Two captures of
+/// A server stopped while the spool is full waits for capture; ``stop(drainTo:timeout:)`` lets it
+/// go. Two captures of
 /// one line: the line's writer epoch decides.
 public final class WALCapture: Sendable {
   /// What happened; the newest 256 where nobody reads.
@@ -52,7 +56,8 @@ public final class WALCapture: Sendable {
 
   /// Opens the spool, verifies it, and finds out where to go on. Nothing runs before ``start()``.
   ///
-  /// - Throws: ``CaptureError`` `.spool`, `.spoolFormat`; ``HistoryError`` where the store must be read and is not there.
+  /// - Throws: ``CaptureError`` `.spool`, `.spoolFormat`; ``HistoryError`` where the store must be
+  ///   read and is not there.
   public static func open(_ configuration: CaptureConfiguration) async throws -> WALCapture {
     let line = await configuration.line.description
     let uploaded = await configuration.line.uploadedLSN
@@ -119,7 +124,8 @@ public final class WALCapture: Sendable {
     }
   }
 
-  /// Uploads what is there at once and returns ``CapturePositions/uploadedLSN`` when it is `lsn` or more.
+  /// Uploads what is there at once and returns ``CapturePositions/uploadedLSN`` when it is `lsn` or
+  /// more.
   ///
   /// An LSN that the server has flushed but capture has not received yet is waited for.
   /// - Throws: ``CaptureError`` `.timeout`, `.stopped`, or why capture stopped for good.
@@ -143,10 +149,12 @@ public final class WALCapture: Sendable {
     try await wait(.serverEnded, .invalid, timeout, "wait for the server's last WAL")
   }
 
-  /// Stops: after uploading up to `drainTo` where it is given, else at once. What is not uploaded stays in
+  /// Stops: after uploading up to `drainTo` where it is given, else at once. What is not uploaded
+  /// stays in
   /// the spool.
   ///
-  /// On return no thread or task of this capture runs. Where the drain throws, capture has stopped all the same.
+  /// On return no thread or task of this capture runs. Where the drain throws, capture has stopped
+  /// all the same.
   /// - Throws: as ``flush(to:timeout:)``.
   public func stop(drainTo lsn: LSN? = nil, timeout: Duration = .seconds(30)) async throws {
     var drainFailure: (any Error)?

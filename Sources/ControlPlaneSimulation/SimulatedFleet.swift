@@ -5,8 +5,10 @@ import Synchronization
 
 /// Computes that exist in memory only, for tests of what stands above the fleet.
 ///
-/// *State and invariants*: 1. A compute runs on a line that exists. 2. A line has one running compute at most. 3. A
-/// branch's line starts at a moment of a line that exists. A call that would break one throws `.permanent`.
+/// *State and invariants*: 1. A compute runs on a line that exists. 2. A line has one running
+/// compute at most. 3. A
+/// branch's line starts at a moment of a line that exists. A call that would break one throws
+/// `.permanent`.
 public final class SimulatedFleet: ComputeFleet {
   public struct Line: Sendable {
     public var parent: String?

@@ -18,7 +18,8 @@ public struct FormatTable: Hashable, Sendable {
   let imageCompressed: UInt8
   let imageCompressionMethods: ImageCompressionBits
   let databaseOpcodes: DatabaseOpcodes
-  /// `sizeof(xl_xact_stats_item)` in commit, abort and prepare records; 0 before 15, which has none.
+  /// `sizeof(xl_xact_stats_item)` in commit, abort and prepare records; 0 before 15, which has
+  /// none.
   let droppedStatisticsLength: Int
 
   struct ImageCompressionBits: Hashable, Sendable {

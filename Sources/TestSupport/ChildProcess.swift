@@ -2,8 +2,10 @@ import Foundation
 
 /// A child process that inherits its three standard streams and no other descriptor.
 ///
-/// Foundation's `Process` finds out that a child has ended through a socket which children started at
-/// the same time inherit; a server that stays behind then keeps the wait from ever returning. Here the
+/// Foundation's `Process` finds out that a child has ended through a socket which children started
+/// at
+/// the same time inherit; a server that stays behind then keeps the wait from ever returning. Here
+/// the
 /// child's other descriptors are closed and its end is waited for with `waitpid(2)`.
 final class ChildProcess {
   enum Stream {
@@ -131,7 +133,8 @@ final class ChildProcess {
     sigemptyset(&defaults)
     sigaddset(&defaults, SIGPIPE)
     posix_spawnattr_setsigdefault(&attributes, &defaults)
-    // Dispatch's threads block signals, and a child would keep them blocked: no timer of it would ring.
+    // Dispatch's threads block signals, and a child would keep them blocked: no timer of it would
+    // ring.
     var mask = sigset_t()
     sigemptyset(&mask)
     posix_spawnattr_setsigmask(&attributes, &mask)

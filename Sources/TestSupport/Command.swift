@@ -16,7 +16,8 @@ public struct CommandFailure: Error, CustomStringConvertible {
 
 /// Runs a program to its end and returns what it printed. Blocks the thread.
 ///
-/// Reads both streams to their ends, so a program that leaves another behind must give that one other
+/// Reads both streams to their ends, so a program that leaves another behind must give that one
+/// other
 /// streams (`pg_ctl start -l FILE` does).
 /// - Throws: ``CommandFailure`` on a status other than 0 unless `allowFailure`.
 @discardableResult

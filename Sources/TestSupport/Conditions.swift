@@ -1,7 +1,8 @@
 import Foundation
 import Testing
 
-/// What a test needs of the machine. Where it is missing the test is skipped and says how to satisfy
+/// What a test needs of the machine. Where it is missing the test is skipped and says how to
+/// satisfy
 /// it; with `EXZO_TEST_ALL=1`, as CI sets it, the test runs and fails instead.
 extension Trait where Self == ConditionTrait {
   public static func needsPostgres(_ major: Int = 15) -> Self {

@@ -3,7 +3,8 @@ import Foundation
 import Synchronization
 import Testing
 
-/// Bounds how many tests with servers or mounts run at once, and takes them off the cooperative pool.
+/// Bounds how many tests with servers or mounts run at once, and takes them off the cooperative
+/// pool.
 ///
 /// At most `EXZO_TEST_JOBS` (default 2) run together in the process. Their bodies run on threads of
 /// their own, so that a test may block without stalling the others.

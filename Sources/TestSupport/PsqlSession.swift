@@ -32,7 +32,8 @@ public final class PsqlSession {
 
   /// Runs a batch and returns the lines it printed.
   ///
-  /// - Throws: ``StatementFailure`` for the first error in the batch. The statements after it were sent
+  /// - Throws: ``StatementFailure`` for the first error in the batch. The statements after it were
+  ///   sent
   ///   too: inside `BEGIN … COMMIT` that rolls back, so that on throw the transaction left nothing.
   @discardableResult
   public func execute(_ sql: String) throws -> [String] {

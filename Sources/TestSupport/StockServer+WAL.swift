@@ -6,7 +6,8 @@ extension StockServer {
   /// Where ``enableArchive()`` puts finished segments.
   public var archiveDirectory: String { "\(directory)/archive" }
 
-  /// Switches WAL archiving on, into ``archiveDirectory``. Takes a restart to come into force; call it
+  /// Switches WAL archiving on, into ``archiveDirectory``. Takes a restart to come into force; call
+  /// it
   /// before ``start(timeoutSeconds:)``.
   public func enableArchive() throws {
     try StockServer.makeOwnedDirectory(archiveDirectory)
@@ -32,13 +33,16 @@ extension StockServer {
   /// Takes a `pg_basebackup` without WAL into `path/data`.
   ///
   /// With `full_page_writes=off` on the server this is still right: the server forces full pages
-  /// while a backup runs (`do_pg_backup_start`), so a page that was copied half-written is replaced in
-  /// replay, and the copy is sound from the backup's end on. A recovery of it replays once, forwards.
+  /// while a backup runs (`do_pg_backup_start`), so a page that was copied half-written is replaced
+  /// in
+  /// replay, and the copy is sound from the backup's end on. A recovery of it replays once,
+  /// forwards.
   public func baseBackup(to path: String) throws {
     try StockServer.makeBaseBackup(of: connection, to: path)
   }
 
-  /// As ``baseBackup(to:)``, of any server whose user may replicate, such as a compute on its socket.
+  /// As ``baseBackup(to:)``, of any server whose user may replicate, such as a compute on its
+  /// socket.
   public static func makeBaseBackup(of server: ServerConnection, to path: String) throws {
     try makeOwnedDirectory(path)
     try run(

@@ -1,8 +1,10 @@
 import Foundation
 import PostgresFormat
 
-/// A stock PostgreSQL server for tests: the oracle. It listens on a unix socket in its own directory
-/// only, runs as `postgres` when the tests run as root, and is stopped by ``stop(mode:)`` or on deinit.
+/// A stock PostgreSQL server for tests: the oracle. It listens on a unix socket in its own
+/// directory
+/// only, runs as `postgres` when the tests run as root, and is stopped by ``stop(mode:)`` or on
+/// deinit.
 ///
 /// Every call blocks its thread.
 public final class StockServer: @unchecked Sendable {
@@ -13,7 +15,8 @@ public final class StockServer: @unchecked Sendable {
   public let binaries: String
   private var running = false
 
-  /// Runs `initdb` (checksums on, superuser `postgres`, trust, replication allowed on the socket) below
+  /// Runs `initdb` (checksums on, superuser `postgres`, trust, replication allowed on the socket)
+  /// below
   /// `directory` and appends `settings` to `postgresql.conf`. Does not start the server.
   public init(
     in directory: String, major: Int = 15, settings: [String] = [], initdbOptions: [String] = []
@@ -117,7 +120,8 @@ public final class StockServer: @unchecked Sendable {
   }
 
   /// `kill -9` of the postmaster; returns when no process is left in the data directory, so that
-  /// ``start(timeoutSeconds:)`` works at once. Other processes of the server end by themselves then.
+  /// ``start(timeoutSeconds:)`` works at once. Other processes of the server end by themselves
+  /// then.
   public func kill() throws {
     guard let pid = processIdentifier else {
       throw CommandFailure(description: "kill \(dataDirectory): not running")
@@ -133,7 +137,8 @@ public final class StockServer: @unchecked Sendable {
       }
       usleep(5_000)
     }
-    // Until an init reaps it the dead postmaster keeps its process id, and a new one would take it for
+    // Until an init reaps it the dead postmaster keeps its process id, and a new one would take it
+    // for
     // alive. That nobody works in the directory has just been proved.
     for lock in ["\(dataDirectory)/postmaster.pid", "\(directory)/.s.PGSQL.\(port).lock"] {
       try FileManager.default.removeItem(atPath: lock)

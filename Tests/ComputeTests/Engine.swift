@@ -78,7 +78,8 @@ struct Engine {
       host: fleet.directory(line: line).run, user: ServerAccess.superuser, database: "exzodb")
   }
 
-  /// Writes the WAL of a range into segment files that `pg_waldump` reads, and returns their directory.
+  /// Writes the WAL of a range into segment files that `pg_waldump` reads, and returns their
+  /// directory.
   func exportWAL(of line: String, from: LSN, to: LSN) async throws -> String {
     let path = "\(directory)/wal-\(line)-\(to.rawValue)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)

@@ -37,7 +37,8 @@ import Testing
     }
   }
 
-  /// Every kind of work at once; moments at record boundaries, inside records, at page and segment edges.
+  /// Every kind of work at once; moments at record boundaries, inside records, at page and segment
+  /// edges.
   @Test func mixedWorkloadsAreWholeAtAnyMoment() async throws {
     try await withEngine { engine in
       var settings = ServerSettings()

@@ -1,7 +1,8 @@
 import Foundation
 import TestSupport
 
-/// A running `exzo serve` over a directory of its own, asked over HTTP as a stranger's client would.
+/// A running `exzo serve` over a directory of its own, asked over HTTP as a stranger's client
+/// would.
 final class Platform: @unchecked Sendable {
   let directory: String
   let httpPort: Int
@@ -85,7 +86,8 @@ final class Platform: @unchecked Sendable {
       throw CommandFailure(description: "\(method) \(path): \(result.output) \(result.errorOutput)")
     }
     let text = lines.dropLast().joined(separator: "\n")
-    let json = try? JSONSerialization.jsonObject(with: Data(text.utf8))  // some answers have no body
+    // Some answers have no body.
+    let json = try? JSONSerialization.jsonObject(with: Data(text.utf8))
     return Answer(status: status, json: json as? [String: Any] ?? [:], text: text)
   }
 

@@ -3,7 +3,8 @@ import PostgresFormat
 import TestSupport
 import Testing
 
-/// The oracle itself is tried first: it must pass what PostgreSQL recovered, and catch what was spoilt.
+/// The oracle itself is tried first: it must pass what PostgreSQL recovered, and catch what was
+/// spoilt.
 @Suite(.heavy, .needsPostgres())
 struct RecoveryOracleTests {
   /// A pgbench run on an archived server, recovered by PostgreSQL at moments of it.

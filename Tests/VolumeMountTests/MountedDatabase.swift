@@ -58,7 +58,8 @@ struct MountedDatabase {
       // A zombie waits for nobody that matters: its files are closed.
       while let state = Self.state(of: process), state != "Z" { usleep(10_000) }
     }
-    // Their owner may still be a zombie, which looks alive to the next postmaster. Either may be gone.
+    // Their owner may still be a zombie, which looks alive to the next postmaster. Either may be
+    // gone.
     try? FileManager.default.removeItem(atPath: "\(server.directory)/.s.PGSQL.5432.lock")
     try? FileManager.default.removeItem(atPath: "\(server.dataDirectory)/postmaster.pid")
   }
@@ -77,7 +78,8 @@ struct MountedDatabase {
       try server.psql("SELECT count(*) FROM pgbench_history") == "\(4 * transactions)")
   }
 
-  /// pgbench's four sums agree, every relation passes `pg_amcheck`, and, once stopped, every page its
+  /// pgbench's four sums agree, every relation passes `pg_amcheck`, and, once stopped, every page
+  /// its
   /// checksum. Leaves the server stopped.
   func checkEverything() throws {
     let sums = try server.psql(

@@ -28,7 +28,8 @@ struct PieceTests {
       let (directory, file) = try pageFile(server)
       #expect(try file.read(8_192, at: 0) == pattern(1, 8_192))
       for size in [1_024, 4_096, 5_120] {
-        // dd writes one piece and is gone; whoever waits for it must find the old page, cached or not.
+        // dd writes one piece and is gone; whoever waits for it must find the old page, cached or
+        // not.
         try run([
           "dd", "if=/dev/zero", "of=\(directory)/16384", "bs=\(size)", "count=1", "conv=notrunc",
           "status=none",

@@ -6,7 +6,8 @@ import VolumeMount
 private let hasPostgres =
   access("\(StockServer.binaries(major: 15))/pg_amcheck", X_OK) == 0
 
-/// PostgreSQL with its data directory on a mounted volume, `full_page_writes=off`, its WAL on the plain
+/// PostgreSQL with its data directory on a mounted volume, `full_page_writes=off`, its WAL on the
+/// plain
 /// disk beside.
 @Suite(
   .serialized, .timeLimit(.minutes(10)), .enabled(if: canMount, mountNeeds),

@@ -1,13 +1,18 @@
 import History
 import PostgresFormat
 
-/// Verifies WAL as it comes and cuts it into chunks; each byte is parsed once while the store keeps up.
+/// Verifies WAL as it comes and cuts it into chunks; each byte is parsed once while the store keeps
+/// up.
 ///
 /// ## State and invariants
-/// 1. `chunkReader` stands where the chunk being filled ends; `builder` holds what it read since the chunk began.
-/// 2. While `aheadReader` is nil, that is also the end of what was verified. When the chunk is full and the store
-///    has not taken the one before, `aheadReader` goes on verifying, and the bytes between are read again later.
-/// 3. A chunk never crosses one of `cuts` (a switch of the timeline) and holds nothing below `uploadStart`.
+/// 1. `chunkReader` stands where the chunk being filled ends; `builder` holds what it read since
+///   the chunk began.
+/// 2. While `aheadReader` is nil, that is also the end of what was verified. When the chunk is full
+///   and the store
+///    has not taken the one before, `aheadReader` goes on verifying, and the bytes between are read
+///    again later.
+/// 3. A chunk never crosses one of `cuts` (a switch of the timeline) and holds nothing below
+///   `uploadStart`.
 ///
 /// Used by one thread.
 struct ChunkFiller {

@@ -39,7 +39,8 @@ struct RecoveredSpool: Sendable {
       limit: configuration.chunkLimit, time: configuration.clock.now())
   }
 
-  /// At most so many bytes are read from the store, to be compared with what the server sends again.
+  /// At most so many bytes are read from the store, to be compared with what the server sends
+  /// again.
   private static let longestRepeat: UInt64 = 64 << 20
 
   /// `nil` where the spool does not hold the WAL that follows the store's.

@@ -8,15 +8,18 @@ import Synchronization
 /// Keeps what was received until the store has it, so that the server need not.
 ///
 /// ## State and invariants
-/// 1. Bytes lie at their natural place: segment number `lsn / segmentSize`, offset `lsn % segmentSize`.
+/// 1. Bytes lie at their natural place: segment number `lsn / segmentSize`, offset `lsn %
+///   segmentSize`.
 /// 2. Files are consecutive, from the one that holds the lowest byte still needed.
 /// 3. A file has its full size, zeros after the last byte written.
 ///
 /// ## On disk
-/// `spool` (``SpoolHeader``) and `<segment number, 16 hexadecimal digits>.wal`; docs/formats/wal-spool.md.
+/// `spool` (``SpoolHeader``) and `<segment number, 16 hexadecimal digits>.wal`;
+/// docs/formats/wal-spool.md.
 ///
 /// ## Crash
-/// What was written before the last ``sync()`` is there. How far the rest reaches is found by reading records
+/// What was written before the last ``sync()`` is there. How far the rest reaches is found by
+/// reading records
 /// until one does not pass its checks; where the bytes end is stored nowhere.
 ///
 /// ## Concurrency
@@ -75,7 +78,8 @@ final class WALSpool: Sendable {
     }
   }
 
-  /// Fills `buffer` from `lsn` on, at most to the end of the segment; returns the bytes read, 0 past the files.
+  /// Fills `buffer` from `lsn` on, at most to the end of the segment; returns the bytes read, 0
+  /// past the files.
   func read(into buffer: UnsafeMutableRawBufferPointer, at lsn: LSN) throws -> Int {
     let number = lsn.rawValue / segmentSize
     guard state.withLock({ $0.numbers.contains(number) }) else { return 0 }

@@ -102,7 +102,8 @@ extension WALCapture {
     if let found, found.restartLSN != nil { return false }
     if found != nil { try connection.dropSlot(name) }
     try connection.createPhysicalSlot(name)
-    // The first stream of a line has no slot yet, and nothing to lose: it begins at the line's start.
+    // The first stream of a line has no slot yet, and nothing to lose: it begins at the line's
+    // start.
     return start > line.startLSN
   }
 

@@ -41,7 +41,8 @@ extension WALCapture {
     }
   }
 
-  /// Seals what is due, hands a chunk over, and frees what the spool no longer needs. Returns whether
+  /// Seals what is due, hands a chunk over, and frees what the spool no longer needs. Returns
+  /// whether
   /// anything was sealed.
   private func sealOnce(
     _ filler: inout ChunkFiller, _ buffer: UnsafeMutableRawBufferPointer

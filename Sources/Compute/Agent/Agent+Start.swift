@@ -101,7 +101,8 @@ extension Agent {
     }
   }
 
-  /// Checks that the server stands at the moment, brings its roles to today, makes all of it durable.
+  /// Checks that the server stands at the moment, brings its roles to today, makes all of it
+  /// durable.
   private func prove(_ expectation: RecoveryExpectation, _ prepared: PreparedCompute) async throws {
     guard let postmaster, let server else { return }
     let control = try await blocking {
@@ -128,7 +129,8 @@ extension Agent {
   }
 }
 
-/// Makes the directories of a line and the files that say who may log in. What an unfinished opening left
+/// Makes the directories of a line and the files that say who may log in. What an unfinished
+/// opening left
 /// behind is removed first.
 private func layOut(_ directory: LineDirectory, specification: AgentSpecification) throws {
   let files = FileManager.default

@@ -5,7 +5,8 @@ import PostgresFormat
 extension Agent {
   /// Stops the compute in the order that loses nothing; on return the mount is gone.
   ///
-  /// On throw the compute is down as far as it went; nothing durable is lost, and a later start recovers.
+  /// On throw the compute is down as far as it went; nothing durable is lost, and a later start
+  /// recovers.
   func suspend() async throws {
     guard status.phase == .running || status.phase == .failed else {
       throw ComputeError(.agent, "suspend the compute: it is \(status.phase.rawValue)")

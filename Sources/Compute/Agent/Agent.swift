@@ -12,21 +12,25 @@ import VolumeMount
 /// One running compute, from its directory to its end.
 ///
 /// ## Purpose
-/// Brings a line's volume up (opened from a moment, or resumed), mounts it, runs the server on it, captures its
+/// Brings a line's volume up (opened from a moment, or resumed), mounts it, runs the server on it,
+/// captures its
 /// WAL, takes its keyframes, and stops in the order that loses nothing.
 ///
 /// ## State and invariants
-/// 1. `running` is said only after the server stands where the moment says, volume and `pg_wal` are durable,
+/// 1. `running` is said only after the server stands where the moment says, volume and `pg_wal` are
+///   durable,
 ///    and capture streams.
 /// 2. The server is started only when no process works in the mount point.
 /// 3. At a stop: server out, WAL drained, shutdown keyframe, unmount, close; the agent ends.
 ///
 /// ## On disk
-/// ``LineDirectory``. The `opened` marker is written when an opening is proven; without it a restart begins
+/// ``LineDirectory``. The `opened` marker is written when an opening is proven; without it a
+/// restart begins
 /// the opening anew in an emptied directory.
 ///
 /// ## Crash
-/// The server dies with us. ``AgentFleet`` clears what is left and starts a new agent, which resumes the volume.
+/// The server dies with us. ``AgentFleet`` clears what is left and starts a new agent, which
+/// resumes the volume.
 ///
 /// ## Concurrency
 /// An actor; blocking work runs on threads of its own.

@@ -1,13 +1,15 @@
 import PostgresFormat
 
-/// What serve asks of an agent: one JSON object on a line; the answer likewise. A connection carries one
+/// What serve asks of an agent: one JSON object on a line; the answer likewise. A connection
+/// carries one
 /// request at a time.
 public enum AgentRequest: Codable, Sendable, Equatable {
   /// How it stands, at once.
   case status
   /// Waits until the compute accepts connections, or its opening has failed.
   case waitUntilRunning
-  /// An LSN at or above every commit acknowledged before the request, once it is in the object store.
+  /// An LSN at or above every commit acknowledged before the request, once it is in the object
+  /// store.
   case head
   /// Waits until everything below the LSN is in the object store.
   case flush(to: LSN)

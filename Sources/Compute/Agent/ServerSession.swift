@@ -16,7 +16,8 @@ final class ServerSession: Sendable {
       size: 2)
   }
 
-  /// `pg_current_wal_insert_lsn()`, moved back over a page header that nothing follows yet: the server
+  /// `pg_current_wal_insert_lsn()`, moved back over a page header that nothing follows yet: the
+  /// server
   /// reports the place where the next record will begin, which WAL reaches only with that record.
   func insertLSN() async throws -> LSN {
     let text = try await pool.withConnection { connection in

@@ -3,7 +3,8 @@ import PostgresFormat
 
 /// One agent as serve sees it: asked over its control socket.
 ///
-/// Each call opens a connection of its own and blocks one of our threads, never the cooperative pool.
+/// Each call opens a connection of its own and blocks one of our threads, never the cooperative
+/// pool.
 public struct AgentClient: Sendable {
   public let directory: LineDirectory
 

@@ -5,7 +5,8 @@ import Synchronization
 /// The agents of one data directory: started, found again, asked, ended.
 ///
 /// Purpose: everything serve does with computes goes through here.
-/// State: 1. what is on disk is the truth: a line's directory with its `compute.json` and socket; this object
+/// State: 1. what is on disk is the truth: a line's directory with its `compute.json` and socket;
+/// this object
 /// holds only what is under way; 2. at most one start of a line is under way at a time.
 /// Crash: serve may die at any point; ``start(_:)`` is repeated with the same specification.
 /// Concurrency: any task.
@@ -45,7 +46,8 @@ public final class AgentFleet: Sendable {
 
   public func client(line: String) -> AgentClient { AgentClient(directory: directory(line: line)) }
 
-  /// Starts the line's compute, or joins a start under way, and returns once it accepts connections.
+  /// Starts the line's compute, or joins a start under way, and returns once it accepts
+  /// connections.
   public func start(_ specification: AgentSpecification) async throws -> AgentStatus {
     let line = specification.line
     let task = starts.withLock { starts in
@@ -95,7 +97,8 @@ public final class AgentFleet: Sendable {
     }
   }
 
-  /// Stops the compute and deletes what the line has on local disk; its history stays in the object store.
+  /// Stops the compute and deletes what the line has on local disk; its history stays in the object
+  /// store.
   public func destroy(line: String) async throws {
     try await suspend(line: line)
     let path = directory(line: line).path

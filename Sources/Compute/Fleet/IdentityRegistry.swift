@@ -3,7 +3,8 @@ import Synchronization
 
 /// Which user each project's servers run as.
 ///
-/// As root, a numeric user of its own a project, from ``firstUID`` on, kept in `<data dir>/identities.json`; such
+/// As root, a numeric user of its own a project, from ``firstUID`` on, kept in `<data
+/// dir>/identities.json`; such
 /// users need no entry anywhere. Otherwise everything runs as the user that runs serve.
 public final class IdentityRegistry: Sendable {
   static let firstUID: UInt32 = 2_000_000

@@ -4,18 +4,22 @@ import PostgresFormat
 
 /// Asks for checkpoints so that no tail takes longer to replay than the restore objective.
 ///
-/// State: what replay will cost is estimated from the WAL written since the newest keyframe's redo LSN; a
-/// checkpoint in progress counts only once its keyframe is made, because replay starts where it began. Never asks when
+/// State: what replay will cost is estimated from the WAL written since the newest keyframe's redo
+/// LSN; a
+/// checkpoint in progress counts only once its keyframe is made, because replay starts where it
+/// began. Never asks when
 /// idle: without new WAL the estimate does not grow.
 struct CheckpointPolicy: Sendable {
   /// Seconds of replay that a tail may take.
   var objective: Double
-  /// Bytes of WAL (full-page writes off) that a warm server replays in a second: 36 MB took 1.1 s on two cores.
+  /// Bytes of WAL (full-page writes off) that a warm server replays in a second: 36 MB took 1.1 s
+  /// on two cores.
   var replayRate: Double = 33_000_000
   /// A checkpoint for less is not worth its layer.
   var floor: UInt64 = 4 << 20
 
-  /// Bytes since the redo LSN at which a checkpoint is due; the last part of a tail is written while it runs.
+  /// Bytes since the redo LSN at which a checkpoint is due; the last part of a tail is written
+  /// while it runs.
   var threshold: UInt64 { max(floor, UInt64(objective * replayRate * 0.7)) }
 
   func isDue(receivedLSN: LSN, redoLSN: LSN) -> Bool {

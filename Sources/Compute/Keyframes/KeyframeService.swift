@@ -8,12 +8,15 @@ import Volume
 
 /// Turns completed checkpoints into keyframes.
 ///
-/// Purpose: a write of `pg_control` whose checkpoint moved ends an epoch; the epoch becomes a layer, then the keyframe
+/// Purpose: a write of `pg_control` whose checkpoint moved ends an epoch; the epoch becomes a
+/// layer, then the keyframe
 /// is written on top.
-/// State: 1. one keyframe is made at a time; checkpoints that complete meanwhile are taken together by the next;
+/// State: 1. one keyframe is made at a time; checkpoints that complete meanwhile are taken together
+/// by the next;
 /// 2. the consistent LSN is read after the seal, so every effect in the image lies at or below it;
 /// 3. an epoch is forgotten by the volume only after its keyframe is durable.
-/// Crash: epochs that were sealed and not forgotten are found again in the volume and go into the next keyframe.
+/// Crash: epochs that were sealed and not forgotten are found again in the volume and go into the
+/// next keyframe.
 /// Concurrency: an actor; the volume's observer only rings its bell.
 actor KeyframeService {
   private let volume: Volume
@@ -80,7 +83,8 @@ actor KeyframeService {
     }
   }
 
-  /// Returns once a keyframe with a later redo LSN was made, or one has failed, or there will be none.
+  /// Returns once a keyframe with a later redo LSN was made, or one has failed, or there will be
+  /// none.
   func waitForKeyframe(after redo: LSN) async {
     guard redoLSN <= redo, !isEnding else { return }
     await withCheckedContinuation { waiters.append($0) }

@@ -3,7 +3,8 @@ import Volume
 
 /// What each file of a data directory is to the volume.
 ///
-/// Files that mean nothing to another start of the server live outside history; relation and SLRU files are
+/// Files that mean nothing to another start of the server live outside history; relation and SLRU
+/// files are
 /// made of pages that must never be half there; `pg_control` tells when a checkpoint is complete.
 @Sendable func fileClass(path: String, kind: FileKind) -> FileClass {
   // The directories themselves must outlive a restart: the server does not make them again.

@@ -8,7 +8,8 @@ struct ImagePreparation {
 
   /// Makes the image one of a server that lost power, under an identity of its own.
   ///
-  /// `DB_IN_PRODUCTION` even after a clean shutdown or an end-of-recovery checkpoint: with `SHUTDOWNED` the
+  /// `DB_IN_PRODUCTION` even after a clean shutdown or an end-of-recovery checkpoint: with
+  /// `SHUTDOWNED` the
   /// server would not replay what follows, and later commits would vanish without a word.
   /// - Returns: the control file as patched.
   func patchControlFile(systemIdentifier: UInt64) throws -> ControlFile {

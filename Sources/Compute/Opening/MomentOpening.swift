@@ -6,9 +6,11 @@ import ObjectStorage
 import PostgresFormat
 import Volume
 
-/// Makes a moment of a line into a new line with a volume and a `pg_wal` that a server can start on.
+/// Makes a moment of a line into a new line with a volume and a `pg_wal` that a server can start
+/// on.
 ///
-/// Purpose: steps 1 to 3 of opening (ARCHITECTURE.md). Crash: nothing here is final; an opening that died is
+/// Purpose: steps 1 to 3 of opening (ARCHITECTURE.md). Crash: nothing here is final; an opening
+/// that died is
 /// begun anew in an emptied directory.
 struct MomentOpening: Sendable {
   let specification: AgentSpecification

@@ -8,10 +8,13 @@ struct RelationFork: Hashable {
   var fork: ForkNumber
 }
 
-/// Lengths of all relation forks of an image, as replay would find them, and how the tail changes them.
+/// Lengths of all relation forks of an image, as replay would find them, and how the tail changes
+/// them.
 ///
-/// Crash recovery takes a missing or short file for one that is dropped later and says nothing where it
-/// is not (`log_invalid_page` in `xlogutils.c` is checked in archive recovery only). This does that check.
+/// Crash recovery takes a missing or short file for one that is dropped later and says nothing
+/// where it
+/// is not (`log_invalid_page` in `xlogutils.c` is checked in archive recovery only). This does that
+/// check.
 struct RelationLengths {
   /// The image's file for each segment of a fork.
   private var files: [RelationFork: [UInt32: FileID]] = [:]

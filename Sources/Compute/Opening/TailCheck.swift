@@ -4,8 +4,10 @@ import Volume
 
 /// Reads a tail record by record before a server is let near it.
 ///
-/// Every record's CRC and link is verified, and every block it refers to must be in the image or come into
-/// being in the tail. Crash recovery does neither: it takes a bad record for the end of WAL and recreates
+/// Every record's CRC and link is verified, and every block it refers to must be in the image or
+/// come into
+/// being in the tail. Crash recovery does neither: it takes a bad record for the end of WAL and
+/// recreates
 /// missing files.
 struct TailCheck: Sendable {
   /// What the tail held, once it was read to its end.
@@ -17,7 +19,8 @@ struct TailCheck: Sendable {
     var wanted: [BlockAddress] = []
   }
 
-  /// What records are taken into; a class, so that the reader's closure changes it in place. One thread
+  /// What records are taken into; a class, so that the reader's closure changes it in place. One
+  /// thread
   /// at a time: whoever holds the check.
   private final class Findings: @unchecked Sendable {
     var lengths: RelationLengths
@@ -33,7 +36,8 @@ struct TailCheck: Sendable {
     findings = Findings(lengths: RelationLengths(tree: image))
   }
 
-  /// Takes the next bytes, which start where the last ones ended; bytes below the redo LSN are passed over.
+  /// Takes the next bytes, which start where the last ones ended; bytes below the redo LSN are
+  /// passed over.
   mutating func append(_ bytes: UnsafeRawBufferPointer, at lsn: LSN) throws {
     var bytes = bytes
     var lsn = lsn

@@ -3,8 +3,10 @@ import PostgresFormat
 
 /// Writes a tail into a compute's `pg_wal`, as a power cut at X would have left it.
 ///
-/// Purpose: segments from the one that holds the redo LSN to the one that holds X, zero after X, no later
-/// segment, and in each first page the new line's system identifier (`xlp_sysid`, 24 bytes into the page; page
+/// Purpose: segments from the one that holds the redo LSN to the one that holds X, zero after X, no
+/// later
+/// segment, and in each first page the new line's system identifier (`xlp_sysid`, 24 bytes into the
+/// page; page
 /// headers have no CRC).
 /// State: bytes come in order and without a gap, from a segment's first byte on.
 /// Crash: nothing is durable before ``finish()``; an opening that dies is begun anew.

@@ -39,7 +39,8 @@ struct TodaysRoles {
     ).rows.map { try $0.value("datname", as: String.self) }
   }
 
-  /// Disables the subscriptions of the session's database; the server runs without apply workers so far.
+  /// Disables the subscriptions of the session's database; the server runs without apply workers so
+  /// far.
   static func disableSubscriptions(_ connection: PostgresConnection) throws {
     let names = try connection.query(
       """

@@ -5,9 +5,11 @@ import Volume
 
 /// A keyframe's image with the blocks that replay is about to read held in memory.
 ///
-/// Purpose: replay's cost is cold reads, one at a time; here they are decompressed in the order in which they
+/// Purpose: replay's cost is cold reads, one at a time; here they are decompressed in the order in
+/// which they
 /// are stored, each part once, while the server starts.
-/// State: 1. a block is handed out only after it was copied whole; 2. at most ``limit`` blocks are held, and none after
+/// State: 1. a block is handed out only after it was copied whole; 2. at most ``limit`` blocks are
+/// held, and none after
 /// ``cool()``; 3. what is not held is read from the layers.
 /// Concurrency: any thread; reads copy under a short lock.
 final class WarmedBaseView: BaseView {
@@ -45,7 +47,8 @@ final class WarmedBaseView: BaseView {
 
   var tree: FileTreeSnapshot { view.tree }
 
-  /// Reads blocks into memory on threads of its own; returns when they are there. Blocks the thread.
+  /// Reads blocks into memory on threads of its own; returns when they are there. Blocks the
+  /// thread.
   func warm(_ addresses: [BlockAddress]) throws {
     let wanted = Array(addresses.prefix(Self.limit))
     held.withLock { held in

@@ -4,9 +4,11 @@ import Synchronization
 /// One running server, from start to exit.
 ///
 /// Purpose: starts `postgres` under the compute's user, follows its log, reaps it.
-/// State: 1. the server's parent is a thread of ours that lives until the server has ended, because the
+/// State: 1. the server's parent is a thread of ours that lives until the server has ended, because
+/// the
 /// death signal is bound to that thread; 2. `exitStatus` is set once and only after the reaping.
-/// Concurrency: all methods from any thread; ``waitUntilReady(deadline:)`` and ``waitForExit(deadline:)`` block.
+/// Concurrency: all methods from any thread; ``waitUntilReady(deadline:)`` and
+/// ``waitForExit(deadline:)`` block.
 /// Not guarded here: survivors of a killed postmaster; see ``endProcesses(workingIn:)``.
 public final class Postmaster: Sendable {
   private struct State {
@@ -129,7 +131,8 @@ public final class Postmaster: Sendable {
     }
   }
 
-  /// Copies the log to its file and takes in each line, until every process of the server has closed it.
+  /// Copies the log to its file and takes in each line, until every process of the server has
+  /// closed it.
   private func follow(log readEnd: Int32) {
     var pending: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 16_384)

@@ -2,7 +2,8 @@ import Glibc
 
 /// The user that a project's servers run as.
 ///
-/// Started as root, every project has a numeric user of its own; started by anyone else, all run as that user.
+/// Started as root, every project has a numeric user of its own; started by anyone else, all run as
+/// that user.
 public struct ProcessIdentity: Codable, Sendable, Equatable {
   public var uid: UInt32
   public var gid: UInt32
@@ -19,7 +20,8 @@ public struct ProcessIdentity: Codable, Sendable, Equatable {
 
   /// The command run as this user, without privileges, and killed when our thread ends.
   ///
-  /// `setpriv(1)` of util-linux does it: the death signal is set after the change of user, which would
+  /// `setpriv(1)` of util-linux does it: the death signal is set after the change of user, which
+  /// would
   /// clear it, and survives the execution of the program.
   public func applied(to command: ProcessCommand, endsWithUs: Bool) -> ProcessCommand {
     var options: [String] = []

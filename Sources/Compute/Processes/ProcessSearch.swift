@@ -1,8 +1,10 @@
 import Glibc
 
-/// Processes whose working directory is `directory`: every process of a server has PGDATA as its own.
+/// Processes whose working directory is `directory`: every process of a server has PGDATA as its
+/// own.
 ///
-/// Read from `/proc`, it also finds those on a mount whose FUSE server is gone. Zombies have none and
+/// Read from `/proc`, it also finds those on a mount whose FUSE server is gone. Zombies have none
+/// and
 /// hold nothing any more.
 public func processes(workingIn directory: String) -> [pid_t] {
   guard let handle = opendir("/proc") else { return [] }

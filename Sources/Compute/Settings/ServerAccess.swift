@@ -2,7 +2,8 @@ import Glibc
 
 /// Who may log in to a compute, and how.
 ///
-/// The platform's superuser exists for processes of Exzo's own user alone (`peer`: the kernel tells who
+/// The platform's superuser exists for processes of Exzo's own user alone (`peer`: the kernel tells
+/// who
 /// connects); everyone else proves a password by SCRAM, also over the unix socket.
 public enum ServerAccess {
   /// The platform's role; tenants never get its password, because it has none.

@@ -1,6 +1,7 @@
 /// The settings under which Exzo runs an unmodified server.
 ///
-/// All are given on the command line, never in PGDATA, so that no copy of the directory inherits them
+/// All are given on the command line, never in PGDATA, so that no copy of the directory inherits
+/// them
 /// (`full_page_writes=off` is sound on a volume only). A user's own settings are applied with
 /// `ALTER SYSTEM`-free means: `ALTER DATABASE` and `ALTER ROLE`.
 public struct ServerSettings: Codable, Sendable, Equatable {

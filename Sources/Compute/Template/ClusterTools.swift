@@ -29,7 +29,8 @@ struct ClusterTools {
       ])
   }
 
-  /// Runs statements one by one in a single-user server, which needs no authentication and ends with a
+  /// Runs statements one by one in a single-user server, which needs no authentication and ends
+  /// with a
   /// shutdown checkpoint.
   func runSingleUser(_ statements: [String]) throws {
     let output = try run(

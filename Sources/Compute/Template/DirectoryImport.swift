@@ -9,8 +9,6 @@ struct DirectoryImport {
   let volume: Volume
   private static let transferSize = 1 << 20
 
-  init(volume: Volume) { self.volume = volume }
-
   /// - Parameter path: the data directory. Blocks the thread; the volume is not synced.
   func run(from path: String) throws {
     try copy(directory: path, below: "", to: .root)

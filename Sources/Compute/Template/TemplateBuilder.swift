@@ -8,8 +8,10 @@ import Volume
 
 /// Makes the line that every new project begins as a branch of.
 ///
-/// Purpose: `initdb` takes seconds, a branch does not. Each installation makes one template line for each major version:
-/// a fresh cluster with the platform's superuser, data checksums, the database `exzodb` and its owner.
+/// Purpose: `initdb` takes seconds, a branch does not. Each installation makes one template line
+/// for each major version:
+/// a fresh cluster with the platform's superuser, data checksums, the database `exzodb` and its
+/// owner.
 /// On disk: `<data dir>/templates/<major>` names the finished line.
 /// Crash: a template that was not finished is made anew under another id.
 public struct TemplateBuilder: Sendable {
@@ -116,7 +118,8 @@ public struct TemplateBuilder: Sendable {
     return Template(line: line.rawValue, lsn: end, serverVersion: version)
   }
 
-  /// Stores the one segment that a fresh cluster's recovery needs; returns the end of its last record.
+  /// Stores the one segment that a fresh cluster's recovery needs; returns the end of its last
+  /// record.
   private func appendWAL(
     _ path: String, _ segment: WALSegment, _ major: PostgresMajor, _ control: ControlFile,
     to writer: LineWriter, _ line: LineID

@@ -30,7 +30,8 @@ public actor LineHistory {
   }
 
   /// Opens a line and its ancestors.
-  /// - Throws: ``HistoryError``: `.unknownLine`, `.damaged` where the line's description or an owner
+  /// - Throws: ``HistoryError``: `.unknownLine`, `.damaged` where the line's description or an
+  ///   owner
   ///   cannot be read, `.store`.
   public static func open(_ line: LineID, store: any ObjectStore) async throws -> LineHistory {
     LineHistory(chain: try await loadChain(from: line, known: [:], store), store: store)

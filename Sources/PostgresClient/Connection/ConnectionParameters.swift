@@ -15,7 +15,8 @@ public struct ConnectionParameters: Sendable, Hashable {
   public var connectTimeout: Int
   /// Shown in `pg_stat_activity`, and the name that `synchronous_standby_names` refers to.
   public var applicationName: String
-  /// `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`. Not used on unix sockets.
+  /// `disable`, `allow`, `prefer`, `require`, `verify-ca` or `verify-full`. Not used on unix
+  /// sockets.
   public var sslMode: String?
   /// Command-line options for the session, such as `-c statement_timeout=5s`.
   public var options: String?

@@ -5,7 +5,8 @@ private let byteaOID: Oid = 17
 
 extension PostgresConnection {
   /// Runs one statement with parameters `$1`, `$2` … and returns its rows.
-  /// - Throws: ``PostgresError`` `.server` (the session lives), `.connectionLost`, `.invalidArgument`.
+  /// - Throws: ``PostgresError`` `.server` (the session lives), `.connectionLost`,
+  ///   `.invalidArgument`.
   @discardableResult
   public func query(_ sql: String, parameters: [PostgresValue?] = []) throws -> PostgresResult {
     let session = try session()
@@ -20,7 +21,8 @@ extension PostgresConnection {
     return try checked(result, session)
   }
 
-  /// Runs a script of any number of statements by the simple protocol: one implicit transaction unless
+  /// Runs a script of any number of statements by the simple protocol: one implicit transaction
+  /// unless
   /// it says otherwise. Returns a result per statement.
   /// - Throws: ``PostgresError`` as ``query(_:parameters:)``; later statements did then not run.
   @discardableResult
@@ -31,7 +33,8 @@ extension PostgresConnection {
     return try collectResults(session)
   }
 
-  /// Reads results until the server is ready again, so that invariant 1 holds; throws the first error.
+  /// Reads results until the server is ready again, so that invariant 1 holds; throws the first
+  /// error.
   func collectResults(_ session: OpaquePointer) throws -> [PostgresResult] {
     var results: [PostgresResult] = []
     var failure: PostgresError?

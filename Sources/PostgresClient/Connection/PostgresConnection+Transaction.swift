@@ -11,7 +11,8 @@ extension PostgresConnection {
   /// Runs `body` in a transaction: committed on return, rolled back on throw.
   ///
   /// Where COMMIT itself fails with `.connectionLost`, whether it took effect is unknown.
-  /// - Throws: what `body` throws; ``PostgresError`` of BEGIN or COMMIT. A commit that the server turned
+  /// - Throws: what `body` throws; ``PostgresError`` of BEGIN or COMMIT. A commit that the server
+  ///   turned
   ///   into a rollback, because a statement failed within and `body` hid it, throws SQLSTATE 25P02.
   public func withTransaction<Result>(
     isolation: TransactionIsolation = .readCommitted, isReadOnly: Bool = false,
@@ -23,7 +24,8 @@ extension PostgresConnection {
     do {
       value = try body(self)
     } catch {
-      // The first error tells what happened; a rollback fails only where the session is gone, and then the
+      // The first error tells what happened; a rollback fails only where the session is gone, and
+      // then the
       // server rolls back by itself.
       _ = try? query("ROLLBACK")
       throw error

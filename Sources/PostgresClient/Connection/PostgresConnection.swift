@@ -5,13 +5,16 @@ import Glibc
 ///
 /// *Purpose*: statements, scripts, transactions and COPY over libpq, text format.
 ///
-/// *State and invariants*: 1. Between calls no result is pending and no COPY is open. 2. After an error
+/// *State and invariants*: 1. Between calls no result is pending and no COPY is open. 2. After an
+/// error
 /// of code `.connectionLost` or `.connectFailed` the session stays dead; open another.
 ///
-/// *Concurrency*: every call blocks its thread; one thread at a time. Only ``cancellation`` may be used from
+/// *Concurrency*: every call blocks its thread; one thread at a time. Only ``cancellation`` may be
+/// used from
 /// elsewhere. From async code use ``PostgresConnectionPool``.
 ///
-/// *Not guarded here*: a server that accepts a statement and never answers. Set `statement_timeout` in
+/// *Not guarded here*: a server that accepts a statement and never answers. Set `statement_timeout`
+/// in
 /// ``ConnectionParameters/options``, or cancel.
 public final class PostgresConnection {
   public let parameters: ConnectionParameters

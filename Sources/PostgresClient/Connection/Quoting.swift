@@ -26,7 +26,8 @@ public enum SQL {
       guard scalar.value != 0 else {
         throw PostgresError(.invalidArgument, "text holds a zero byte: '\(text.prefix(64))'")
       }
-      // Scalars, not characters: a quote followed by a combining mark is still a quote to the server.
+      // Scalars, not characters: a quote followed by a combining mark is still a quote to the
+      // server.
       if scalar == mark { result.unicodeScalars.append(mark) }
       result.unicodeScalars.append(scalar)
     }

@@ -43,7 +43,8 @@ private final class ThreadStart: Sendable {
     self.finished = finished
   }
 
-  /// Names the calling thread for `ps -L` and debuggers. Without effect where `/proc` is not mounted.
+  /// Names the calling thread for `ps -L` and debuggers. Without effect where `/proc` is not
+  /// mounted.
   func nameThread() {
     let descriptor = open("/proc/thread-self/comm", O_WRONLY)
     guard descriptor >= 0 else { return }

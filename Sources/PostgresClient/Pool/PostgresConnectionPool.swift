@@ -3,18 +3,24 @@ import Synchronization
 
 /// Connections for async code.
 ///
-/// *Purpose*: runs blocking database work on threads of its own, so that no call blocks the cooperative pool.
+/// *Purpose*: runs blocking database work on threads of its own, so that no call blocks the
+/// cooperative pool.
 ///
-/// *State and invariants*: 1. `size` threads, each with at most one connection, opened when first needed.
-/// 2. A connection is handed out only outside a transaction and, as far as is known, alive. 3. The queue holds at
+/// *State and invariants*: 1. `size` threads, each with at most one connection, opened when first
+/// needed.
+/// 2. A connection is handed out only outside a transaction and, as far as is known, alive. 3. The
+///   queue holds at
 /// most `queueLimit` jobs; more are refused.
 ///
-/// *Crash*: a connection that was lost is replaced before the next job; that job waits at most `reconnectWithin`.
-/// A job whose connection is lost while it runs fails, since only its author knows whether it may run twice.
+/// *Crash*: a connection that was lost is replaced before the next job; that job waits at most
+/// `reconnectWithin`.
+/// A job whose connection is lost while it runs fails, since only its author knows whether it may
+/// run twice.
 ///
 /// *Concurrency*: every method may be called from anywhere.
 ///
-/// *Not guarded here*: a job that never returns keeps its thread; ``close()`` waits for it. A pool that is
+/// *Not guarded here*: a job that never returns keeps its thread; ``close()`` waits for it. A pool
+/// that is
 /// never closed keeps its threads.
 public final class PostgresConnectionPool: Sendable {
   private typealias Job = @Sendable (Result<PostgresConnection, any Error>) -> Void
@@ -60,9 +66,11 @@ public final class PostgresConnectionPool: Sendable {
 
   /// Runs `body` with a connection of the pool on one of its threads and returns what it returns.
   ///
-  /// A transaction that `body` leaves open is rolled back. Cancellation of the task takes a waiting job out of
+  /// A transaction that `body` leaves open is rolled back. Cancellation of the task takes a waiting
+  /// job out of
   /// the queue; a running one is left to end.
-  /// - Throws: what `body` throws; ``PostgresError`` `.connectFailed`, `.poolExhausted` or `.closed`.
+  /// - Throws: what `body` throws; ``PostgresError`` `.connectFailed`, `.poolExhausted` or
+  ///   `.closed`.
   public func withConnection<Value: Sendable>(
     _ body: @escaping @Sendable (PostgresConnection) throws -> Value
   ) async throws -> Value {
@@ -159,7 +167,8 @@ extension PostgresConnectionPool {
     }
   }
 
-  /// The connection if it lives, else a new one, tried until `reconnectWithin` is over or the pool closes.
+  /// The connection if it lives, else a new one, tried until `reconnectWithin` is over or the pool
+  /// closes.
   private func connected(_ connection: PostgresConnection?) throws -> PostgresConnection {
     if let connection, connection.isAlive { return connection }
     let clock = ContinuousClock()

@@ -4,12 +4,15 @@ import PostgresFormat
 
 /// A session with a physical walsender.
 ///
-/// *Purpose*: slots and the stream of WAL, as in PostgreSQL's documentation, "Streaming Replication Protocol".
+/// *Purpose*: slots and the stream of WAL, as in PostgreSQL's documentation, "Streaming Replication
+/// Protocol".
 ///
-/// *State and invariants*: commands are possible while no stream is open; ``receive(timeout:wake:_:)`` and
+/// *State and invariants*: commands are possible while no stream is open;
+/// ``receive(timeout:wake:_:)`` and
 /// ``send(_:clientTime:asksReply:)`` only while one is.
 ///
-/// *Concurrency*: as ``PostgresConnection``: one thread at a time. Another one ends a wait through ``WakePipe``.
+/// *Concurrency*: as ``PostgresConnection``: one thread at a time. Another one ends a wait through
+/// ``WakePipe``.
 public final class ReplicationConnection {
   private let connection: PostgresConnection
   private var isStreaming = false
@@ -100,9 +103,11 @@ extension ReplicationConnection {
 
   /// Waits for the next message, at most `timeout`, and hands it to `body`.
   ///
-  /// Never asks the kernel where libpq holds a whole message already. After `.ended` the stream is closed and commands are
+  /// Never asks the kernel where libpq holds a whole message already. After `.ended` the stream is
+  /// closed and commands are
   /// possible, unless the server is gone.
-  /// - Throws: ``PostgresError`` `.connectionLost`, or `.server` for what the server says; what `body` throws.
+  /// - Throws: ``PostgresError`` `.connectionLost`, or `.server` for what the server says; what
+  ///   `body` throws.
   public func receive<Value>(
     timeout: Duration, wake: WakePipe?, _ body: (ReplicationEvent) throws -> Value
   ) throws -> Value {
@@ -160,7 +165,8 @@ extension ReplicationConnection {
     return descriptors[0].revents != 0
   }
 
-  /// Reads how the stream ended. Source: `HandleEndOfCopyStream` in `bin/pg_basebackup/receivelog.c`.
+  /// Reads how the stream ended. Source: `HandleEndOfCopyStream` in
+  /// `bin/pg_basebackup/receivelog.c`.
   private func endOfStream(_ session: OpaquePointer) throws -> TimelineSwitch? {
     isStreaming = false
     var next: TimelineSwitch?

@@ -15,7 +15,8 @@ public struct ReplicationSlotState: Sendable, Equatable {
   public var restartTimeline: TimelineID?
 }
 
-/// What ends one wait for the stream. The bytes are valid during the call that hands them over only.
+/// What ends one wait for the stream. The bytes are valid during the call that hands them over
+/// only.
 public enum ReplicationEvent {
   /// WAL from `start` on. `serverEnd` is the position that the server has sent up to or more.
   case wal(start: LSN, serverEnd: LSN, bytes: UnsafeRawBufferPointer)
@@ -39,7 +40,8 @@ public struct TimelineSwitch: Sendable, Equatable {
   }
 }
 
-/// Positions that a standby reports. The server frees WAL below `flushed` and, where the standby is synchronous, lets
+/// Positions that a standby reports. The server frees WAL below `flushed` and, where the standby is
+/// synchronous, lets
 /// commits below it return.
 public struct StandbyStatus: Sendable, Equatable {
   public var written: LSN

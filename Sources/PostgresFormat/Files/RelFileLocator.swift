@@ -1,6 +1,7 @@
 /// Which relation storage: tablespace, database, relation file number, as WAL names it.
 ///
-/// Source: `RelFileNode` (15), `RelFileLocator` (16 and later). `database` is 0 for shared relations.
+/// Source: `RelFileNode` (15), `RelFileLocator` (16 and later). `database` is 0 for shared
+/// relations.
 public struct RelFileLocator: Hashable, Sendable {
   public var tablespace: UInt32
   public var database: UInt32

@@ -32,7 +32,8 @@ public struct RelationFile: Hashable, Sendable {
   }
 
   /// The path below the data directory.
-  /// - Parameter versionDirectory: `PG_15_202209061` and the like; see ``FormatTable/tablespaceDirectory``.
+  /// - Parameter versionDirectory: `PG_15_202209061` and the like; see
+  ///   ``FormatTable/tablespaceDirectory``.
   public func path(versionDirectory: String) -> String {
     let directory =
       switch locator.tablespace {

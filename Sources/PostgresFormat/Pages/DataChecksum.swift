@@ -1,6 +1,7 @@
 /// The checksum of a relation's page, as data checksums store it.
 ///
-/// Source: `pg_checksum_page` in `storage/checksum_impl.h`: 32 interleaved FNV-1a sums over the page's
+/// Source: `pg_checksum_page` in `storage/checksum_impl.h`: 32 interleaved FNV-1a sums over the
+/// page's
 /// words, the stored checksum taken as zero, folded, mixed with the block number.
 public enum DataChecksum {
   /// Sums kept side by side: a quarter of the 32, which is what registers hold.
@@ -37,7 +38,8 @@ public enum DataChecksum {
     case malformed
   }
 
-  /// Judges a page as `pg_checksums` does, and unused pages as the server does (they must be zeros).
+  /// Judges a page as `pg_checksums` does, and unused pages as the server does (they must be
+  /// zeros).
   ///
   /// - Parameters: as for ``compute(_:block:)``.
   public static func verify(_ page: UnsafeRawBufferPointer, block: UInt32) -> Verdict {

@@ -34,7 +34,8 @@ public struct PageHeader: Hashable, Sendable {
 
   /// Whether the header is one that PostgreSQL accepts when it reads a page, checksum aside.
   ///
-  /// Source: `PageIsVerifiedExtended` in `storage/page/bufpage.c`. A new page is not valid in this sense.
+  /// Source: `PageIsVerifiedExtended` in `storage/page/bufpage.c`. A new page is not valid in this
+  /// sense.
   public var isValid: Bool {
     let size = UInt16(PostgresLayout.blockSize)
     return flags & ~0x0007 == 0 && lower <= upper && upper <= special && special <= size

@@ -18,7 +18,8 @@ public struct ClearedVisibility: Hashable, Sendable {
 
   static let none = ClearedVisibility(first: nil, second: nil)
 
-  /// Heap blocks that one block of the visibility map describes: two bits each, after the page header.
+  /// Heap blocks that one block of the visibility map describes: two bits each, after the page
+  /// header.
   public static let heapBlocksPerMapBlock: UInt32 = UInt32((PostgresLayout.blockSize - 24) * 4)
 
   /// The block of the visibility map that holds a heap block's bits.

@@ -30,7 +30,8 @@ enum TransactionOpcode {
   static let hasInfo: UInt8 = 0x80
 }
 
-/// Opcodes of `RM_HEAP_ID` and `RM_HEAP2_ID`, under `XLOG_HEAP_OPMASK`. Source: `access/heapam_xlog.h`.
+/// Opcodes of `RM_HEAP_ID` and `RM_HEAP2_ID`, under `XLOG_HEAP_OPMASK`. Source:
+/// `access/heapam_xlog.h`.
 enum HeapOpcode {
   static let mask: UInt8 = 0x70
   static let insert: UInt8 = 0x00

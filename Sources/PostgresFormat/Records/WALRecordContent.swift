@@ -1,7 +1,8 @@
 /// What a record does, for the kinds that change more than the pages they name, and some more.
 ///
 /// Sources: `catalog/pg_control.h`, `access/xlog_internal.h`, `catalog/storage_xlog.h`,
-/// `commands/dbcommands_xlog.h`, `commands/tablespace.h`, `utils/relmapper.h`, `storage/standbydefs.h`.
+/// `commands/dbcommands_xlog.h`, `commands/tablespace.h`, `utils/relmapper.h`,
+/// `storage/standbydefs.h`.
 public enum WALRecordContent: Hashable, Sendable {
   case transactionEnd(TransactionEnd)
   case prepare(PreparedTransaction)

@@ -1,7 +1,8 @@
 extension WALRecordView {
   /// What the record does, as far as this module knows; `.other` for the rest.
   ///
-  /// - Throws: ``FormatError`` with code `.recordContent` when a known kind is too short or malformed.
+  /// - Throws: ``FormatError`` with code `.recordContent` when a known kind is too short or
+  ///   malformed.
   public func content() throws -> WALRecordContent {
     var cursor = ByteCursor(mainData)
     let known: WALRecordContent?

@@ -1,8 +1,10 @@
 /// One verified WAL record, looked at where it lies.
 ///
 /// The view does not own its bytes: inside ``WALStreamReader/feed(_:at:_:)``'s closure, or inside
-/// ``withRecord(_:startLSN:endLSN:format:_:)``, and nowhere else, may it and the buffers that it hands out
-/// be used. Copy what must last. Every offset in it was checked when it was made, so that reading it
+/// ``withRecord(_:startLSN:endLSN:format:_:)``, and nowhere else, may it and the buffers that it
+/// hands out
+/// be used. Copy what must last. Every offset in it was checked when it was made, so that reading
+/// it
 /// costs loads only.
 ///
 /// Source: `access/xlogrecord.h`; the checks are those of `DecodeXLogRecord` in `xlogreader.c`.
@@ -25,7 +27,8 @@ public struct WALRecordView {
   /// The blocks that the record names, in the order of their ids.
   public let blockReferences: UnsafeBufferPointer<BlockReference>
   public let format: PostgresMajor
-  /// `XLR_BLOCK_ID_TOPLEVEL_XID`: the top transaction of a subtransaction's first record; 0 if absent.
+  /// `XLR_BLOCK_ID_TOPLEVEL_XID`: the top transaction of a subtransaction's first record; 0 if
+  /// absent.
   public let toplevelXID: UInt32
   /// `XLR_BLOCK_ID_ORIGIN`: the replication origin; 0 if absent.
   public let origin: UInt16

@@ -78,7 +78,8 @@ extension WALStreamReader {
 
 /// Page headers.
 extension WALStreamReader {
-  /// Takes the header of the page at `position`, or as much of it as there is. Returns the bytes used.
+  /// Takes the header of the page at `position`, or as much of it as there is. Returns the bytes
+  /// used.
   mutating func pageHeader(_ cursor: UnsafeRawPointer, _ available: Int) throws -> Int {
     let page = position.pageStart
     let isFirst = page.rawValue & (segmentSize - 1) == 0

@@ -7,12 +7,15 @@ extension WALStreamReader {
 
   /// Takes the next bytes of the log and calls `body` with each record that they complete.
   ///
-  /// Allocates nothing per record, but for records longer than any before that do not lie in one piece.
+  /// Allocates nothing per record, but for records longer than any before that do not lie in one
+  /// piece.
   /// - Parameters:
   ///   - bytes: any number of bytes; a record may be spread over any number of calls.
   ///   - lsn: where they lie; must be ``position``.
-  /// - Throws: ``FormatError`` for damage, with the LSN of the page or record; code `.gap` when `lsn`
-  ///   is not ``position``, which leaves the reader as it was. Or what `body` throws: then the bytes
+  /// - Throws: ``FormatError`` for damage, with the LSN of the page or record; code `.gap` when
+  ///   `lsn`
+  ///   is not ``position``, which leaves the reader as it was. Or what `body` throws: then the
+  ///   bytes
   ///   from ``position`` on were not used and may be fed again.
   public mutating func feed(
     _ bytes: UnsafeRawBufferPointer, at lsn: LSN, _ body: Body
@@ -72,7 +75,8 @@ extension WALStreamReader {
     }
   }
 
-  /// Reads the records that lie whole within `count` bytes of one page, and puts the beginning of the
+  /// Reads the records that lie whole within `count` bytes of one page, and puts the beginning of
+  /// the
   /// one that does not aside. Returns the number of bytes used.
   private mutating func wholeRecords(
     _ cursor: UnsafeRawPointer, _ count: Int, _ parser: WALRecordParser, _ body: Body

@@ -10,21 +10,26 @@ public enum WALReadOutcome: Hashable, Sendable {
 
 /// Cuts a write-ahead log into verified records as its bytes come in, in pieces of any size.
 ///
-/// **Purpose.** The only place that knows how records lie in WAL pages. It verifies each page header
-/// (magic, flags, timeline, address; system identifier and sizes on a segment's first page) and each
+/// **Purpose.** The only place that knows how records lie in WAL pages. It verifies each page
+/// header
+/// (magic, flags, timeline, address; system identifier and sizes on a segment's first page) and
+/// each
 /// record (length, resource manager, previous link, CRC32C, structure) before anyone sees it.
 ///
 /// **State and invariants.**
 /// 1. `position` is the next byte wanted; bytes are taken strictly in order, none twice.
-/// 2. Every byte below `lastRecordEnd` since the start is of a verified record or page header, or is
-///    padding. `lastRecordEnd` may lie above `position` by up to 7 bytes of padding, or by the rest of
+/// 2. Every byte below `lastRecordEnd` since the start is of a verified record or page header, or
+///   is
+///    padding. `lastRecordEnd` may lie above `position` by up to 7 bytes of padding, or by the rest
+///    of
 ///    a segment after a switch; where `position` is above it, a record is not whole yet.
 /// 3. After damage or the end of WAL the reader stays there until ``seek(toRecordAt:previous:)``
 ///    or ``seek(toPageAt:)``.
 /// 4. When the closure throws, its record counts as read.
 ///
 /// **Concurrency.** A value; copies are independent. **Not guarded here.** Whether the log is the
-/// right one, unless a system identifier and timeline are given; bytes after a segment switch, which
+/// right one, unless a system identifier and timeline are given; bytes after a segment switch,
+/// which
 /// PostgreSQL ignores as well.
 ///
 /// Source: `XLogReadRecord` and `XLogReaderValidatePageHeader` in `access/transam/xlogreader.c`.

@@ -15,7 +15,8 @@ struct ClientLogin {
 /// Decides what a connection does from its first byte to its login.
 ///
 /// A value without effects: bytes and answers go in, ``Action``s come out. `next(_:)` is called
-/// again after every action but `.wait`, `.cancel`, `.authenticated` and `.refuse`; after those that ask
+/// again after every action but `.wait`, `.cancel`, `.authenticated` and `.refuse`; after those
+/// that ask
 /// for something (`.startTLS`, `.lookUp`, `.checkPassword`), once the answer has been given.
 ///
 /// Invariants: nothing but TLS, a cancel request or an error follows on a connection that must be

@@ -8,7 +8,8 @@ import NIOTLS
 ///
 /// # State and invariants
 /// 1. The connection is registered from its first moment to its end; refused ones are not.
-/// 2. Until the relay takes over, at most ``bufferLimit`` plus one read of a client's bytes are held.
+/// 2. Until the relay takes over, at most ``bufferLimit`` plus one read of a client's bytes are
+///   held.
 /// 3. `sessionOpened` and `sessionClosed` are told in pairs, for sessions with a relay only.
 /// # Concurrency
 /// The channel's event loop; the directory's answers come back to it.

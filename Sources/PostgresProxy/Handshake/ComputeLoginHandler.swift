@@ -22,7 +22,8 @@ final class ComputeLoginHandler: ChannelInboundHandler, RemovableChannelHandler 
   private var received = ByteBuffer()
   private var onOutcome: Callback?
 
-  /// - Parameter onOutcome: called once, on the channel's event loop; after `.ready` it must install the
+  /// - Parameter onOutcome: called once, on the channel's event loop; after `.ready` it must
+  ///   install the
   ///   relay before it returns.
   init(login: ComputeLogin, onOutcome: @escaping Callback) {
     self.login = login

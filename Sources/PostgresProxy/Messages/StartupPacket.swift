@@ -7,7 +7,8 @@ struct StartupParameter: Sendable, Equatable {
 
 /// A packet that opens a connection: the ones without a type byte.
 ///
-/// Layout: Int32 length (itself included), Int32 code, body; network byte order. Source: PostgreSQL's
+/// Layout: Int32 length (itself included), Int32 code, body; network byte order. Source:
+/// PostgreSQL's
 /// protocol documentation, "Message Formats", and `pqcomm.h`.
 enum StartupPacket: Equatable {
   case startup(StartupRequest)

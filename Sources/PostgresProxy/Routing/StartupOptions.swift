@@ -1,7 +1,8 @@
 /// The `options` startup parameter, with what is meant for the proxy taken out of it.
 ///
 /// PostgreSQL splits it at white space, a backslash escaping the next character
-/// (`pg_split_opts` in postinit.c). Ours are `endpoint=…`, as its own word or after `-c` or `--`, and
+/// (`pg_split_opts` in postinit.c). Ours are `endpoint=…`, as its own word or after `-c` or `--`,
+/// and
 /// `exzo_lsn:…`, `exzo_timestamp:…`, also with `=` and with `neon_` for `exzo_`.
 struct StartupOptions: Equatable {
   /// The endpoint option's value; it may still be no valid name.

@@ -1,4 +1,5 @@
-/// Why a SCRAM exchange ended without a login. Bytes come from outside, so all of them are ordinary.
+/// Why a SCRAM exchange ended without a login. Bytes come from outside, so all of them are
+/// ordinary.
 enum SCRAMError: Error, Equatable {
   /// The peer broke the grammar; says where.
   case malformed(String)

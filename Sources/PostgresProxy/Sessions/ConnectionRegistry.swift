@@ -3,7 +3,8 @@ import Synchronization
 
 /// Every open client connection, for the limits and for draining.
 ///
-/// *Invariants*: at most `maximum` connections count; of them at most `handshakesPerSource` from one
+/// *Invariants*: at most `maximum` connections count; of them at most `handshakesPerSource` from
+/// one
 /// address have not logged in yet, so that one stranger cannot hold all places.
 final class ConnectionRegistry: Sendable {
   private struct State {
@@ -22,7 +23,8 @@ final class ConnectionRegistry: Sendable {
     self.handshakesPerSource = handshakesPerSource
   }
 
-  /// Registers a connection in its handshake; false when the limits or the drain refuse it, and then
+  /// Registers a connection in its handshake; false when the limits or the drain refuse it, and
+  /// then
   /// nothing is registered.
   func add(_ channel: any Channel, source: String) -> Bool {
     state.withLock { state in

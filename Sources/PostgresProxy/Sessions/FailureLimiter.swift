@@ -19,7 +19,8 @@ public struct FailureLimits: Sendable {
 /// Counts failed logins by source address and by endpoint.
 ///
 /// A full endpoint stays open to sources that have logged in there before, so that a stranger's
-/// failures do not shut its users out. Endpoints are counted by the name the client gave, existing or
+/// failures do not shut its users out. Endpoints are counted by the name the client gave, existing
+/// or
 /// not, so that refusals tell nothing.
 ///
 /// *Invariant*: each table holds at most ``maximumEntries``.

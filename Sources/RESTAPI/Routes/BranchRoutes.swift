@@ -6,6 +6,10 @@ extension RouteTable {
   private static let branch = "/projects/{project_id}/branches/{branch_id}"
 
   static func branches(_ plane: ControlPlane) -> [Route] {
+    branchLists(plane) + oneBranch(plane) + ["default", "primary"].map { setDefault(plane, $0) }
+  }
+
+  private static func branchLists(_ plane: ControlPlane) -> [Route] {
     [
       Route(
         "POST", "/projects/{project_id}/branches", "createProjectBranch",
@@ -27,6 +31,11 @@ extension RouteTable {
           count: try await plane.branches.count(
             project: request.project, account: request.account, search: request.query["search"]))
       },
+    ]
+  }
+
+  private static func oneBranch(_ plane: ControlPlane) -> [Route] {
+    [
       Route("GET", branch, "getProjectBranch", "Shows a branch and its restore window") { request in
         let (branch, annotation) = try await plane.branches.get(
           request.branch, project: request.project, account: request.account)
@@ -50,7 +59,7 @@ extension RouteTable {
         return try await plane.branches.delete(
           request.branch, project: request.project, account: request.account)
       },
-    ] + ["default", "primary"].map { setDefault(plane, $0) }
+    ]
   }
 
   private static func list(_ plane: ControlPlane) -> Route {

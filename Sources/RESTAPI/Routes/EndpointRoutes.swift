@@ -6,6 +6,10 @@ extension RouteTable {
   private static let endpoint = "/projects/{project_id}/endpoints/{endpoint_id}"
 
   static func endpoints(_ plane: ControlPlane) -> [Route] {
+    endpointLists(plane) + oneEndpoint(plane) + computes(plane)
+  }
+
+  private static func endpointLists(_ plane: ControlPlane) -> [Route] {
     [
       Route(
         "POST", "/projects/{project_id}/endpoints", "createProjectEndpoint",
@@ -31,6 +35,11 @@ extension RouteTable {
           endpoints: try await plane.endpoints.list(
             branch: request.branch, project: request.project, account: request.account))
       },
+    ]
+  }
+
+  private static func oneEndpoint(_ plane: ControlPlane) -> [Route] {
+    [
       Route("GET", endpoint, "getProjectEndpoint", "Shows an endpoint") { request in
         API.EndpointResponse(
           endpoint: try await plane.endpoints.get(
@@ -48,6 +57,11 @@ extension RouteTable {
         try await plane.endpoints.delete(
           request.endpoint, project: request.project, account: request.account)
       },
+    ]
+  }
+
+  private static func computes(_ plane: ControlPlane) -> [Route] {
+    [
       Route("POST", "\(endpoint)/start", "startProjectEndpoint", "Starts a compute") { request in
         try await plane.endpoints.start(
           request.endpoint, project: request.project, account: request.account)

@@ -4,6 +4,10 @@ import ControlPlane
 
 extension RouteTable {
   static func projects(_ plane: ControlPlane) -> [Route] {
+    projectLists(plane) + oneProject(plane) + operations(plane) + [connectionURI(plane)]
+  }
+
+  private static func projectLists(_ plane: ControlPlane) -> [Route] {
     [
       Route(
         "GET", "/projects", "listProjects", "Lists the account's projects, newest first",
@@ -29,6 +33,11 @@ extension RouteTable {
         let body = try request.decode(API.ProjectCreateRequest.self)
         return try await plane.projects.create(body.project, account: request.account)
       },
+    ]
+  }
+
+  private static func oneProject(_ plane: ControlPlane) -> [Route] {
+    [
       Route("GET", "/projects/{project_id}", "getProject", "Shows a project") { request in
         API.ProjectResponse(
           project: try await plane.projects.get(request.project, account: request.account))
@@ -45,6 +54,11 @@ extension RouteTable {
         API.ProjectResponse(
           project: try await plane.projects.delete(request.project, account: request.account))
       },
+    ]
+  }
+
+  private static func operations(_ plane: ControlPlane) -> [Route] {
+    [
       Route(
         "GET", "/projects/{project_id}/operations", "listProjectOperations",
         "Lists a project's operations, newest first", query: [.cursor, .limit(1000)]
@@ -65,7 +79,6 @@ extension RouteTable {
             OperationID(request.parameters["operation_id"] ?? ""), project: request.project,
             account: request.account))
       },
-      connectionURI(plane),
     ]
   }
 

@@ -1,6 +1,7 @@
 import PostgresFormat
 
-/// pgbench's own invariant: every TPC-B transaction moves one delta through three tables and writes it
+/// pgbench's own invariant: every TPC-B transaction moves one delta through three tables and writes
+/// it
 /// to the history, so at any transaction boundary the four sums are equal.
 ///
 /// Equal sums alone miss a recovery that stopped early; compare ``historyRows`` with the commits
@@ -43,7 +44,8 @@ public struct BenchSums: Sendable, Hashable {
     return found
   }
 
-  /// The relation file of `pgbench_history` as `pg_waldump` names it: `tablespace/database/relation`.
+  /// The relation file of `pgbench_history` as `pg_waldump` names it:
+  /// `tablespace/database/relation`.
   /// Ask after pgbench has truncated it (at its start, unless `-n`).
   public static func historyRelation(on server: ServerConnection) throws -> String {
     try server.psql(

@@ -4,7 +4,8 @@ import Synchronization
 /// Moments of a server with what must be true at them, taken while it works and checked later on a
 /// copy opened at an LSN.
 ///
-/// A mark is a row of `exzo_marks`, committed in a transaction of its own. At a moment X it must be there
+/// A mark is a row of `exzo_marks`, committed in a transaction of its own. At a moment X it must be
+/// there
 /// when X lies at or after ``Mark/presentFrom``, must not be there when X lies at or before
 /// ``Mark/absentUntil``, and may be either in between.
 public final class MomentMarks: Sendable {

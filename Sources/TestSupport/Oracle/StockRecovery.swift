@@ -23,7 +23,8 @@ public struct StockRecovery {
 
   /// Recovers to `target` and returns the server, running and promoted.
   ///
-  /// Every record that begins below `target` is replayed and none after (`recovery_target_inclusive`
+  /// Every record that begins below `target` is replayed and none after
+  /// (`recovery_target_inclusive`
   /// is off), so a record boundary is meant; `target` must not lie before the backup's end. The WAL
   /// must reach past `target`: a record at or after it is what ends the recovery.
   /// - Throws: ``CommandFailure`` with the server's log when the target was not reached, so that a
@@ -48,7 +49,8 @@ public struct StockRecovery {
     return server
   }
 
-  /// Without hot standby `pg_ctl` calls a server started while it still replays; connections come later.
+  /// Without hot standby `pg_ctl` calls a server started while it still replays; connections come
+  /// later.
   private static func waitForPromotion(of server: StockServer) throws {
     let deadline = Date().addingTimeInterval(300)
     let probe = [

@@ -1,6 +1,7 @@
 /// Databases made by both strategies, filled and dropped.
 ///
-/// `CREATE DATABASE` is no part of a transaction, so what is about to happen is written before and what has
+/// `CREATE DATABASE` is no part of a transaction, so what is about to happen is written before and
+/// what has
 /// happened after: only databases in between may be there or not.
 public struct DatabaseWorkload: Workload {
   public let name = "databases"

@@ -1,6 +1,7 @@
 /// Subtransactions, more than a backend caches, and rows locked by several transactions at once.
 ///
-/// Rows of rolled-back subtransactions carry negative numbers and must never be seen; a parent row's
+/// Rows of rolled-back subtransactions carry negative numbers and must never be seen; a parent
+/// row's
 /// count equals its children, which foreign keys and share locks of concurrent workers surround.
 public struct RowLockWorkload: Workload {
   public let name = "rowlock"

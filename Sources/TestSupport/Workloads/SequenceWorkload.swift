@@ -33,7 +33,8 @@ public struct SequenceWorkload: Workload {
       FROM generate_series(1, \(rows))
       """
     if step.random.oneIn(4) {
-      // ALTER SEQUENCE is transactional and takes a new file; setval is neither, so it is not used here.
+      // ALTER SEQUENCE is transactional and takes a new file; setval is neither, so it is not used
+      // here.
       sql += """
         ; LOCK TABLE jump; UPDATE jump SET value = value + \(rows * 100);
         DO $$ BEGIN EXECUTE format('ALTER SEQUENCE jumping RESTART %s', (SELECT value FROM jump));

@@ -1,6 +1,7 @@
 /// Prepared transactions, committed or rolled back later, some left open over many steps.
 ///
-/// Needs `max_prepared_transactions`. A transfer is written by the prepared transaction; what is meant to
+/// Needs `max_prepared_transactions`. A transfer is written by the prepared transaction; what is
+/// meant to
 /// become of it is written before.
 public struct TwoPhaseWorkload: Workload {
   public let name = "twophase"

@@ -1,6 +1,7 @@
 /// Unlogged and temporary tables beside logged ones.
 ///
-/// Recovery leaves an unlogged table there, empty and usable; of temporary tables it leaves nothing that
+/// Recovery leaves an unlogged table there, empty and usable; of temporary tables it leaves nothing
+/// that
 /// gets in the way.
 public struct UnloggedWorkload: Workload {
   public let name = "unlogged"

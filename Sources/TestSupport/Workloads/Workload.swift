@@ -1,17 +1,21 @@
 import Foundation
 import Synchronization
 
-/// A repeatable kind of work on a server, and what must hold of its tables at any transaction boundary.
+/// A repeatable kind of work on a server, and what must hold of its tables at any transaction
+/// boundary.
 ///
-/// Each step is one transaction (or a statement that cannot be in one) by one worker. A worker's steps
-/// are numbered from 1, and the step's own transaction puts the number into `exzo_ledger`: at any moment
+/// Each step is one transaction (or a statement that cannot be in one) by one worker. A worker's
+/// steps
+/// are numbered from 1, and the step's own transaction puts the number into `exzo_ledger`: at any
+/// moment
 /// the ledger of a worker has no gap, and agrees with the tables the same transactions changed.
 public protocol Workload: Sendable {
   /// A lower-case word; also the schema that holds the workload's tables.
   var name: String { get }
   /// SQL that makes the tables, in the workload's schema.
   var preparation: String { get }
-  /// Does step `step`, with ``WorkloadStep/commit(_:)`` once and statements of its own before or after.
+  /// Does step `step`, with ``WorkloadStep/commit(_:)`` once and statements of its own before or
+  /// after.
   func perform(_ step: inout WorkloadStep) throws
   /// Questions whose answer must be `t` at any transaction boundary.
   var checks: [ConsistencyCheck] { get }

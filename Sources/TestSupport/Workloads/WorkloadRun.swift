@@ -1,7 +1,8 @@
 import Foundation
 import Synchronization
 
-/// Runs workloads side by side against one server, each worker on a thread and a session of its own.
+/// Runs workloads side by side against one server, each worker on a thread and a session of its
+/// own.
 public struct WorkloadRun: Sendable {
   public var server: ServerConnection
   public var seed: UInt64
@@ -21,7 +22,8 @@ public struct WorkloadRun: Sendable {
 
   /// Works until `seconds` have passed, and at least one step by each worker.
   ///
-  /// - Throws: the first error that is neither a conflict nor, with ``reconnects``, a lost connection.
+  /// - Throws: the first error that is neither a conflict nor, with ``reconnects``, a lost
+  ///   connection.
   public func run(_ workloads: [any Workload], seconds: Double) async throws -> WorkloadReport {
     let deadline = Date().addingTimeInterval(seconds)
     return try await withThrowingTaskGroup(of: WorkloadReport.self) { group in

@@ -151,7 +151,8 @@ struct BranchesCommand: AsyncParsableCommand {
     }
   }
 
-  /// Sends a request whose answer is a branch and operations, waits for them, and prints the branch.
+  /// Sends a request whose answer is a branch and operations, waits for them, and prints the
+  /// branch.
   static func send(_ request: APIRequest, _ session: ClientSession) async throws {
     let answer = try await session.client.send(request, as: API.BranchOperations.self)
     try await session.wait(for: answer.value.operations)

@@ -2,7 +2,8 @@ import Foundation
 
 /// The directory of one installation, held by one `exzo serve` at a time.
 ///
-/// The lock is `flock(2)` on `serve.lock`: the kernel frees it when the process ends, however it ends. The
+/// The lock is `flock(2)` on `serve.lock`: the kernel frees it when the process ends, however it
+/// ends. The
 /// file carries the holder's process id for messages and for `exzo shutdown`.
 final class DataDirectory: Sendable {
   let path: String

@@ -86,7 +86,8 @@ final class FleetAdapter: ComputeFleet {
       latestLSN: max(head ?? uploaded, uploaded), latestTime: Date())
   }
 
-  /// An LSN that holds every commit acknowledged so far, once it is stored; `nil` where no compute runs.
+  /// An LSN that holds every commit acknowledged so far, once it is stored; `nil` where no compute
+  /// runs.
   private func storedHead(of line: String) async throws -> LSN? {
     let client = fleet.client(line: line)
     guard await client.status()?.phase == .running else { return nil }

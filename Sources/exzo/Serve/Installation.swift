@@ -16,7 +16,8 @@ import ServiceLifecycle
 
 /// One installation: its parts put together in the order in which they depend on each other.
 ///
-/// Start: lock → metadata server → catalog → template → fleet → control plane → API and proxy. Stop in reverse; computes
+/// Start: lock → metadata server → catalog → template → fleet → control plane → API and proxy. Stop
+/// in reverse; computes
 /// and the metadata of running ones outlive it.
 struct Installation {
   let options: ServeOptions

@@ -2,7 +2,8 @@ import ArgumentParser
 import Foundation
 import Yams
 
-/// What `exzo serve` is told, after flags, environment and configuration file were laid over each other.
+/// What `exzo serve` is told, after flags, environment and configuration file were laid over each
+/// other.
 struct ServeOptions: Sendable {
   var dataDirectory: String
   var http: SocketAddressOption
