@@ -98,7 +98,7 @@ def arguments():
     parser.add_argument("--keep", action="store_true", help="leave the directory behind")
     parser.add_argument("--scale", type=int)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--superuser", default="postgres", help="of the compute, on its socket")
+    parser.add_argument("--superuser", default="exzo_superuser", help="of the compute, on its socket")
     return parser.parse_args()
 
 

@@ -18,7 +18,7 @@ class Parameters:
     moments: int = 30
     small_samples: int = 20    # wakes, new projects, commits
     seed: int = 1
-    superuser: str = "postgres"
+    superuser: str = "exzo_superuser"
 
     @staticmethod
     def short(seconds=60):

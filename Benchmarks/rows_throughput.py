@@ -25,8 +25,8 @@ END;
 
 
 def store_bytes(context):
-    """What the object store holds: `DATA/store` unless serve was told otherwise."""
-    return directory_bytes(os.environ.get("EXZO_BENCH_STORE", context.serve.data / "store"))
+    """What the object store holds: `DATA/objects` unless serve was told otherwise."""
+    return directory_bytes(os.environ.get("EXZO_BENCH_STORE", context.serve.data / "objects"))
 
 
 def tpcb(context, extra=()):
