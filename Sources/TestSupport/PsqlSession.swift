@@ -7,7 +7,11 @@ public struct StatementFailure: Error, CustomStringConvertible {
   public var message: String
   public var description: String { "\(sqlState): \(message)" }
 
-  public var isConnectionLoss: Bool { sqlState.hasPrefix("08") || sqlState.hasPrefix("57P") }
+  /// The server is going away: the session ends, or its files are gone from under it already.
+  public var isConnectionLoss: Bool {
+    sqlState.hasPrefix("08") || sqlState.hasPrefix("57P")
+      || message.contains("Transport endpoint is not connected")
+  }
 }
 
 /// One long-lived psql: statements go in, their output comes back, the session stays.

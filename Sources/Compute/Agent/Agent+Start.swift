@@ -20,20 +20,17 @@ extension Agent {
     self.prepared = prepared
     status.startLSN = prepared.expectation?.target
     steps.mark("prepare")
-    mount = try await blocking { [directory, specification, log] in
-      try MountSession.mount(
-        prepared.volume, at: directory.mountPoint,
-        options: MountOptions(
-          ownerUID: specification.identity.uid, ownerGID: specification.identity.gid, logger: log))
-    }
+    mount = try await mount(prepared.volume)
     steps.mark("mount")
-    let server = ServerSession(directory: directory)
+    let server = ServerSession(
+      directory: directory, segmentSize: prepared.control.walSegmentSize)
     let capture = try await openCapture(prepared, environment)
     let keyframes = KeyframeService(
       prepared: prepared, capture: capture, server: server,
       serverVersion: specification.serverVersion, log: log)
     (self.server, self.capture, self.keyframes) = (server, capture, keyframes)
     keyframes.attach()
+    try await blocking { [directory] in try DrainedMarker(directory).clear() }
     try await startServer(recovering: prepared.expectation != nil)
     steps.mark("server")
     prepared.warmed?.cool()
@@ -42,11 +39,39 @@ extension Agent {
       steps.mark("proof")
     }
     capture.start()
+    // No client before the stream runs: only then does a slot keep the WAL that is not stored yet.
+    _ = try await capture.waitReceived(try await server.flushLSN(), timeout: .seconds(30))
+    watch(capture)
     steps.mark("capture")
     let scheduler = CheckpointScheduler(
       policy: CheckpointPolicy(objective: specification.restoreObjective), capture: capture,
       keyframes: keyframes, server: server, log: log)
     background = [Task { await keyframes.run() }, Task { await scheduler.run() }]
+  }
+
+  private func mount(_ volume: Volume) async throws -> MountSession {
+    try await blocking { [directory, specification, log] in
+      try MountSession.mount(
+        volume, at: directory.mountPoint,
+        options: MountOptions(
+          ownerUID: specification.identity.uid, ownerGID: specification.identity.gid, logger: log))
+    }
+  }
+
+  /// Logs what capture tells, and ends a compute whose line another installation has taken over.
+  private func watch(_ capture: WALCapture) {
+    Task { [log] in
+      for await event in capture.events {
+        guard case .failed(let error) = event else {
+          log.debug("capture", metadata: ["event": "\(event)"])
+          continue
+        }
+        log.critical("capture has stopped for good", metadata: ["error": "\(error)"])
+        guard error.code == .lineRefused else { continue }
+        fail(error)
+        postmaster?.signal(SIGQUIT)
+      }
+    }
   }
 
   private func prepare(_ environment: HistoryEnvironment) async throws -> PreparedCompute {

@@ -20,7 +20,8 @@ extension Agent {
     await server?.close()
     // Asked for before the shutdown begins, so that its end cannot be missed.
     let capture = capture
-    let lastWAL = Task { try await capture?.waitServerEnd(timeout: .seconds(150)) }
+    let lastWAL = Task.detached { try await capture?.waitServerEnd(timeout: .seconds(150)) }
+    await Task.yield()
     if let postmaster, postmaster.exitStatus == nil {
       postmaster.signal(wasRunning ? SIGINT : SIGQUIT)
       let ended = try await blocking { postmaster.waitForExit(seconds: 120) }
@@ -30,11 +31,19 @@ extension Agent {
       }
     }
     try await blocking { [directory] in try endProcesses(workingIn: directory.mountPoint) }
-    if wasRunning {
-      try await storeRest(lastWAL)
-    } else {
+    do {
+      if wasRunning {
+        try await storeRest(lastWAL)
+      } else {
+        lastWAL.cancel()
+        try await capture?.stop()
+      }
+    } catch {
+      // What could not be stored stays in spool and volume; the next start brings it there.
+      log.error("stopped without storing everything", metadata: ["error": "\(error)"])
       lastWAL.cancel()
-      try await capture?.stop()
+      try await takeDown()
+      throw error
     }
     try await takeDown()
   }
@@ -55,6 +64,7 @@ extension Agent {
     guard let end = try await lastWAL.value else { return }
     _ = try await keyframes.seal(consistentAt: end)
     try await capture.stop(drainTo: end)
+    try await blocking { [directory] in try DrainedMarker(directory).set() }
   }
 
   func takeDown() async throws {
@@ -71,16 +81,21 @@ extension Agent {
       var failures = 0
       for await status in serverEnds {
         guard self.status.phase == .running else { continue }
+        // A bell of a server that has been followed by another already.
+        if let postmaster, postmaster.exitStatus == nil { continue }
         log.error("server ended", metadata: ["how": "\(describe(waitStatus: status))"])
         failures += 1
         do {
           if failures > 1 { try await Task.sleep(for: .seconds(min(failures, 10))) }
+          await keyframes?.noteRecovery()
           try await startServer(recovering: false)
           failures = 0
+          self.status.messages = []
           log.info("server is up again")
         } catch {
           log.error("server did not come up again", metadata: ["error": "\(error)"])
-          guard failures < 5 else { return fail(error) }
+          // A full disk may have room again later: it is tried as long as the compute is wanted.
+          self.status.messages = ["server did not come up again: \(error)"]
           serverEndsBell.yield(status)
         }
       }

@@ -68,6 +68,8 @@ public actor Agent {
 
   /// Runs the compute until it is suspended or cannot be kept up. Returns when everything is down.
   public func run() async throws {
+    let lock = try AgentLock.take(directory)
+    defer { withExtendedLifetime(lock) {} }
     let listener = try ControlListener(path: directory.controlSocket)
     let socket = AgentSocket(agent: self)
     Thread.detachNewThread { listener.run { socket.serve($0) } }
@@ -102,6 +104,7 @@ public actor Agent {
 
   func fail(_ error: any Error) {
     status.phase = .failed
+    prepared?.warmed?.cool()
     status.messages = ["\(error)"]
     failure = error as? ComputeError ?? ComputeError(.recovery, "\(error)")
   }

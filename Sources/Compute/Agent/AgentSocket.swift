@@ -10,8 +10,10 @@ struct AgentSocket: Sendable {
     do {
       while let request = try connection.receive(AgentRequest.self) {
         let response = wait { await agent.answer(request) }
-        try connection.send(response)
+        let sent = Result { try connection.send(response) }
+        // Down is down, whether or not the asker still listens.
         if request == .suspend, response == .done { Task { await agent.finish() } }
+        try sent.get()
       }
     } catch {
       // The asker is gone or speaks nonsense: there is nobody to tell.

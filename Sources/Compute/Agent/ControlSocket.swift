@@ -99,8 +99,10 @@ final class ControlListener: Sendable {
     while true {
       let client = accept(descriptor, nil, nil)
       if client < 0 {
-        if errno == EINTR || errno == ECONNABORTED { continue }
-        return
+        // Closing gives EINVAL; anything else, such as too many open files, passes.
+        if errno == EINVAL || errno == EBADF { return }
+        if errno != EINTR { usleep(50_000) }
+        continue
       }
       Thread.detachNewThread { handle(ControlConnection(descriptor: client)) }
     }

@@ -8,7 +8,10 @@ import PostgresFormat
 final class ServerSession: Sendable {
   private let pool: PostgresConnectionPool
 
-  init(directory: LineDirectory) {
+  private let segmentSize: UInt64
+
+  init(directory: LineDirectory, segmentSize: UInt64) {
+    self.segmentSize = segmentSize
     pool = PostgresConnectionPool(
       ConnectionParameters(
         host: directory.run, user: ServerAccess.superuser, database: "postgres",
@@ -19,15 +22,28 @@ final class ServerSession: Sendable {
   /// `pg_current_wal_insert_lsn()`, moved back over a page header that nothing follows yet: the
   /// server
   /// reports the place where the next record will begin, which WAL reaches only with that record.
+  ///
+  /// WAL up to there is flushed on return: with an open transaction or asynchronous commits nothing else
+  /// might flush it for seconds.
   func insertLSN() async throws -> LSN {
-    let text = try await pool.withConnection { connection in
-      try connection.query("SELECT pg_current_wal_insert_lsn()::text AS lsn")
-        .rows[0].value("lsn", as: String.self)
+    try await pool.withConnection { [segmentSize] connection in
+      let lsn = try position("pg_current_wal_insert_lsn()", connection)
+        .withoutLeadingHeader(segmentSize: segmentSize)
+      if try position("pg_current_wal_flush_lsn()", connection) < lsn {
+        // Its commit flushes everything before it.
+        _ = try connection.execute(
+          """
+          BEGIN; SET LOCAL synchronous_commit = local;
+          SELECT pg_logical_emit_message(true, 'exzo', ''); COMMIT
+          """)
+      }
+      return lsn
     }
-    guard let lsn = LSN(text) else {
-      throw ComputeError(.agent, "ask the server for its insert LSN: it said '\(text)'")
-    }
-    return lsn.withoutLeadingHeader
+  }
+
+  /// Where WAL is durable on the compute's disk.
+  func flushLSN() async throws -> LSN {
+    try await pool.withConnection { try position("pg_current_wal_flush_lsn()", $0) }
   }
 
   /// An immediate checkpoint; returns when it is complete.
@@ -35,7 +51,7 @@ final class ServerSession: Sendable {
     try await pool.withConnection { connection in _ = try connection.execute("CHECKPOINT") }
   }
 
-  /// Writes out asynchronous commits up to the insert position.
+  /// Runs work on one of the sessions.
   func run<Value: Sendable>(
     _ work: @escaping @Sendable (PostgresConnection) throws -> Value
   ) async throws -> Value {
@@ -45,11 +61,23 @@ final class ServerSession: Sendable {
   func close() async { await pool.close() }
 }
 
+/// Asks for one of the server's WAL positions.
+private func position(_ function: String, _ connection: PostgresConnection) throws -> LSN {
+  let text = try connection.query("SELECT \(function)::text AS lsn")
+    .rows[0].value("lsn", as: String.self)
+  guard let lsn = LSN(text) else {
+    throw ComputeError(.agent, "ask the server for \(function): it said '\(text)'")
+  }
+  return lsn
+}
+
 extension LSN {
   /// The page boundary before this position, where only a page header lies between them.
-  var withoutLeadingHeader: LSN {
-    let offset = rawValue % 8192
-    // 40 bytes on a segment's first page, 24 elsewhere; records begin 8-aligned after them.
-    return offset == 24 || offset == 40 ? LSN(rawValue - offset) : self
+  ///
+  /// 40 bytes on a segment's first page, 24 elsewhere; a record that goes on from the page before ends
+  /// later than that.
+  func withoutLeadingHeader(segmentSize: UInt64) -> LSN {
+    if rawValue % segmentSize == 40 { return LSN(rawValue - 40) }
+    return rawValue % 8192 == 24 ? LSN(rawValue - 24) : self
   }
 }

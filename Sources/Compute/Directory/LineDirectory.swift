@@ -18,6 +18,10 @@ public struct LineDirectory: Sendable, Equatable {
 
   public var specification: String { "\(path)/compute.json" }
   public var controlSocket: String { "\(path)/agent.sock" }
+  /// Held by the living agent.
+  public var agentLock: String { "\(path)/agent.lock" }
+  /// Present while everything the compute ever acknowledged is in the object store: after a clean stop.
+  public var drainedMarker: String { "\(path)/drained" }
   public var agentLog: String { "\(path)/agent.log" }
   public var serverLog: String { "\(path)/postgres.log" }
   public var volume: String { "\(path)/volume" }

@@ -1,4 +1,6 @@
+import DurableIO
 import Foundation
+import History
 import Logging
 import Synchronization
 
@@ -34,6 +36,12 @@ public final class AgentFleet: Sendable {
   public let configuration: Configuration
   private let log: Logger
   private let starts = Mutex<[String: Task<AgentStatus, any Error>]>([:])
+  /// One gate a line: starts and ends of one compute follow each other.
+  private let gates = Mutex<[String: AsyncGate]>([:])
+  /// Agents that are being ended: their end is no accident.
+  private let ending = Mutex<Set<pid_t>>([])
+  /// Accidents in a row, by line.
+  private let accidents = Mutex<[String: Int]>([:])
 
   public init(configuration: Configuration, log: Logger) {
     self.configuration = configuration
@@ -52,7 +60,9 @@ public final class AgentFleet: Sendable {
     let line = specification.line
     let task = starts.withLock { starts in
       if let running = starts[line] { return running }
-      let task = Task { try await self.startAlone(specification) }
+      let task = Task {
+        try await self.gate(line).run { try await self.startAlone(specification) }
+      }
       starts[line] = task
       return task
     }
@@ -71,11 +81,32 @@ public final class AgentFleet: Sendable {
     try await clear(line: specification.line)
     try write(specification)
     try launch(line: specification.line)
-    return try await waitUntilRunning(client)
+    do {
+      return try await waitUntilRunning(client)
+    } catch {
+      // An opening that failed holds nothing: its agent and server are ended, the reason is kept.
+      if let status = await client.status(), status.phase == .failed {
+        try await end(client, status)
+        try await clear(line: specification.line)
+      }
+      throw error
+    }
+  }
+
+  private func gate(_ line: String) -> AsyncGate {
+    gates.withLock { gates in
+      let gate = gates[line] ?? AsyncGate()
+      gates[line] = gate
+      return gate
+    }
   }
 
   /// Stops the line's compute cleanly; no error where none runs.
   public func suspend(line: String) async throws {
+    try await gate(line).run { try await self.suspendAlone(line: line) }
+  }
+
+  private func suspendAlone(line: String) async throws {
     let client = client(line: line)
     if let status = await client.status() { try await end(client, status) }
     try await clear(line: line)
@@ -83,6 +114,7 @@ public final class AgentFleet: Sendable {
 
   /// Ends an agent: cleanly where it can, by force where it does not answer any more.
   private func end(_ client: AgentClient, _ status: AgentStatus) async throws {
+    ending.withLock { _ = $0.insert(status.agentPID) }
     do {
       _ = try await client.ask(.suspend, timeout: 300)
     } catch {
@@ -100,10 +132,13 @@ public final class AgentFleet: Sendable {
   /// Stops the compute and deletes what the line has on local disk; its history stays in the object
   /// store.
   public func destroy(line: String) async throws {
-    try await suspend(line: line)
-    let path = directory(line: line).path
-    guard FileManager.default.fileExists(atPath: path) else { return }
-    try await withThread(named: "destroy") { try FileManager.default.removeItem(atPath: path) }
+    try await gate(line).run {
+      try await self.suspendAlone(line: line)
+      let path = self.directory(line: line).path
+      guard FileManager.default.fileExists(atPath: path) else { return }
+      try await withThread(named: "destroy") { try FileManager.default.removeItem(atPath: path) }
+    }
+    gates.withLock { $0[line] = nil }
   }
 
   /// Lines that have a directory here, whether or not their compute runs.
@@ -113,6 +148,13 @@ public final class AgentFleet: Sendable {
     return ((try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []).sorted()
   }
 
+  /// Whether the object store holds everything that the line's compute ever acknowledged: after a clean
+  /// stop, or where the line never ran here.
+  public func isDrained(line: String) -> Bool {
+    let directory = directory(line: line)
+    return access(directory.openedMarker, F_OK) != 0 || access(directory.drainedMarker, F_OK) == 0
+  }
+
   /// The specification a line was last started with, or `nil` where it has no volume here.
   public func specification(line: String) throws -> AgentSpecification? {
     guard let bytes = FileManager.default.contents(atPath: directory(line: line).specification)
@@ -120,9 +162,17 @@ public final class AgentFleet: Sendable {
     return try JSONDecoder().decode(AgentSpecification.self, from: bytes)
   }
 
-  /// Ends every agent of this data directory; used by `exzo shutdown`.
+  /// Ends every agent of this data directory; used by `exzo shutdown`. Goes on after a failure and throws
+  /// the first.
   public func suspendAll() async throws {
-    for line in lines() { try await suspend(line: line) }
+    var first: (any Error)?
+    for line in lines() {
+      do { try await suspend(line: line) } catch {
+        log.error("suspend failed", metadata: ["line": "\(line)", "error": "\(error)"])
+        first = first ?? error
+      }
+    }
+    if let first { throw first }
   }
 
   private func waitUntilRunning(_ client: AgentClient) async throws -> AgentStatus {
@@ -162,10 +212,9 @@ public final class AgentFleet: Sendable {
       attributes: [.posixPermissions: 0o711])
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-    let url = URL(fileURLWithPath: directory.specification)
-    try encoder.encode(specification).write(to: url, options: .atomic)
-    try FileManager.default.setAttributes(
-      [.posixPermissions: 0o600], ofItemAtPath: directory.specification)
+    try SystemFileSystem().replaceFile(
+      directory.specification, with: [UInt8](encoder.encode(specification)),
+      operation: "write compute.json")
   }
 
   private func launch(line: String) throws {
@@ -186,17 +235,28 @@ public final class AgentFleet: Sendable {
       log.info(
         "agent ended",
         metadata: ["line": "\(line)", "pid": "\(pid)", "how": "\(describe(waitStatus: status))"])
-      if status != 0 { Task { await self.revive(line: line) } }
+      let wasEnded = ending.withLock { $0.remove(pid) != nil }
+      if status != 0, !wasEnded { Task { await self.revive(line: line) } }
     }
   }
 
   /// Starts a compute again whose agent died; a start that fails is left to the next connection.
   private func revive(line: String) async {
     do {
+      let count = accidents.withLock { accidents in
+        accidents[line, default: 0] += 1
+        return accidents[line] ?? 1
+      }
+      // At once after the first accident; then ever more slowly, up to a minute.
+      if count > 1 { try await Task.sleep(for: .seconds(min(60, 1 << min(count - 1, 6)))) }
       guard let specification = try specification(line: line),
         access(directory(line: line).openedMarker, F_OK) == 0
       else { return }
       _ = try await start(specification)
+      Task {
+        try await Task.sleep(for: .seconds(60))
+        accidents.withLock { $0[line] = nil }
+      }
       log.info("compute is up again", metadata: ["line": "\(line)"])
     } catch {
       log.error(

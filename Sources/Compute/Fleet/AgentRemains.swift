@@ -9,6 +9,7 @@ struct AgentRemains {
   ///
   /// Nothing durable is touched: the volume's log holds what was synced.
   func clear() throws {
+    try AgentLock.endHolder(directory)
     try endProcesses(workingIn: directory.mountPoint)
     try MountPoint.clearDeadMount(at: directory.mountPoint)
     unlink(directory.controlSocket)

@@ -1,3 +1,4 @@
+import DurableIO
 import Foundation
 import Synchronization
 
@@ -27,7 +28,8 @@ public final class IdentityRegistry: Sendable {
       if let uid = table[project] { return ProcessIdentity(uid: uid, gid: uid) }
       let uid = (table.values.max() ?? Self.firstUID - 1) + 1
       table[project] = uid
-      try JSONEncoder().encode(table).write(to: URL(fileURLWithPath: path), options: .atomic)
+      try SystemFileSystem().replaceFile(
+        path, with: [UInt8](JSONEncoder().encode(table)), operation: "write identities")
       return ProcessIdentity(uid: uid, gid: uid)
     }
   }

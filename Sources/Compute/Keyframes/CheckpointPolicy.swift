@@ -38,13 +38,16 @@ struct CheckpointScheduler: Sendable {
 
   /// Runs until its task is cancelled.
   func run() async {
+    var pause = interval
     while !Task.isCancelled {
       do {
-        try await Task.sleep(for: interval)
+        try await Task.sleep(for: pause)
         let redo = await keyframes.redoLSN
         if policy.isDue(receivedLSN: capture.positions.receivedLSN, redoLSN: redo) {
           try await server.checkpoint()
           await keyframes.waitForKeyframe(after: redo)
+          // While keyframes fail, each checkpoint only adds an epoch that waits.
+          pause = await keyframes.alarm == nil ? interval : min(pause * 2, .seconds(60))
         }
       } catch is CancellationError {
         return

@@ -26,9 +26,13 @@ actor KeyframeService {
   private let major: PostgresMajor
   private let serverVersion: String
   private let log: Logger
+  /// One keyframe after the other.
+  private let gate = AsyncGate()
   private let bell: AsyncStream<Void>.Continuation
   private let rings: AsyncStream<Void>
   private var lastCheckpoint: LSN = .invalid
+  /// As of the newest keyframe, or of the volume's opening.
+  private var lastControl: ControlFile
   /// Where replay starts from the newest keyframe.
   private(set) var redoLSN: LSN
   private var waiters: [CheckedContinuation<Void, Never>] = []
@@ -45,6 +49,8 @@ actor KeyframeService {
     volume = prepared.volume
     writer = prepared.writer
     major = prepared.control.major
+    lastControl = prepared.control
+    followsRecovery = prepared.expectation == nil
     redoLSN = prepared.control.checkpoint.redo
     self.capture = capture
     self.server = server
@@ -60,6 +66,11 @@ actor KeyframeService {
   }
 
   private var isEnding = false
+  /// Since the last keyframe the server has come up by crash recovery.
+  private var followsRecovery: Bool
+
+  /// The server was started again on this volume.
+  func noteRecovery() { followsRecovery = true }
 
   /// Makes keyframes until ``detach()``.
   func run() async {
@@ -113,6 +124,10 @@ actor KeyframeService {
   /// - Parameter end: the consistent LSN where the server has ended; otherwise it is asked.
   @discardableResult
   func seal(consistentAt end: LSN?) async throws -> Keyframe {
+    try await gate.run { try await self.sealAlone(consistentAt: end) }
+  }
+
+  private func sealAlone(consistentAt end: LSN?) async throws -> Keyframe {
     let next = await writer.nextVolumeEpoch
     let epochs = try await blocking { [volume] in
       try volume.seal()
@@ -120,10 +135,11 @@ actor KeyframeService {
     }
     for epoch in epochs where epoch.number < next { try volume.forget(epoch: epoch.number) }
     let due = epochs.filter { $0.number >= next }.map { HistoryEpoch($0) }
-    guard let last = due.last else {
+    guard !due.isEmpty else {
       throw ComputeError(.damagedHistory, "make a keyframe: the volume has no epoch to give")
     }
-    let control = try controlFile(in: last)
+    let control = try controlFile(in: due)
+    lastControl = control
     let consistent: LSN
     if let end { consistent = end } else { consistent = try await server.insertLSN() }
     _ = try await capture.flush(to: consistent, timeout: .seconds(60))
@@ -133,7 +149,10 @@ actor KeyframeService {
         timeline: control.checkpoint.timeline, checkpointLSN: control.checkpointLSN,
         redoLSN: control.checkpoint.redo, consistentLSN: consistent,
         systemIdentifier: control.systemIdentifier, postgresVersion: serverVersion),
-      check: pageCheck(hasChecksums: control.hasDataChecksums, limit: consistent))
+      check: pageCheck(
+        hasChecksums: control.hasDataChecksums, limit: consistent,
+        leavesOrphans: followsRecovery ? log : nil))
+    followsRecovery = false
     for epoch in due { try volume.forget(epoch: epoch.number) }
     lastCheckpoint = control.checkpointLSN
     redoLSN = control.checkpoint.redo
@@ -158,25 +177,37 @@ actor KeyframeService {
   }
 
   /// The control file in the image itself: the live one may have moved on.
-  private func controlFile(in epoch: HistoryEpoch) throws -> ControlFile {
+  ///
+  /// Where no epoch since the last keyframe has it, it has not changed since.
+  private func controlFile(in epochs: [HistoryEpoch]) throws -> ControlFile {
+    for epoch in epochs.reversed() {
+      if let found = try controlFile(in: epoch) { return found }
+    }
+    return lastControl
+  }
+
+  private func controlFile(in epoch: HistoryEpoch) throws -> ControlFile? {
     guard
       let global = epoch.tree.entries.first(where: { $0.parent == .root && $0.name == "global" }),
       let entry = epoch.tree.entries.first(where: {
         $0.parent == global.id && $0.name == "pg_control"
       })
     else { throw ComputeError(.damagedHistory, "make a keyframe: the image has no pg_control") }
-    var bytes = [UInt8](repeating: 0, count: blockSize)
-    if epoch.files.contains(where: { $0.id == entry.id && $0.blocks.contains(0) }) {
-      try bytes.withUnsafeMutableBytes { try epoch.readBlock(file: entry.id, block: 0, into: $0) }
-    } else {
-      bytes = try volume.readFile("global/pg_control")
+    guard epoch.files.contains(where: { $0.id == entry.id && $0.blocks.contains(0) }) else {
+      return nil
     }
+    var bytes = [UInt8](repeating: 0, count: blockSize)
+    try bytes.withUnsafeMutableBytes { try epoch.readBlock(file: entry.id, block: 0, into: $0) }
     return try ControlFile(bytes, major: major)
   }
 }
 
 /// Verifies pages while a layer is built: checksum, and an LSN that the WAL below `limit` explains.
-func pageCheck(hasChecksums: Bool, limit: LSN) -> LayerCheck {
+///
+/// - Parameter leavesOrphans: set after a crash recovery. Builds of indexes and rewrites of tables write
+///   pages past the buffers, before their WAL is flushed (`_bt_blwritepage` in `nbtsort.c`); what a crash cut off
+///   leaves files that no catalog row names, with LSNs that WAL never reached. They are told to this log.
+func pageCheck(hasChecksums: Bool, limit: LSN, leavesOrphans log: Logger? = nil) -> LayerCheck {
   { file in
     guard case .relation(let relation) = DataFileKind(path: file.path) else { return nil }
     let first = relation.firstBlock
@@ -188,7 +219,12 @@ func pageCheck(hasChecksums: Bool, limit: LSN) -> LayerCheck {
           "check page \(first + block) of '\(file.path)' (LSN \(header.lsn)): wrong checksum",
           hint: "the disk or the server damaged it; restore from a moment before")
       }
-      // Maps carry the LSN of hints that may be ahead of nothing; relations may not be.
+      if header.lsn > limit, let log {
+        log.notice(
+          "page of a file that a crash left behind",
+          metadata: ["file": "\(file.path)", "lsn": "\(header.lsn)", "limit": "\(limit)"])
+        return nil
+      }
       guard header.lsn <= limit else {
         throw ComputeError(
           .damagedHistory,

@@ -11,7 +11,7 @@ import Volume
   if kind == .directory && !path.contains("pgsql_tmp") { return .persistent }
   let file = DataFileKind(path: path)
   if file.isTransient { return .outsideHistory }
-  if file == .control { return FileClass(isObserved: true) }
+  if file == .control { return FileClass(hasAtomicBlocks: true, isObserved: true) }
   return file.isPaged ? .atomicBlocks : .persistent
 }
 

@@ -91,7 +91,8 @@ struct MomentOpening: Sendable {
     let plan = Plan(
       lsn: moment.lsn, redoLSN: moment.keyframe.redoLSN, timeline: moment.keyframe.timeline,
       systemIdentifier: makeSystemIdentifier(), segmentSize: UInt64(origin.segmentSize))
-    try JSONEncoder().encode(plan).write(to: URL(fileURLWithPath: planFile), options: .atomic)
+    try environment.fileSystem.replaceFile(
+      planFile, with: [UInt8](JSONEncoder().encode(plan)), operation: "write opening.json")
     let writer = try await LineWriter.create(
       LineDescription(
         id: line, project: specification.projectID,
@@ -162,7 +163,8 @@ func postgresMajor(_ number: Int) throws -> PostgresMajor {
 /// Gives a directory and the files in it to a compute's user, closed to all others.
 func giveDirectory(_ path: String, to identity: ProcessIdentity) throws {
   for name in try FileManager.default.contentsOfDirectory(atPath: path) {
-    chown("\(path)/\(name)", identity.uid, identity.gid)
+    // Never through a link: the directory may have been the server's before.
+    lchown("\(path)/\(name)", identity.uid, identity.gid)
   }
   guard chown(path, identity.uid, identity.gid) == 0, chmod(path, 0o700) == 0 else {
     throw ComputeError(

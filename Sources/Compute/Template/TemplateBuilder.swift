@@ -51,7 +51,8 @@ public struct TemplateBuilder: Sendable {
     try await blocking { try makeCluster(work) }
     let template = try await store(cluster: "\(work)/data", work: work)
     try await blocking {
-      try JSONEncoder().encode(template).write(to: URL(fileURLWithPath: record), options: .atomic)
+      try SystemFileSystem().replaceFile(
+        record, with: [UInt8](JSONEncoder().encode(template)), operation: "write template record")
       try FileManager.default.removeItem(atPath: work)
     }
     log.info("template made", metadata: ["line": "\(template.line)", "lsn": "\(template.lsn)"])

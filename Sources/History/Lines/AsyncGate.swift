@@ -1,10 +1,12 @@
 /// Lets one caller after the other through, in the order in which they came.
-actor AsyncGate {
+package actor AsyncGate {
+  package init() {}
+
   private var isTaken = false
   private var waiting: [CheckedContinuation<Void, Never>] = []
 
   /// Runs `body` when all that came before are through.
-  nonisolated func run<Value: Sendable>(
+  package nonisolated func run<Value: Sendable>(
     _ body: @Sendable () async throws -> Value
   ) async throws -> Value {
     await enter()

@@ -101,6 +101,9 @@ private struct WorkloadRunner {
       } catch let failure as StatementFailure where failure.isConflict {
         report.conflicts += 1
         try session?.execute("ROLLBACK")
+        // The step may have committed before a statement after it met the conflict.
+        done = try WorkloadRun.lastStep(of: workload.name, worker: worker, on: run.server)
+        if done > 0 { report.acknowledged[workload.name, default: [:]][worker] = done }
       } catch  where run.reconnects && WorkloadRunner.isConnectionLoss(error) {
         report.reconnects += 1
         session = nil

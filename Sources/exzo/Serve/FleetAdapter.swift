@@ -46,7 +46,7 @@ final class FleetAdapter: ComputeFleet {
 
   func resolve(line: String, moment: MomentRequest) async throws -> ResolvedMoment {
     try await translating {
-      let head = try await self.storedHead(of: line)
+      let head = try await self.storedHead(of: line, mustBeComplete: moment.reachesTheEnd)
       let history = try await self.history(line)
       let window = try await self.window(of: history, head: head)
       let target: SeekTarget
@@ -72,7 +72,7 @@ final class FleetAdapter: ComputeFleet {
 
   func window(line: String) async throws -> RestoreWindow {
     try await translating {
-      let head = try await self.storedHead(of: line)
+      let head = try await self.storedHead(of: line, mustBeComplete: false)
       return try await self.window(of: try await self.history(line), head: head)
     }
   }
@@ -88,10 +88,18 @@ final class FleetAdapter: ComputeFleet {
 
   /// An LSN that holds every commit acknowledged so far, once it is stored; `nil` where no compute
   /// runs.
-  private func storedHead(of line: String) async throws -> LSN? {
+  ///
+  /// - Parameter mustBeComplete: refuse where acknowledged commits may still lie on local disk only.
+  private func storedHead(of line: String, mustBeComplete: Bool) async throws -> LSN? {
     let client = fleet.client(line: line)
-    guard await client.status()?.phase == .running else { return nil }
-    return try await client.head()
+    if await client.status()?.phase == .running { return try await client.head() }
+    guard !mustBeComplete || fleet.isDrained(line: line) else {
+      throw ComputeFleetError(
+        .temporary,
+        "find the head of line '\(line)': its compute does not run, and its last WAL is not stored yet; "
+          + "start its endpoint and try again")
+    }
+    return nil
   }
 
   /// The line's history as it is in the store now.
@@ -206,6 +214,13 @@ final class FleetAdapter: ComputeFleet {
         }
       throw ComputeFleetError(code, error.description)
     }
+  }
+}
+
+extension MomentRequest {
+  /// Whether the answer depends on the newest commits.
+  fileprivate var reachesTheEnd: Bool {
+    if case .lsn = self { false } else { true }
   }
 }
 
