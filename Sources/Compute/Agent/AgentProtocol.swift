@@ -42,7 +42,6 @@ public struct AgentStatus: Codable, Sendable, Equatable {
   public var exposureSeconds: Double
   public var keyframes: UInt64
   public var historyBytes: UInt64
-  public var walBytes: UInt64
   /// Why the phase is `failed`, or alarms that stand.
   public var messages: [String]
 
@@ -67,7 +66,6 @@ public struct AgentStatus: Codable, Sendable, Equatable {
     exposureSeconds = 0
     keyframes = 0
     historyBytes = 0
-    walBytes = 0
     messages = []
   }
 }

@@ -1,3 +1,4 @@
+import History
 import PostgresFormat
 import Volume
 
@@ -30,7 +31,7 @@ func staysBehind(path: String, kind: FileKind) -> Bool {
 func removing(
   from tree: FileTreeSnapshot, where matches: (String, FileTreeEntry) -> Bool
 ) -> FileTreeSnapshot {
-  let paths = TreePaths(tree: tree)
+  let paths = TreePaths(tree)
   var kept = tree
   kept.entries = tree.entries.filter { entry in
     entry.id == .root || !matches(paths.path(of: entry), entry)
@@ -86,7 +87,7 @@ struct HistoryEpoch: SealedEpoch {
 private func unloggedFiles(of tree: FileTreeSnapshot) -> Set<FileID> {
   let candidates = tree.entries.filter { $0.kind == .regular && $0.name.contains("_init") }
   guard !candidates.isEmpty else { return [] }
-  let paths = TreePaths(tree: tree)
+  let paths = TreePaths(tree)
   var unlogged: Set<RelFileLocator> = []
   for entry in candidates {
     if case .relation(let file) = DataFileKind(path: paths.path(of: entry)),

@@ -39,7 +39,7 @@ struct RelationLengths {
 
   /// Takes the lengths from the file names and sizes of a tree.
   init(tree: FileTreeSnapshot) {
-    let paths = TreePaths(tree: tree)
+    let paths = TreePaths(tree)
     for entry in tree.entries where entry.kind == .regular {
       guard case .relation(let file) = DataFileKind(path: paths.path(of: entry)) else { continue }
       let key = RelationFork(locator: file.locator, fork: file.fork)
@@ -107,27 +107,5 @@ struct RelationLengths {
       "check the tail against the image: the record at \(lsn) changes block \(block) of relation "
         + "\(key.locator) (\(key.fork)), which the image does not have and nothing drops later",
       hint: "a file of the keyframe's layers is missing or too short; run 'exzo verify'")
-  }
-}
-
-/// Paths of a tree's entries, relative to its root.
-struct TreePaths {
-  private var entries: [FileID: FileTreeEntry] = [:]
-
-  init(tree: FileTreeSnapshot) {
-    entries.reserveCapacity(tree.entries.count)
-    for entry in tree.entries { entries[entry.id] = entry }
-  }
-
-  /// The path without a leading slash; empty for the root.
-  func path(of entry: FileTreeEntry) -> String {
-    var parts: [String] = []
-    var current = entry
-    while current.id != .root {
-      parts.append(current.name)
-      guard let parent = entries[current.parent], parts.count < 64 else { break }
-      current = parent
-    }
-    return parts.reversed().joined(separator: "/")
   }
 }

@@ -55,7 +55,7 @@ public final class Postmaster: Sendable {
       endsWithUs: true)
     Thread.detachNewThread { [self] in follow(log: readEnd) }
     Thread.detachNewThread { [self] in run(command, logPipe: writeEnd) }
-    try wait(deadline: nil) { $0.pid != 0 || $0.startFailure != nil }
+    wait(deadline: nil) { $0.pid != 0 || $0.startFailure != nil }
     if let failure = state.withLock({ $0.startFailure }) { throw failure }
   }
 
@@ -68,7 +68,7 @@ public final class Postmaster: Sendable {
   /// - Throws: ``ComputeError`` with its last words where it ends first or `seconds` pass.
   public func waitUntilReady(seconds: Double) throws {
     let deadline = Date(timeIntervalSinceNow: seconds)
-    try wait(deadline: deadline) { $0.log.isReady || $0.exitStatus != nil }
+    wait(deadline: deadline) { $0.log.isReady || $0.exitStatus != nil }
     let (log, status) = state.withLock { ($0.log, $0.exitStatus) }
     if let status {
       throw ComputeError(
@@ -92,12 +92,11 @@ public final class Postmaster: Sendable {
 
   /// Blocks until the server has ended, or `seconds` have passed; returns its wait status.
   public func waitForExit(seconds: Double) -> Int32? {
-    // The wait itself never throws; a passed deadline shows in the status.
-    try? wait(deadline: Date(timeIntervalSinceNow: seconds)) { $0.exitStatus != nil }
+    wait(deadline: Date(timeIntervalSinceNow: seconds)) { $0.exitStatus != nil }
     return exitStatus
   }
 
-  private func wait(deadline: Date?, until done: (State) -> Bool) throws {
+  private func wait(deadline: Date?, until done: (State) -> Bool) {
     changed.lock()
     defer { changed.unlock() }
     while !state.withLock({ done($0) }) {

@@ -124,17 +124,17 @@ struct CombinedFiles {
 }
 
 /// A tree's entries by identity, and their paths.
-struct TreePaths {
+package struct TreePaths {
   private let entries: [FileID: FileTreeEntry]
 
-  init(_ tree: FileTreeSnapshot) {
+  package init(_ tree: FileTreeSnapshot) {
     entries = Dictionary(tree.entries.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first })
   }
 
   func entry(_ id: FileID) -> FileTreeEntry? { entries[id] }
 
   /// From the root, without a leading slash; empty for the root.
-  func path(of entry: FileTreeEntry) -> String {
+  package func path(of entry: FileTreeEntry) -> String {
     var names: [String] = []
     var current = entry
     // A tree from a damaged volume might loop; no path is deeper than the tree has entries.
