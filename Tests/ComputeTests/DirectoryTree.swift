@@ -97,7 +97,8 @@ enum DirectoryTree {
     }
     let unlogged = Set(parsed.filter { $0.1.fork == .initialization }.map { $0.1.locator })
     return Set(
-      parsed.filter { $0.1.fork != .initialization && unlogged.contains($0.1.locator) }.map { $0.0 })
+      parsed.filter { $0.1.fork != .initialization && unlogged.contains($0.1.locator) }.map { $0.0 }
+    )
   }
 
   private static func paths(_ directory: String) throws -> [String] {

@@ -148,8 +148,9 @@ struct KilledCluster {
   }
 
   /// The tail to a moment, rewritten in runs of random sizes, and what came of it.
-  func rewrite(to moment: LSN, seed: UInt64) throws -> (wal: [UInt8], outcome: RewrittenTail.Outcome)
-  {
+  func rewrite(to moment: LSN, seed: UInt64) throws -> (
+    wal: [UInt8], outcome: RewrittenTail.Outcome
+  ) {
     var random = SeededRandom(seed: seed)
     var tail = RewrittenTail(
       format: .v15, redo: redo, segmentSize: WALSegment.defaultSize,

@@ -48,6 +48,7 @@ struct MomentComparison {
     report(computed, replayed, "the computed tree", "eager recovery")
     report(opened, replayed, "recovery over the rewritten tail", "eager recovery")
     compareIdentities()
+    try compareCuts()
     try compareState()
     try compareEnd()
     return Set(computed.keys)
@@ -82,6 +83,29 @@ struct MomentComparison {
     for block in summary.moment.recentBlocks { #expect(known.contains(block.file)) }
     for truncation in summary.moment.truncations.values.joined() {
       #expect(truncation.startLSN < moment)
+    }
+  }
+
+  /// What is said to count for nothing is in no page: a page behind a cut was written after it, or
+  /// never. Maps aside, whose pages redo makes without a record.
+  private func compareCuts() throws {
+    for (fork, cuts) in summary.moment.cuts where fork.fork == .main || fork.fork == .initialization
+    {
+      #expect(cuts.map(\.firstBlock) == cuts.map(\.firstBlock).sorted())
+      let file = RelationFile(locator: fork.locator, fork: fork.fork)
+      let path = file.path(versionDirectory: PostgresMajor.v15.format.tablespaceDirectory)
+      let bytes = try KilledCluster.file("\(eager.dataDirectory)/\(path)")
+      for block in 0..<UInt32(bytes.count / blockSize) {
+        guard let first = summary.moment.firstUsefulLSN(of: fork, block: block) else { continue }
+        let page = bytes[Int(block) * blockSize..<(Int(block) + 1) * blockSize]
+        let words = page.prefix(8).withUnsafeBytes {
+          ($0.loadUnaligned(as: UInt32.self), $0.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
+        }
+        let written = LSN(UInt64(words.0) << 32 | UInt64(words.1))
+        #expect(
+          written > first || page.allSatisfy { $0 == 0 },
+          "\(moment): \(path) block \(block) was written at \(written), before \(first)")
+      }
     }
   }
 

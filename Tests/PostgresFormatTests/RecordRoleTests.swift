@@ -58,7 +58,8 @@ import Testing
         words[2].hasPrefix("0x"), let opcode = UInt8(words[2].dropFirst(2), radix: 16)
       else { return nil }
       let name = String(words[1])
-      let isFlag = ["OPMASK", "INIT_PAGE", "HAS_INFO"].contains { name.hasSuffix($0) }
+      let isFlag =
+        ["OPMASK", "INIT_PAGE", "HAS_INFO"].contains { name.hasSuffix($0) }
         && name != "XLOG_HASH_INIT_META_PAGE"
       // pg_control.h aside, one header holds opcodes of two managers.
       let isOther = prefix == "XLOG_HEAP_" && name.hasPrefix("XLOG_HEAP2_")

@@ -35,6 +35,8 @@ public struct TailRewriter: Sendable {
     public var truncations = 0
     public var hard = 0
     public var total: Int { pages + state + truncations + hard }
+
+    public init() {}
   }
 
   /// The first record that makes this tail one for the server to replay as it is.
