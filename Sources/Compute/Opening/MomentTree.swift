@@ -20,8 +20,8 @@ struct MomentTree: Sendable {
   /// Entries that the image does not have carry identities from its `nextFileID` upwards, in the
   /// order of their relations.
   var tree: FileTreeSnapshot
-  /// The file of each relation file name at the moment.
-  var files: [RelationFile: FileID]
+  /// Which part of which relation each relation file of the tree is.
+  var relationFiles: [FileID: RelationFile]
   /// For forks made or shortened in the tail: see ``firstUsefulLSN(of:block:)``.
   var cuts: [RelationFork: [BlockCut]]
   /// Of relations that exist at the moment, in order.
