@@ -20,9 +20,9 @@ func measureRewriting(_ bytes: [UInt8], _ start: LSN) throws -> String {
     rates.append(Double(bytes.count) / 1e6 / (processorSeconds() - before))
   }
   rates.sort()
-  return "rewriting: best \(Int(rates[rates.count - 1])) MB/s, median \(Int(rates[rates.count / 2])) "
-    + "MB/s; records: \(counts.pages) pages, \(counts.state) state, \(counts.truncations) "
-    + "truncations, \(counts.hard) hard"
+  let (best, median) = (Int(rates[rates.count - 1]), Int(rates[rates.count / 2]))
+  return "rewriting: best \(best) MB/s, median \(median) MB/s; records: \(counts.pages) pages, "
+    + "\(counts.state) state, \(counts.truncations) truncations, \(counts.hard) hard"
 }
 
 private func rewriteOnce(
