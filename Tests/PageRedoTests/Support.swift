@@ -10,8 +10,10 @@ func makePool(
   exchangeBytes: Int = RedoPoolConfiguration.defaultExchangeBytes
 ) throws -> RedoPool {
   var environment = ProcessInfo.processInfo.environment
-  environment["EXZO_EXTENSION_DIR", default: FileManager.default.currentDirectoryPath
-    + "/.build/extensions"] += ""
+  environment[
+    "EXZO_EXTENSION_DIR",
+    default: FileManager.default.currentDirectoryPath
+      + "/.build/extensions"] += ""
   return try RedoPool(
     RedoPoolConfiguration(
       major: .v15, server: StockServer.binaries(major: 15) + "/postgres",
