@@ -20,6 +20,8 @@ struct PageHistory {
     var records: [Int] = []
     /// The page was cut off or dropped meanwhile: what it was before says nothing.
     var startsEmpty = false
+    /// A record brings the whole page, whatever it was before.
+    var isRestarted = false
   }
 
   var bytes: [UInt8] = []
@@ -71,6 +73,10 @@ struct PageHistory {
     bytes += view.bytes
     for target in targets where chains[target]?.records.last != index {
       chains[target, default: Chain()].records.append(index)
+    }
+    for block in view.blockReferences where block.startsPage && block.fork != .freeSpaceMap {
+      let target = PageTarget(locator: block.locator, fork: block.fork, block: block.block)
+      chains[target]?.isRestarted = true
     }
   }
 
