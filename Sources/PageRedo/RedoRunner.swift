@@ -73,6 +73,15 @@ struct RedoRunner {
     let isFresh = worker.batches == 0
     let load = slice.load(
       from: progress, into: worker.exchange, bytes: worker.exchangeBytes)
+    guard !load.offsets.isEmpty else {
+      slice.fail(
+        progress.request,
+        PageRedoError(
+          .recordLength, page: slice.batch.target(of: progress.request), record: nil,
+          reason: "a record does not fit into \(worker.exchangeBytes) bytes"))
+      progress.advance()
+      return
+    }
     let answer = worker.run()
     let completed = min(worker.completed, load.offsets.count)
     for index in 0..<completed {

@@ -147,11 +147,19 @@ import Testing
   @Test func longChainIsCutAndComesOutTheSame() async throws {
     let history = try await SmallHistory.get()
     let hot = history.hottest
-    var request = history.request(hot)
-    // Made as long as it must be with records that the page holds by then.
-    let again = request.records
-    while request.records.reduce(0, { $0 + $1.bytes.count }) < 9 << 20 { request.records += again }
-    let made = try withPool(exchangeBytes: 0) { try $0.redo([request]) }
+    let request = history.request(hot)
+    #expect(request.records.reduce(0) { $0 + $1.bytes.count } > 40_000)
+    let made = try withPool(exchangeBytes: 16 << 10) { try $0.redo([request]) }
     #expect(made[0].bytes == history.expected(hot))
+  }
+
+  @Test func recordsOutOfOrderAreRefused() async throws {
+    let history = try await SmallHistory.get()
+    var request = history.request(history.hottest)
+    request.records.swapAt(3, 4)
+    let error = try #require(
+      try withPool { pool in failure { () throws(PageRedoError) in _ = try pool.redo([request]) } })
+    #expect(error.code == .refused)
+    #expect(error.message.contains("out of order"))
   }
 }
