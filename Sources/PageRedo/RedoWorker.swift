@@ -15,7 +15,14 @@ final class RedoWorker {
     /// Redo raised an error in the last request completed; the worker has ended.
     case ended
     /// The worker is gone or was stopped, in words.
-    case lost(String)
+    case lost(String, wasKilled: Bool)
+  }
+
+  /// How a process ended.
+  struct Ending {
+    var text: String
+    /// By SIGKILL, which comes from outside and says nothing of the page.
+    var wasKilled = false
   }
 
   let exchange: UnsafeMutableRawPointer
@@ -53,7 +60,8 @@ final class RedoWorker {
     guard wait(seconds: RedoWorker.startSeconds) == ExchangeFormat.Word.ready else {
       let ending = end()
       throw PageRedoError(
-        .workerStart, "start a redo worker: it \(ending): \(lastWords() ?? "without a word")")
+        .workerStart,
+        "start a redo worker: it \(ending.text): \(lastWords() ?? "without a word")")
     }
   }
 
@@ -68,7 +76,7 @@ final class RedoWorker {
     exchange.put(timeLimit, at: ExchangeFormat.Header.seconds)
     var word = ExchangeFormat.Word.run
     guard send(channel, &word, 1, Int32(MSG_NOSIGNAL)) == 1 else {
-      return .lost("the worker \(end())")
+      return lost(end())
     }
     switch wait(seconds: Int32(clamping: timeLimit) + RedoWorker.graceSeconds) {
     case ExchangeFormat.Word.done: return .done
@@ -76,9 +84,14 @@ final class RedoWorker {
       end()
       return .ended
     default:
-      let ending = end()
-      return .lost("the worker \(ending)" + (lastWords().map { ": \($0)" } ?? ""))
+      return lost(end())
     }
+  }
+
+  private func lost(_ ending: Ending) -> Answer {
+    .lost(
+      "the worker \(ending.text)" + (lastWords().map { ": \($0)" } ?? ""),
+      wasKilled: ending.wasKilled)
   }
 
   /// Requests of the batch whose outcome is final.
@@ -88,21 +101,22 @@ final class RedoWorker {
 
   /// Ends the process, if that has not happened, and says how it ended.
   @discardableResult
-  func end() -> String {
-    guard !isReaped else { return "had ended" }
+  func end() -> Ending {
+    guard !isReaped else { return Ending(text: "had ended") }
     isReaped = true
     var status: Int32 = 0
-    var reaped = waitpid(pid, &status, WNOHANG)
-    if reaped == 0 {
-      // It may have closed its channel and be about to exit; nothing in it is worth waiting for.
-      kill(pid, SIGKILL)
-      repeat { reaped = waitpid(pid, &status, 0) } while reaped < 0 && errno == EINTR
-    }
+    // A closed channel is seen a moment before the process is gone.
+    var descriptor = pollfd(fd: channel, events: Int16(POLLIN), revents: 0)
+    let isClosing = poll(&descriptor, 1, 0) == 1 && Int32(descriptor.revents) & POLLHUP != 0
+    if !isClosing { kill(pid, SIGKILL) }
+    var reaped: pid_t
+    repeat { reaped = waitpid(pid, &status, 0) } while reaped < 0 && errno == EINTR
     close(channel)
     let signal = status & 0x7F
-    if signal == SIGALRM { return "was ended at its time limit" }
+    if signal == SIGALRM || !isClosing { return Ending(text: "was ended at its time limit") }
     return signal == 0
-      ? "exited with status \((status >> 8) & 0xFF)" : "was ended by signal \(signal)"
+      ? Ending(text: "exited with status \((status >> 8) & 0xFF)")
+      : Ending(text: "was ended by signal \(signal)", wasKilled: signal == SIGKILL)
   }
 
   /// One byte from the worker; nil when it is gone or the time is up.
