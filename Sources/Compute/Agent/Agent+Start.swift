@@ -45,6 +45,14 @@ extension Agent {
     _ = try await capture.waitReceived(try await server.flushLSN(), timeout: .seconds(30))
     watch(capture)
     steps.mark("capture")
+    startBackground(prepared, capture, keyframes, server)
+  }
+
+  /// Keyframes, checkpoints, merging of chunks, and pages made ahead of reads.
+  private func startBackground(
+    _ prepared: PreparedCompute, _ capture: WALCapture, _ keyframes: KeyframeService,
+    _ server: ServerSession
+  ) {
     let scheduler = CheckpointScheduler(
       policy: CheckpointPolicy(objective: specification.restoreObjective), capture: capture,
       keyframes: keyframes, server: server, log: log)
