@@ -207,7 +207,19 @@ struct WorkerCommand {
   ) {
     // No network and no System V memory but its own; then the death signal, bound to our thread,
     // after the change of user, which would clear it.
-    var words = isolates ? ["/usr/bin/unshare", "--net", "--ipc", "--"] : []
+    var words = isolates ? WorkerCommand.isolation : []
+    if isolates {
+      // Volumes that happen to be mounted now must not stay so because of us.
+      var script = "umount -l -a -t fuse.exzo 2> /dev/null;"
+      var zeroth = "sh"
+      if let identity = configuration.identity,
+        let passwd = WorkerCommand.passwordFile(for: identity, in: directory)
+      {
+        script += " mount --bind \"$0\" /etc/passwd &&"
+        zeroth = passwd
+      }
+      words += ["/bin/sh", "-c", script + " exec \"$@\"", zeroth]
+    }
     words += ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--no-new-privs"]
     if getuid() == 0, let identity = configuration.identity {
       words += ["--reuid", "\(identity.uid)", "--regid", "\(identity.gid)", "--clear-groups"]
@@ -230,11 +242,31 @@ struct WorkerCommand {
     "log_line_prefix=", "log_timezone=UTC", "timezone=UTC", "logging_collector=off",
   ]
 
+  private static let isolation = [
+    "/usr/bin/unshare", "--net", "--ipc", "--mount", "--propagation", "private", "--",
+  ]
+
+  /// A file for the worker to see as `/etc/passwd` where the system does not know its user: a server in
+  /// single-user mode asks for its own user's name.
+  private static func passwordFile(
+    for identity: (uid: UInt32, gid: UInt32), in directory: String
+  ) -> String? {
+    guard getpwuid(identity.uid) == nil else { return nil }
+    let path = "\(directory)/passwd"
+    let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    // Without the file the worker says by itself that it does not know its user.
+    guard file >= 0 else { return nil }
+    defer { close(file) }
+    let line = "exzo-redo:x:\(identity.uid):\(identity.gid)::/nonexistent:/usr/sbin/nologin\n"
+    guard write(file, line, line.utf8.count) == line.utf8.count else { return nil }
+    return path
+  }
+
   /// Whether a process of ours may have namespaces of its own.
   static func canIsolate() -> Bool {
     guard getuid() == 0 else { return false }
     var pid: pid_t = 0
-    let code = withCStrings(["/usr/bin/unshare", "--net", "--ipc", "--", "/bin/true"]) { words in
+    let code = withCStrings(isolation + ["/bin/true"]) { words in
       withCStrings([]) { exzo_spawn(&pid, words[0], words, $0, -1, -1, 1) }
     }
     guard code == 0 else { return false }
