@@ -299,10 +299,11 @@ final class DifferentialRun {
     let files = FileManager.default
     for path in try files.subpathsOfDirectory(atPath: plain) {
       let full = "\(plain)/\(path)"
-      let type = try files.attributesOfItem(atPath: full)[.type] as? FileAttributeType
-      switch type {
-      case .typeDirectory?: found.updateValue(nil, forKey: path)
-      case .typeSymbolicLink?:
+      var status = stat()
+      try #require(lstat(full, &status) == 0)
+      switch status.st_mode & S_IFMT {
+      case S_IFDIR: found.updateValue(nil, forKey: path)
+      case S_IFLNK:
         found[path] = Array(try files.destinationOfSymbolicLink(atPath: full).utf8)
       default: found[path] = Array(try Data(contentsOf: URL(fileURLWithPath: full)))
       }
