@@ -61,17 +61,20 @@ private struct Origin {
     ]
     for workload in workloads { try workload.prepare(on: server) }
     try server.pgbench(["-i", "-q", "-s", "1"])
-    async let report = WorkloadRun(on: server, seed: seed).run(workloads, seconds: 8)
-    async let bench = onThread { try server.pgbench(["-n", "-c", "2", "-T", "8"]) }
+    // One round while the backup is taken, one behind it: the moments are of the second.
     let base = "\(directory)/base"
+    async let first = WorkloadRun(on: server, seed: seed).run(workloads, seconds: 3)
     try await onThread {
       try StockServer.makeBaseBackup(of: server, to: base, asPostgresUser: false)
     }
-    // The compute knows its clients by their system user; the copy is asked by whoever can reach it.
+    _ = try await first
+    // The compute knows its clients by their system user; the copy is asked by whoever reaches it.
     try Data("local all all trust\n".utf8)
       .write(to: URL(fileURLWithPath: "\(base)/data/pg_hba.conf"))
     let start = try await engine.head(line)
-    _ = try await (report, bench)
+    async let second = WorkloadRun(on: server, seed: seed + 1).run(workloads, seconds: 5)
+    _ = try await onThread { try server.pgbench(["-n", "-c", "2", "-T", "5"]) }
+    _ = try await second
     end = try await engine.head(line)
     try server.psql("SELECT pg_switch_wal(); CHECKPOINT")
     let wal = "\(directory)/server-wal"
