@@ -81,6 +81,9 @@ import Testing
         "CREATE TABLE news (n int PRIMARY KEY); CREATE PUBLICATION p FOR TABLE news")
       let root = try await engine.openRoot()
       try engine.psql(root, "CREATE TABLE news (n int PRIMARY KEY)")
+      // The first start of a line, which opens a moment, runs no apply workers until its end.
+      try await engine.fleet.suspend(line: root)
+      try await engine.wake(root)
       try engine.psql(
         root,
         """
