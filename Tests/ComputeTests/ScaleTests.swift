@@ -7,31 +7,31 @@ import Testing
 
 /// Many files, and files of more than one segment.
 @Suite(.serialized, .heavy, .needsPostgres(), .needsFUSE) struct ScaleTests {
-  @Test func tenThousandTablesAndCopiesOfTheirDatabaseAreThereInABranch() async throws {
+  @Test func tenThousandTablesAndCopiesOfADatabaseAreThereInABranch() async throws {
     try await withEngine { engine in
       let root = try await engine.openRoot(Engine.workloadSettings)
-      try makeTables(1...5000, engine, root)
-      let half = try await engine.head(root)
-      try makeTables(5001...10_000, engine, root)
+      try makeTables(1...1000, engine, root)
       for strategy in ["wal_log", "file_copy"] {
         try engine.psql(
           root, "CREATE DATABASE by_\(strategy) TEMPLATE exzodb STRATEGY \(strategy)",
           database: "postgres")
       }
+      let copied = try await engine.head(root)
+      try makeTables(1001...10_000, engine, root)
       let whole = try await engine.head(root)
       let count = "SELECT count(*), sum(n) FROM all_rows()"
-      try await engine.withBranch(of: root, at: half) { branch, status in
-        print("5,000 tables: \(summary(status))")
-        let found = try engine.psql(branch, count)
-        #expect(found == "5000|12502500")
-      }
-      try await engine.withBranch(of: root, at: whole) { branch, status in
-        print("10,000 tables, three times: \(summary(status))")
+      try await engine.withBranch(of: root, at: copied) { branch, status in
+        print("1,000 tables, three times: \(summary(status))")
         for database in ["exzodb", "by_wal_log", "by_file_copy"] {
           #expect(
-            try engine.psql(branch, count, database: database) == "10000|50005000", "\(database)")
+            try engine.psql(branch, count, database: database) == "1000|500500", "\(database)")
         }
         try engine.psql(branch, "DROP DATABASE by_wal_log", database: "postgres")
+      }
+      try await engine.withBranch(of: root, at: whole) { branch, status in
+        print("10,000 tables: \(summary(status))")
+        let found = try engine.psql(branch, count)
+        #expect(found == "10000|50005000")
       }
     }
   }
