@@ -48,7 +48,10 @@ extension Agent {
     let scheduler = CheckpointScheduler(
       policy: CheckpointPolicy(objective: specification.restoreObjective), capture: capture,
       keyframes: keyframes, server: server, log: log)
-    background = [Task { await keyframes.run() }, Task { await scheduler.run() }]
+    let merging = ChunkMerging(writer: prepared.writer, log: log)
+    background = [
+      Task { await keyframes.run() }, Task { await scheduler.run() }, Task { await merging.run() },
+    ]
     if let lazy = prepared.lazy { makePagesAhead(lazy) }
   }
 
