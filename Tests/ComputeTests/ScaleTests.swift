@@ -63,7 +63,11 @@ import Testing
   }
 
   /// A table of more than 1 GiB with little WAL: one small row to a page.
-  @Test(.needsDisk(gigabytes: 6))
+  @Test(
+    .needsDisk(gigabytes: 6),
+    .enabled(
+      if: ProcessInfo.processInfo.environment["EXZO_TEST_LONG"] == "1",
+      "writes several gigabytes: EXZO_TEST_LONG=1"))
   func aTableAcrossTheSegmentBoundaryIsWholeCutAndGrownAgain() async throws {
     try await withEngine { engine in
       let root = try await engine.openRoot()
