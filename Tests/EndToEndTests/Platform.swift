@@ -150,7 +150,7 @@ func withPlatform<Result>(_ body: (Platform) async throws -> Result) async throw
 }
 
 /// A TCP port that nobody listens on now.
-private func freePort() throws -> Int {
+func freePort() throws -> Int {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(descriptor) }
   var address = sockaddr_in()

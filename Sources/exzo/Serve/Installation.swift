@@ -26,8 +26,25 @@ struct Installation {
   func run() async throws {
     let log = Logger(label: "serve")
     let data = try DataDirectory(path: options.dataDirectory)
+    try StartChecks(options: options).run(major: Self.postgresMajor)
     let metadata = try EmbeddedMetadataServer(directory: data.path, logger: log)
     try await metadata.start()
+    do {
+      try await serve(metadata, data, log)
+    } catch {
+      // A start that failed leaves nothing running; its own reason is the one to report.
+      do { try await metadata.stop() } catch {
+        log.error("metadata server not stopped", metadata: ["error": "\(error)"])
+      }
+      throw error
+    }
+    withExtendedLifetime(data) {}
+  }
+
+  /// Serves until it is told to stop.
+  private func serve(
+    _ metadata: EmbeddedMetadataServer, _ data: DataDirectory, _ log: Logger
+  ) async throws {
     let catalog = try await Catalog.open(metadata.connectionParameters)
     let adapter = try await makeFleet(log)
     var random = SystemRandomNumberGenerator()
@@ -55,7 +72,6 @@ struct Installation {
     try await group.run()
     await catalog.close()
     try await metadata.stop()
-    withExtendedLifetime(data) {}
   }
 
   private func makeFleet(_ log: Logger) async throws -> FleetAdapter {
@@ -64,7 +80,6 @@ struct Installation {
     do {
       installation = try PostgresInstallation.find(
         major: Self.postgresMajor, environment: environment)
-      try MachineCheck().run()
     } catch let error as ComputeError {
       throw ServeError(error.message, hint: error.hint)
     }
