@@ -86,12 +86,14 @@ public struct EndpointService: Sendable {
       let before = try core.endpoint(tx, id, of: project.id)
       try core.requireFree(
         tx, project.id, [OperationLock.endpoint(id)], doing: "change endpoint '\(id)'")
-      if let branch = change.branchID, branch != before.branchID.rawValue {
-        throw ControlPlaneError.unsupported(
-          "endpoint.branch_id", allowed: "make an endpoint on the other branch instead")
-      }
       var endpoint = before
       try self.apply(change, to: &endpoint, project, tx)
+      if let branch = change.branchID, branch != before.branchID.rawValue {
+        let operations = try EndpointMove(core: core, project: project).move(
+          &endpoint, to: BranchID(branch), tx)
+        return API.EndpointOperations(
+          endpoint: presenter.endpoint(endpoint), operations: operations.map(presenter.operation))
+      }
       let needsRestart =
         endpoint.settings != before.settings
         || endpoint.computeUnitsMaximum != before.computeUnitsMaximum
@@ -180,6 +182,9 @@ public struct EndpointService: Sendable {
       }
       guard isNeeded(endpoint) else {
         return API.EndpointOperations(endpoint: presenter.endpoint(endpoint), operations: [])
+      }
+      if state == .active {
+        try QuotaService(core: core).require(project, tx, doing: action)
       }
       endpoint.pendingState = state
       endpoint.updatedAt = core.clock.now

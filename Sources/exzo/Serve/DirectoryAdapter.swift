@@ -20,13 +20,23 @@ struct DirectoryAdapter: ProxyDirectory {
         sqlState: "57P03", message: "endpoint \(found.endpointID) is disabled",
         hint: "Enable it: exzo endpoints update \(found.endpointID).")
     }
+    if let quota = found.quota {
+      refusal = ProxyRefusal(sqlState: "53400", message: quota.reason, hint: quota.hint)
+    }
     return RoleAuthentication(
-      scramVerifier: found.scramVerifier, endpointID: found.endpointID, refusal: refusal)
+      scramVerifier: found.scramVerifier, endpointID: found.endpointID, refusal: refusal,
+      admits: found.allowedAddresses.map { rules in { rules.allow($0) } })
   }
 
   func wake(_ endpointID: String) async throws -> ComputeAddress {
-    let compute = try await directory.wake(endpointID)
-    return ComputeAddress(socketPath: "\(compute.socketDirectory)/.s.PGSQL.\(compute.port)")
+    do {
+      let compute = try await directory.wake(endpointID)
+      return ComputeAddress(socketPath: "\(compute.socketDirectory)/.s.PGSQL.\(compute.port)")
+    } catch let error as ControlPlaneError {
+      // Appendix A: configuration_limit_exceeded, cannot_connect_now.
+      let state = error.code == .quotaExceeded ? "53400" : "57P03"
+      throw ProxyRefusal(sqlState: state, message: error.message, hint: error.hint)
+    }
   }
 
   func record(transfer: TransferCount) {

@@ -16,6 +16,7 @@ final class FleetAdapter: ComputeFleet {
   private let installation: PostgresInstallation
   private let template: TemplateBuilder.Template
   private let identities: IdentityRegistry
+  private let log = Logger(label: "fleet")
   private let histories = Mutex<[String: LineHistory]>([:])
 
   init(
@@ -174,7 +175,17 @@ final class FleetAdapter: ComputeFleet {
     return found
   }
 
+  /// Measured over the compute's own connection instead: see ``TenantConfigurator``.
   func logicalSize(line: String) async -> Int? { nil }
+
+  func historyBytes(line: String) async -> Int? {
+    do {
+      return try await StoredSize(store: store).bytes(line: line)
+    } catch {
+      log.warning("history was not measured", metadata: ["line": "\(line)", "error": "\(error)"])
+      return nil
+    }
+  }
 
   private func line(ofCompute id: String) -> String? {
     fleet.lines().first { (try? fleet.specification(line: $0))??.computeID == id }
@@ -186,7 +197,9 @@ final class FleetAdapter: ComputeFleet {
     RunningCompute(
       computeID: specification.computeID, lineID: specification.line,
       socketDirectory: fleet.directory(line: specification.line).run, port: 5432,
-      startedAt: Date(), pid: status.agentPID)
+      startedAt: Date(), pid: status.agentPID,
+      counters: status.receivedLSN == .invalid
+        ? nil : ComputeCounters(startLSN: status.startLSN, writtenLSN: status.receivedLSN))
   }
 
   // MARK: Errors

@@ -36,7 +36,8 @@ struct Installation {
       catalog: catalog, fleet: adapter, sealer: sealer,
       settings: InstallationSettings(
         domain: options.domain, postgresHost: options.postgres.host,
-        postgresPort: options.postgres.port, majors: [Self.postgresMajor]),
+        postgresPort: options.postgres.port, majors: [Self.postgresMajor],
+        requestsPerMinute: options.requestsPerMinute),
       logger: log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
