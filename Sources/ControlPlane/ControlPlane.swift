@@ -43,7 +43,7 @@ public final class ControlPlane: Sendable {
     self.core = core
     self.engine = engine
     directory = EndpointDirectory(core: core)
-    housekeeping = Housekeeping(core: core, directory: directory, meter: UsageMeter(core: core))
+    housekeeping = Housekeeping(core: core, directory: directory)
   }
 
   public var projects: ProjectService { ProjectService(core: core) }

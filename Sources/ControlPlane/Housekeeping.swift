@@ -6,7 +6,13 @@ import Foundation
 public struct Housekeeping: Sendable {
   let core: Core
   let directory: EndpointDirectory
-  let meter: UsageMeter
+  private let meter: UsageMeter
+
+  init(core: Core, directory: EndpointDirectory) {
+    self.core = core
+    self.directory = directory
+    meter = UsageMeter(core: core)
+  }
 
   private static let expiredBatch = 100
   /// How long a repeated request gets its first answer; seconds.

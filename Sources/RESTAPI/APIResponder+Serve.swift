@@ -10,15 +10,14 @@ import NIOCore
 extension APIResponder {
   /// Authenticates, reads the body and answers; writes are noted in the audit log.
   func serve(_ routed: RoutedRequest) async throws -> APIAnswer {
-    try limit("address \(routed.address)", spends: false)
     let caller: Caller
     do {
       caller = try await authenticate(routed)
     } catch let error as ControlPlaneError where error.code == .unauthorized {
-      try limit("address \(routed.address)", spends: true)
+      try limit("address \(routed.address)")
       throw error
     }
-    try limit("account \(caller.account.id)", spends: true)
+    try limit("account \(caller.account.id)")
     let body: Data
     do {
       let buffer = try await routed.request.body.collect(upTo: Self.bodyLimit)
@@ -49,8 +48,8 @@ extension APIResponder {
 
   /// Refuses a caller that asks too often: an account by all its requests, an address by those
   /// whose key was wrong.
-  private func limit(_ caller: String, spends: Bool) throws {
-    guard let seconds = limiter.delay(caller, at: plane.now, spends: spends) else { return }
+  private func limit(_ caller: String) throws {
+    guard let seconds = limiter.delay(caller, at: plane.now) else { return }
     throw TooManyRequests(perMinute: limiter.perMinute, retryAfterSeconds: seconds)
   }
 

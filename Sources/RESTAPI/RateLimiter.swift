@@ -20,9 +20,7 @@ final class RateLimiter: Sendable {
   init(perMinute: Int) { self.perMinute = perMinute }
 
   /// Spends one request. `nil` when it may go on, else the whole seconds until one may.
-  ///
-  /// - Parameter spends: false looks without spending.
-  func delay(_ caller: String, at now: Date, spends: Bool = true) -> Int? {
+  func delay(_ caller: String, at now: Date) -> Int? {
     guard perMinute > 0 else { return nil }
     let capacity = Double(perMinute)
     let perSecond = capacity / 60
@@ -36,7 +34,6 @@ final class RateLimiter: Sendable {
         buckets[caller] = bucket
         return max(1, Int(((1 - bucket.tokens) / perSecond).rounded(.up)))
       }
-      guard spends else { return nil }
       bucket.tokens -= 1
       if buckets[caller] == nil, buckets.count >= Self.maximumCallers {
         Self.makeRoom(&buckets, capacity, perSecond, now)

@@ -132,7 +132,10 @@ public struct AccountService: Sendable {
       throw ControlPlaneError(.unauthorized, "show account: its plan is gone")
     }
     return API.CurrentUser(
-      activeSecondsLimit: plan.computeSecondsLimit ?? 0, authAccounts: [], email: account.email,
+      activeSecondsLimit: plan.computeSecondsLimit ?? 0,
+      billingAccount: API.BillingAccount(
+        quotaResetAtLast: BillingPeriod(holding: core.clock.now).start, name: account.name,
+        email: account.email), authAccounts: [], email: account.email,
       id: account.id.rawValue, image: "", login: account.name, name: account.name, lastName: "",
       projectsLimit: plan.projectsLimit, branchesLimit: plan.branchesLimit,
       maxAutoscalingLimit: plan.computeUnitsMaximum, computeSecondsLimit: plan.computeSecondsLimit,

@@ -135,13 +135,10 @@ extension RouteTable {
 }
 
 extension API {
-  /// The answer of `GET /projects/shared`. The maps are not in the reference; the oldest client
-  /// cannot do without them.
+  /// The answer of `GET /projects/shared`.
   struct SharedProjectsResponse: Codable, Sendable {
     var projects: [ProjectListItem]
     var pagination: Pagination?
-    var applications: [String: [String]] = [:]
-    var integrations: [String: [String]] = [:]
   }
 }
 

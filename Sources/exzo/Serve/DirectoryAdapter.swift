@@ -23,9 +23,10 @@ struct DirectoryAdapter: ProxyDirectory {
     if let quota = found.quota {
       refusal = ProxyRefusal(sqlState: "53400", message: quota.reason, hint: quota.hint)
     }
-    return RoleAuthentication(
-      scramVerifier: found.scramVerifier, endpointID: found.endpointID, refusal: refusal,
-      admits: found.allowedAddresses.map { rules in { rules.allow($0) } })
+    var authentication = RoleAuthentication(
+      scramVerifier: found.scramVerifier, endpointID: found.endpointID, refusal: refusal)
+    if let rules = found.allowedAddresses { authentication.admits = { rules.allow($0) } }
+    return authentication
   }
 
   func wake(_ endpointID: String) async throws -> ComputeAddress {

@@ -21,7 +21,7 @@ import ServiceLifecycle
 /// and the metadata of running ones outlive it.
 struct Installation {
   let options: ServeOptions
-  private static let postgresMajor = 15
+  static let postgresMajor = 15
 
   func run() async throws {
     let log = Logger(label: "serve")
