@@ -151,7 +151,8 @@ extension API {
 
     public init(
       activeSecondsLimit: Int, billingAccount: BillingAccount? = nil,
-      authAccounts: [CurrentUserAuthAccount], email: String, id: String, image: String, login: String, name: String, lastName: String, projectsLimit: Int,
+      authAccounts: [CurrentUserAuthAccount], email: String, id: String, image: String,
+      login: String, name: String, lastName: String, projectsLimit: Int,
       branchesLimit: Int, maxAutoscalingLimit: Double, computeSecondsLimit: Int? = nil, plan: String
     ) {
       self.activeSecondsLimit = activeSecondsLimit

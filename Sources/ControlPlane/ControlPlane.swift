@@ -83,7 +83,9 @@ public final class ControlPlane: Sendable {
       (try tx.operationCounts(), try tx.endpointCounts(), try tx.transferByKind())
     }
     let states = Dictionary(
-      uniqueKeysWithValues: API.EndpointState.allCases.map { ($0.rawValue, endpoints[$0.rawValue] ?? 0) })
+      uniqueKeysWithValues: API.EndpointState.allCases.map {
+        ($0.rawValue, endpoints[$0.rawValue] ?? 0)
+      })
     let unfinished = ["scheduling", "running"].map { ($0, operations[$0] ?? 0) }
     return [
       Gauge("exzo_operations", "state", Dictionary(uniqueKeysWithValues: unfinished)),

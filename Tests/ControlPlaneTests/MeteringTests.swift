@@ -112,7 +112,8 @@ import Testing
       directory.record(transfer: 9, endpointID: "ep-never-was-00000000", kind: "query")
       for _ in 0..<2 { try await directory.flush() }
       #expect(try await scene.totals().transferBytes == 151)
-      #expect(try await core.catalog.read { try $0.transferByKind() } == ["dump": 140, "query": 11])
+      #expect(
+        try await core.catalog.read { try $0.transferByKind() } == ["dump": 140, "query": 11])
     }
   }
 
@@ -172,7 +173,8 @@ import Testing
       clock.advance(7)
       try await UsageMeter(core: core).round()
       try await QuotaService(core: core).enforce()
-      #expect(try await endpoints.list(project: scene.project, account: account)[0].pendingState == nil)
+      #expect(
+        try await endpoints.list(project: scene.project, account: account)[0].pendingState == nil)
       clock.advance(1)
       try await UsageMeter(core: core).round()
       try await scene.installation.working {
@@ -183,7 +185,8 @@ import Testing
         #expect(operations[0].kind == "suspend_compute")
         try await scene.installation.end(operations)
       }
-      #expect(try await endpoints.list(project: scene.project, account: account)[0].currentState == .idle)
+      #expect(
+        try await endpoints.list(project: scene.project, account: account)[0].currentState == .idle)
       do {
         _ = try await endpoints.start(scene.endpoint, project: scene.project, account: account)
         Issue.record("the compute started")
@@ -223,7 +226,9 @@ import Testing
       directory.record(transfer: 1, endpointID: scene.endpoint.rawValue, kind: "query")
       try await directory.flush()
       #expect(
-        try await scene.installation.refusal { _ = try await scene.installation.newProject(request) }
+        try await scene.installation.refusal {
+          _ = try await scene.installation.newProject(request)
+        }
           == .quotaExceeded)
       let estimate = try await BillingService(core: core).estimate(
         project: scene.project, account: scene.installation.account.id)

@@ -25,7 +25,8 @@ import Testing
     }
   }
 
-  private func patch(_ installation: Installation, _ project: ProjectID, _ seconds: Int) async throws
+  private func patch(_ installation: Installation, _ project: ProjectID, _ seconds: Int)
+    async throws
   {
     _ = try await ProjectService(core: installation.core).update(
       project, API.ProjectUpdate(historyRetentionSeconds: seconds),

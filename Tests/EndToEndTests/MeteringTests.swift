@@ -38,7 +38,9 @@ import Testing
   @Test func bytesCountOnceAcrossAKill() async throws {
     try await withPlatform { platform in
       let project = try await project(platform)
-      try platform.psql(project.uri, "CREATE TABLE t AS SELECT repeat('x', 1000) AS x FROM generate_series(1, 2000)")
+      try platform.psql(
+        project.uri, "CREATE TABLE t AS SELECT repeat('x', 1000) AS x FROM generate_series(1, 2000)"
+      )
       let before = try await settled(project, platform)
       try platform.psql(project.uri, "SELECT * FROM t")
       let after = try await settled(project, platform)

@@ -141,9 +141,12 @@ struct CheckedCalls {
           if parent != project, !route.segments.contains("{branch_id}"),
             !route.segments.contains("{endpoint_id}"), !route.segments.contains("{operation_id}"),
             !route.segments.contains("{permission_id}")
-          { continue }
+          {
+            continue
+          }
           let path = route.segments.map { segment in
-            segment.hasPrefix("{") ? values[String(segment.dropFirst().dropLast())] ?? "x"
+            segment.hasPrefix("{")
+              ? values[String(segment.dropFirst().dropLast())] ?? "x"
               : String(segment)
           }.joined(separator: "/")
           for body in route.body == nil ? [nil] : bodies.map({ $0 }) as [String?] {
@@ -209,7 +212,8 @@ struct CheckedCalls {
       let today = try #require(shown?["created_at"] as? String).prefix(11)
       let day = "from=\(today)00:00:00Z&to=\(today)23:59:59Z"
       let account = try await calls.call("GET", "/users/me").text("id")
-      let metrics = "metrics=compute_unit_seconds,root_branch_bytes_month&metrics=written_data_bytes"
+      let metrics =
+        "metrics=compute_unit_seconds,root_branch_bytes_month&metrics=written_data_bytes"
       for (path, query) in [
         ("/consumption_history/account", "\(range)&granularity=monthly"),
         ("/consumption_history/account", "\(day)&granularity=hourly&include_v1_metrics=true"),
@@ -218,7 +222,10 @@ struct CheckedCalls {
           "/consumption_history/projects",
           "\(day)&granularity=daily&project_ids=\(values["project_id"] ?? ""),x-y-00000000"
         ),
-        ("/consumption_history/v2/projects", "\(day)&granularity=hourly&\(metrics)&org_id=\(account)"),
+        (
+          "/consumption_history/v2/projects",
+          "\(day)&granularity=hourly&\(metrics)&org_id=\(account)"
+        ),
         (
           "/consumption_history/v2/branches",
           "\(day)&granularity=daily&\(metrics)&project_ids=\(values["project_id"] ?? "")"
@@ -233,7 +240,8 @@ struct CheckedCalls {
         ("\(range)&granularity=hourly", 406), ("granularity=daily", 400), ("\(day)", 400),
         ("\(day)&granularity=yearly", 400), ("\(day)&granularity=daily&org_id=other", 404),
       ] {
-        try await calls.call("GET", "/consumption_history/account", query: "?\(query)", status: status)
+        try await calls.call(
+          "GET", "/consumption_history/account", query: "?\(query)", status: status)
       }
       let path = "/projects/{project_id}/retention"
       try await calls.call("GET", path, values, query: "?history_retention_seconds=60")
@@ -244,7 +252,8 @@ struct CheckedCalls {
       #expect(pending.object["effective_seconds"] as? Int == 604_800)
       try await calls.call("DELETE", "\(path)/pending", values)
       try await calls.call("DELETE", "\(path)/pending", values, status: 412)
-      try await calls.call("PUT", path, values, #"{"history_retention_seconds":2592001}"#, status: 400)
+      try await calls.call(
+        "PUT", path, values, #"{"history_retention_seconds":2592001}"#, status: 400)
       try await calls.call("PUT", path, values, #"{"history_retention_seconds":2592000}"#)
       try await calls.call(
         "PATCH", "/projects/{project_id}", values,

@@ -36,7 +36,8 @@ extension CatalogTransaction {
 
   /// Puts an account and what it has on a plan.
   public func setPlan(_ plan: String, of account: AccountID) throws {
-    try run("UPDATE exzo.accounts SET plan = $2 WHERE id = $1", .text(account.rawValue), .text(plan))
+    try run(
+      "UPDATE exzo.accounts SET plan = $2 WHERE id = $1", .text(account.rawValue), .text(plan))
     try run(
       "UPDATE exzo.projects SET plan = $2 WHERE account_id = $1 AND deleted_at IS NULL",
       .text(account.rawValue), .text(plan))

@@ -131,7 +131,9 @@ public struct AccountAdministration: Sendable {
       throw Self.noAccount(account ?? caller.id)
     }
     let subject = account ?? (caller.isAdmin ? nil : caller.id)
-    let found = try await core.catalog.read { try $0.auditLog(of: subject, from: from, to: to, page) }
+    let found = try await core.catalog.read {
+      try $0.auditLog(of: subject, from: from, to: to, page)
+    }
     return (found.elements.map(\.shown), found.next)
   }
 
@@ -214,7 +216,9 @@ extension PlanRecord {
   /// - Throws: ``ControlPlaneError`` naming the limit that makes no sense.
   init(name: String, _ limits: API.PlanLimits, at now: Date) throws {
     guard (1...64).contains(name.utf8.count),
-      name.utf8.allSatisfy({ (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d })
+      name.utf8.allSatisfy({
+        (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x2d
+      })
     else {
       throw ControlPlaneError.value(
         "plan_name", name, allowed: "1 to 64 of a-z, 0-9 and '-'")

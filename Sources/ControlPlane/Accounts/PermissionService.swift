@@ -74,7 +74,8 @@ public struct PermissionService: Sendable {
       guard let permission = try tx.permission(email: email, of: project.id) else {
         throw ControlPlaneError(
           .permissionNotFound,
-          "revoke the permission of '\(email.prefix(64))' on project '\(project.id)': there is none")
+          "revoke the permission of '\(email.prefix(64))' on project '\(project.id)': there is none"
+        )
       }
       return try self.revoke(permission, tx)
     }

@@ -17,14 +17,18 @@ struct EndpointMove: Sendable {
     let action = "move endpoint '\(endpoint.id)'"
     guard let branch = try tx.branch(target, of: project.id), branch.deletedAt == nil else {
       throw ControlPlaneError(
-        .branchNotFound, "\(action): find branch '\(target)' in project '\(project.id)': "
+        .branchNotFound,
+        "\(action): find branch '\(target)' in project '\(project.id)': "
           + "there is none")
     }
     let old = endpoint.branchID
     let wasRunning = endpoint.state == .active || endpoint.pendingState == .active
     try core.requireFree(
       tx, project.id,
-      [OperationLock.endpoint(endpoint.id), OperationLock.branch(old), OperationLock.branch(target)],
+      [
+        OperationLock.endpoint(endpoint.id), OperationLock.branch(old),
+        OperationLock.branch(target),
+      ],
       doing: action)
     if let other = try tx.endpoints(of: target).first(where: { $0.type == endpoint.type }) {
       throw ControlPlaneError(

@@ -185,7 +185,8 @@ public struct ConsumptionService: Sendable {
   ) async throws -> (API.ProjectsConsumptionResponse, next: PagePosition?) {
     let now = core.clock.now
     let range = try checked(
-      ConsumptionQuery(from: from ?? now, to: to ?? max(now, from ?? now) + 1, granularity: .monthly))
+      ConsumptionQuery(
+        from: from ?? now, to: to ?? max(now, from ?? now) + 1, granularity: .monthly))
     let (found, frames) = try await core.catalog.read { tx in
       let found = try tx.meteredProjects(
         of: account.id, among: nil, since: range.from, after: after, limit: limit + 1)

@@ -84,7 +84,8 @@ public struct RetentionService: Sendable {
         .confirmationRequired,
         "shrink the retention window of '\(id)' to \(seconds) s: the moments from "
           + "\(RFC3339.text(cost.from)) to \(RFC3339.text(cost.to)) would go\(bytes)",
-        hint: "send it with \"confirm\": true; it starts after an hour and can be cancelled till then"
+        hint:
+          "send it with \"confirm\": true; it starts after an hour and can be cancelled till then"
       )
     }
     return try await core.catalog.write { tx in

@@ -11,7 +11,9 @@ extension RouteTable {
       Route(
         "GET", path, "getProjectRetention",
         "Shows the retention window, and what another length would cost",
-        query: [QueryParameter(name: "history_retention_seconds", kind: .integer(0...Int(Int32.max)))]
+        query: [
+          QueryParameter(name: "history_retention_seconds", kind: .integer(0...Int(Int32.max)))
+        ]
       ) { request in
         try await plane.retention.show(
           project: request.project, account: request.account,

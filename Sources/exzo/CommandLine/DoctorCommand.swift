@@ -80,7 +80,8 @@ struct DoctorCommand: AsyncParsableCommand {
     let isRoot = getuid() == 0
     return Finding(
       check: "projects are apart", isGood: true,
-      found: isRoot ? "root: each project runs as a user of its own" : "all run as user \(getuid())",
+      found: isRoot
+        ? "root: each project runs as a user of its own" : "all run as user \(getuid())",
       hint: isRoot ? nil : "start serve as root to keep projects apart by user")
   }
 
@@ -90,7 +91,8 @@ struct DoctorCommand: AsyncParsableCommand {
     let least: rlim_t = 4096
     return Finding(
       check: "enough open files", isGood: limit.rlim_max >= least, found: "\(limit.rlim_max)",
-      hint: limit.rlim_max >= least ? nil : "raise it: ulimit -n \(least), or LimitNOFILE in systemd")
+      hint: limit.rlim_max >= least
+        ? nil : "raise it: ulimit -n \(least), or LimitNOFILE in systemd")
   }
 
   private static func directory(_ path: String) -> [Finding] {
@@ -128,7 +130,8 @@ struct DoctorCommand: AsyncParsableCommand {
     }
     let isPrivate = status.st_mode & 0o077 == 0
     return Finding(
-      check: "API key", isGood: isPrivate, found: "mode \(String(status.st_mode & 0o777, radix: 8))",
+      check: "API key", isGood: isPrivate,
+      found: "mode \(String(status.st_mode & 0o777, radix: 8))",
       hint: isPrivate ? nil : "chmod 600 '\(path)/api-key'")
   }
 
