@@ -102,7 +102,7 @@ struct Presenter: Sendable {
       autoscalingLimitMinCU: record.computeUnitsMinimum,
       autoscalingLimitMaxCU: record.computeUnitsMaximum, regionID: core.settings.regionID,
       type: record.type, currentState: record.state, pendingState: record.pendingState,
-      settings: record.settings, poolerEnabled: false, poolerMode: .transaction,
+      settings: record.settings, poolerEnabled: core.settings.hasPooler, poolerMode: .transaction,
       isDisabled: record.isDisabled, passwordlessAccess: false, lastActive: record.lastActiveAt,
       creationSource: Self.creationSource, createdAt: record.createdAt, updatedAt: record.updatedAt,
       startedAt: record.startedAt, suspendedAt: record.suspendedAt, proxyHost: proxyHost,
@@ -141,19 +141,20 @@ extension Presenter {
 
   /// A string that connects as it stands.
   func connection(
-    endpoint: EndpointID, role: String, password: String?, database: String
+    endpoint: EndpointID, role: String, password: String?, database: String, isPooled: Bool = false
   ) -> API.ConnectionDetails {
+    let name = isPooled ? "\(endpoint)-pooler" : "\(endpoint)"
     let secret = password.map { ":" + Self.escape($0) } ?? ""
     let user = Self.escape(role) + secret
     let path = Self.escape(database)
     let uri: String
     if let domain = core.settings.domain {
       let port = core.settings.postgresPort == 5432 ? "" : ":\(core.settings.postgresPort)"
-      uri = "postgresql://\(user)@\(endpoint).\(domain)\(port)/\(path)?sslmode=require"
+      uri = "postgresql://\(user)@\(name).\(domain)\(port)/\(path)?sslmode=require"
     } else {
       let address = "\(core.settings.postgresHost):\(core.settings.postgresPort)"
       uri =
-        "postgresql://\(user)@\(address)/\(path)?sslmode=require&options=endpoint%3D\(endpoint)"
+        "postgresql://\(user)@\(address)/\(path)?sslmode=require&options=endpoint%3D\(name)"
     }
     return API.ConnectionDetails(
       connectionURI: uri,

@@ -16,6 +16,11 @@ public protocol ProxyDirectory: Sendable {
   /// proxy stops waiting, and cancels the task, at its own deadline.
   func wake(_ endpointID: String) async throws -> ComputeAddress
 
+  /// The same through the endpoint's pooler, which then knows the role with this verifier.
+  func wakePooled(
+    _ endpointID: String, role: String, verifier: String
+  ) async throws -> ComputeAddress
+
   /// Adds bytes sent to clients. Called at most once a second for a session, and when it ends;
   /// each byte is reported once. Must not block.
   func record(transfer: TransferCount)
@@ -24,6 +29,13 @@ public protocol ProxyDirectory: Sendable {
   func sessionOpened(endpointID: String)
   /// The counterpart of ``sessionOpened(endpointID:)``, called once for each.
   func sessionClosed(endpointID: String)
+}
+
+extension ProxyDirectory {
+  /// Without a pooler a pooled name means the compute itself.
+  public func wakePooled(
+    _ endpointID: String, role: String, verifier: String
+  ) async throws -> ComputeAddress { try await wake(endpointID) }
 }
 
 /// What ``ProxyDirectory`` knows of one role at one target.

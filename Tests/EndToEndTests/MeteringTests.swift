@@ -104,6 +104,51 @@ import Testing
     }
   }
 
+  @Test func manyClientsShareFewSessionsThroughThePooler() async throws {
+    try await withPlatform { platform in
+      let project = try await project(platform)
+      let answer = try platform.call(
+        "GET",
+        "/projects/\(project.id)/connection_uri?database_name=exzodb&role_name=exzodb_owner&pooled=True")
+      let uri = answer.string("uri")
+      #expect(uri.contains("-pooler"), "\(answer.text)")
+      #expect(try platform.psql(uri, "SELECT 1").output == "1\n")
+      let bench = try run(
+        [
+          "/usr/lib/postgresql/15/bin/pgbench", "-n", "-c", "90", "-j", "2", "-t", "5", "-f",
+          "/dev/stdin", uri,
+        ], input: "SELECT 1;\n", allowFailure: true)
+      #expect(bench.status == 0, "\(bench.errorOutput)")
+      let sessions = try platform.psql(
+        project.uri, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'exzodb_owner'"
+      ).output
+      let count = try #require(Int(sessions.trimmingCharacters(in: .newlines)))
+      #expect((2...41).contains(count))
+      // A new password is known to a pooler that runs.
+      let reset = try platform.call("POST", try resetPath(project, platform))
+      #expect(reset.status == 200, "\(reset.text)")
+      try await platform.settle(project.id)
+      let fresh = try platform.call(
+        "GET",
+        "/projects/\(project.id)/connection_uri?database_name=exzodb&role_name=exzodb_owner&pooled=True"
+      ).string("uri")
+      #expect(fresh != uri)
+      #expect(try platform.psql(fresh, "SELECT 2").output == "2\n")
+      // Suspended, it wakes through the pooler, too.
+      let suspended = try platform.call(
+        "POST", "/projects/\(project.id)/endpoints/\(project.endpoint)/suspend")
+      #expect(suspended.status == 200)
+      try await platform.settle(project.id)
+      #expect(try platform.psql(fresh, "SELECT 3").output == "3\n")
+    }
+  }
+
+  private func resetPath(_ project: Project, _ platform: Platform) throws -> String {
+    let branch = try platform.call("GET", "/projects/\(project.id)/branches")
+      .string("branches.0.id")
+    return "/projects/\(project.id)/branches/\(branch)/roles/exzodb_owner/reset_password"
+  }
+
   @Test func theOperatorsVerbsWorkAndDoctorSeesWhatIsWrong() async throws {
     try await withPlatform { platform in
       let key = try platform.key

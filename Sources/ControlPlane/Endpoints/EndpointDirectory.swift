@@ -77,6 +77,11 @@ public final class EndpointDirectory: Sendable {
     return try tx.endpoint(EndpointID(target))
   }
 
+  /// The project that an endpoint belongs to; `nil` where it is gone.
+  public func project(of endpoint: String) async throws -> String? {
+    try await core.catalog.read { try $0.endpoint(EndpointID(endpoint))?.projectID.rawValue }
+  }
+
   /// Makes the endpoint's compute run and tells where. Joins a start that is under way; waits for
   /// a suspend first.
   /// - Throws: ``ControlPlaneError`` `.endpointNotFound`, `.endpointDisabled`, `.computeFailed`;

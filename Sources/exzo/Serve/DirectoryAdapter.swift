@@ -4,6 +4,7 @@ import PostgresProxy
 /// The proxy's way to the control plane.
 struct DirectoryAdapter: ProxyDirectory {
   let directory: EndpointDirectory
+  var poolers: Poolers?
 
   func authentication(target: ProxyTarget, role: String) async throws -> RoleAuthentication? {
     guard target.moment == nil else {
@@ -30,9 +31,30 @@ struct DirectoryAdapter: ProxyDirectory {
   }
 
   func wake(_ endpointID: String) async throws -> ComputeAddress {
+    let compute = try await running(endpointID)
+    return ComputeAddress(socketPath: "\(compute.socketDirectory)/.s.PGSQL.\(compute.port)")
+  }
+
+  func wakePooled(
+    _ endpointID: String, role: String, verifier: String
+  ) async throws -> ComputeAddress {
+    guard let poolers else {
+      throw ProxyRefusal(
+        sqlState: "0A000", message: "this server has no pooler",
+        hint: "Leave '-pooler' out, or install the package pgbouncer on the server.")
+    }
+    let compute = try await running(endpointID)
+    guard let project = try await directory.project(of: endpointID) else {
+      throw ProxyRefusal(sqlState: "08004", message: "endpoint '\(endpointID)' is gone")
+    }
+    return ComputeAddress(
+      socketPath: try await poolers.socket(
+        endpoint: endpointID, project: project, compute: compute, role: role, verifier: verifier))
+  }
+
+  private func running(_ endpointID: String) async throws -> RunningCompute {
     do {
-      let compute = try await directory.wake(endpointID)
-      return ComputeAddress(socketPath: "\(compute.socketDirectory)/.s.PGSQL.\(compute.port)")
+      return try await directory.wake(endpointID)
     } catch let error as ControlPlaneError {
       // Appendix A: configuration_limit_exceeded, cannot_connect_now.
       let state = error.code == .quotaExceeded ? "53400" : "57P03"

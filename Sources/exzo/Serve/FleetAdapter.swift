@@ -15,7 +15,7 @@ final class FleetAdapter: ComputeFleet {
   private let objectStoreURL: String
   private let installation: PostgresInstallation
   private let template: TemplateBuilder.Template
-  private let identities: IdentityRegistry
+  let identities: IdentityRegistry
   private let log = Logger(label: "fleet")
   private let histories = Mutex<[String: LineHistory]>([:])
 

@@ -30,6 +30,10 @@ struct Installation {
     try await metadata.start()
     let catalog = try await Catalog.open(metadata.connectionParameters)
     let adapter = try await makeFleet(log)
+    Poolers.endLeftovers(dataDirectory: data.path)
+    let poolers = Poolers.program().map {
+      Poolers(dataDirectory: data.path, program: $0, identities: adapter.identities, log: log)
+    }
     var random = SystemRandomNumberGenerator()
     let sealer = try SecretSealer.load(from: "\(data.path)/secret-key", random: &random)
     let plane = ControlPlane(
@@ -37,18 +41,19 @@ struct Installation {
       settings: InstallationSettings(
         domain: options.domain, postgresHost: options.postgres.host,
         postgresPort: options.postgres.port, majors: [Self.postgresMajor],
-        requestsPerMinute: options.requestsPerMinute),
+        requestsPerMinute: options.requestsPerMinute, hasPooler: poolers != nil),
       logger: log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
     }
-    let proxy = try await startProxy(plane, log)
+    let proxy = try await startProxy(plane, poolers, log)
     let api = try makeAPI(plane, log)
     let group = ServiceGroup(
       configuration: .init(
         services: [
           .init(service: Supervision(metadata: metadata)),
           .init(service: Schedulers(plane: plane)),
+          .init(service: PoolerService(poolers: poolers, fleet: adapter)),
           .init(service: ProxyService(proxy: proxy)),
           .init(service: api),
         ],
@@ -90,7 +95,9 @@ struct Installation {
       identities: try IdentityRegistry(dataDirectory: directory))
   }
 
-  private func startProxy(_ plane: ControlPlane, _ log: Logger) async throws -> PostgresProxy {
+  private func startProxy(
+    _ plane: ControlPlane, _ poolers: Poolers?, _ log: Logger
+  ) async throws -> PostgresProxy {
     let state = "\(options.dataDirectory)/proxy"
     try FileManager.default.createDirectory(
       atPath: state, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
@@ -103,8 +110,8 @@ struct Installation {
     }
     do {
       return try await PostgresProxy.start(
-        configuration: configuration, directory: DirectoryAdapter(directory: plane.directory),
-        logger: log)
+        configuration: configuration,
+        directory: DirectoryAdapter(directory: plane.directory, poolers: poolers), logger: log)
     } catch let error as ProxyStartError {
       throw ServeError(error.message, hint: error.hint ?? "")
     }
@@ -166,5 +173,24 @@ private struct ProxyService: Service {
   func run() async throws {
     try? await gracefulShutdown()  // cancelled means the same: drain and end
     try await proxy.shutdown(grace: .seconds(5))
+  }
+}
+
+/// Ends poolers with their computes, and all of them at shutdown.
+private struct PoolerService: Service {
+  let poolers: Poolers?
+  let fleet: FleetAdapter
+
+  func run() async throws {
+    try await cancelWhenGracefulShutdown {
+      do {
+        while true {
+          try await Task.sleep(for: .seconds(2))
+          guard let poolers else { continue }
+          await poolers.reconcile(runningLines: Set(await fleet.running().map(\.lineID)))
+        }
+      } catch is CancellationError {}
+    }
+    await poolers?.endAll()
   }
 }
