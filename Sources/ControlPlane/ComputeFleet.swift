@@ -25,6 +25,8 @@ public protocol ComputeFleet: Sendable {
   func destroy(computeID: String, line: String) async throws
   /// The computes that run now, also those that outlived a restart of `serve`.
   func running() async -> [RunningCompute]
+  /// The compute that runs on a line. Costs the same however many lines there are.
+  func running(line: String) async -> RunningCompute?
   /// Bytes of the databases on a line, as last measured; `nil` where nobody measured.
   func logicalSize(line: String) async -> Int?
   /// Bytes that the line's own objects take in the store; `nil` where nobody can tell.
@@ -35,6 +37,9 @@ public protocol ComputeFleet: Sendable {
 }
 
 extension ComputeFleet {
+  public func running(line: String) async -> RunningCompute? {
+    await running().first { $0.lineID == line }
+  }
   public func historyBytes(line: String) async -> Int? { nil }
   public func historyCost(line: String, before date: Date) async -> HistoryCost? { nil }
 }

@@ -113,7 +113,8 @@ public final class EndpointDirectory: Sendable {
   /// The compute, if the catalog and the fleet agree that it runs.
   private func runningCompute(of subject: EndpointSubject) async throws -> RunningCompute? {
     guard subject.endpoint.state == .active, let expected = subject.running else { return nil }
-    return await core.fleet.running().first { $0.computeID == expected.computeID }
+    let found = await core.fleet.running(line: expected.lineID)
+    return found?.computeID == expected.computeID ? found : nil
   }
 
   private func start(_ subject: EndpointSubject) async throws {

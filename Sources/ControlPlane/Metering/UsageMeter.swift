@@ -33,7 +33,7 @@ final class UsageMeter: Sendable {
 
   /// Counts up to now.
   func round() async throws {
-    let running = await core.fleet.running()
+    let running = try await running()
     let now = core.clock.now
     if !running.isEmpty {
       try await core.catalog.write { tx in
@@ -41,6 +41,21 @@ final class UsageMeter: Sendable {
       }
     }
     try await accountStorage(now)
+  }
+
+  /// Computes that the catalog takes for active and that do run. Suspended ones cost nothing.
+  private func running() async throws -> [RunningCompute] {
+    let computes = try await core.catalog.read { tx in
+      try tx.endpoints(in: .active).compactMap { try tx.compute(of: $0.id) }
+    }
+    var running: [RunningCompute] = []
+    for compute in computes {
+      guard let found = await core.fleet.running(line: compute.lineID.rawValue),
+        found.computeID == compute.id.rawValue
+      else { continue }
+      running.append(found)
+    }
+    return running
   }
 
   private func count(_ running: RunningCompute, _ now: Date, _ tx: CatalogTransaction) throws {
@@ -108,7 +123,7 @@ final class UsageMeter: Sendable {
   /// Measures the sizes of computes that were not measured for a while. Not part of ``round()``:
   /// PostgreSQL walks its files for it.
   func measure() async throws {
-    let running = await core.fleet.running()
+    let running = try await running()
     let now = core.clock.now
     let due = measured.withLock { measured in
       measured = measured.filter { entry in running.contains { $0.computeID == entry.key } }

@@ -166,13 +166,17 @@ final class FleetAdapter: ComputeFleet {
   func running() async -> [RunningCompute] {
     var found: [RunningCompute] = []
     for line in fleet.lines() {
-      guard let status = await fleet.client(line: line).status(), status.phase == .running,
-        // A line whose specification cannot be read is not one that the control plane started.
-        let specification = try? fleet.specification(line: line)
-      else { continue }
-      found.append(running(specification, status))
+      if let compute = await running(line: line) { found.append(compute) }
     }
     return found
+  }
+
+  func running(line: String) async -> RunningCompute? {
+    guard let status = await fleet.client(line: line).status(), status.phase == .running,
+      // A line whose specification cannot be read is not one that the control plane started.
+      let specification = try? fleet.specification(line: line)
+    else { return nil }
+    return running(specification, status)
   }
 
   /// Measured over the compute's own connection instead: see ``TenantConfigurator``.

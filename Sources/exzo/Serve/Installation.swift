@@ -187,7 +187,9 @@ private struct PoolerService: Service {
         while true {
           try await Task.sleep(for: .seconds(2))
           guard let poolers else { continue }
-          await poolers.reconcile(runningLines: Set(await fleet.running().map(\.lineID)))
+          for line in await poolers.lines where await fleet.running(line: line) == nil {
+            await poolers.end(line: line)
+          }
         }
       } catch is CancellationError {}
     }

@@ -111,9 +111,12 @@ actor Poolers {
     throw ComputeError(.process, "start the pooler of '\(endpoint)': it does not listen")
   }
 
-  /// Ends poolers whose compute no longer runs; called every few seconds.
-  func reconcile(runningLines: Set<String>) {
-    for (endpoint, pooler) in running where !runningLines.contains(pooler.line) { end(endpoint) }
+  /// Lines that poolers are for.
+  var lines: Set<String> { Set(running.values.map(\.line)) }
+
+  /// Ends the poolers of a line whose compute no longer runs.
+  func end(line: String) {
+    for (endpoint, pooler) in running where pooler.line == line { end(endpoint) }
   }
 
   func endAll() { for endpoint in running.keys { end(endpoint) } }
