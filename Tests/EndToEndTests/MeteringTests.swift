@@ -109,7 +109,8 @@ import Testing
       let project = try await project(platform)
       let answer = try platform.call(
         "GET",
-        "/projects/\(project.id)/connection_uri?database_name=exzodb&role_name=exzodb_owner&pooled=True")
+        "/projects/\(project.id)/connection_uri?database_name=exzodb&role_name=exzodb_owner&pooled=True"
+      )
       let uri = answer.string("uri")
       #expect(uri.contains("-pooler"), "\(answer.text)")
       #expect(try platform.psql(uri, "SELECT 1").output == "1\n")
