@@ -11,10 +11,26 @@ extension CatalogTransaction {
       """
       INSERT INTO exzo.meter_batches AS b (writer, sequence, created_at)
       VALUES ($1, $2::bigint, $3::timestamptz)
-      ON CONFLICT (writer) DO UPDATE SET sequence = excluded.sequence
+      ON CONFLICT (writer) DO UPDATE
+        SET sequence = excluded.sequence, created_at = excluded.created_at
       WHERE b.sequence < excluded.sequence
       """, .text(writer), .init(sequence), .init(date)
     ).rowsAffected == 1
+  }
+
+  /// Forgets writers and computes that are gone: they will not count again.
+  public func sweepMeter(at date: Date) throws {
+    try run(
+      "DELETE FROM exzo.meter_batches WHERE created_at < $1::timestamptz - interval '7 days'",
+      .init(date))
+    try run(
+      """
+      DELETE FROM exzo.usage_marks AS m
+      WHERE (m.counted_until IS NOT NULL
+          AND NOT EXISTS (SELECT 1 FROM exzo.computes AS c WHERE c.id = m.subject))
+        OR EXISTS (SELECT 1 FROM exzo.projects AS p WHERE p.id = m.project_id
+          AND p.deleted_at < $1::timestamptz - interval '7 days')
+      """, .init(date))
   }
 
   /// Adds bytes sent to clients in the hour that holds `date`, to the branch that the endpoint

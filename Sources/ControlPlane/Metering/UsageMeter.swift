@@ -116,6 +116,7 @@ final class UsageMeter: Sendable {
       let until = try tx.setting(Self.storageSetting).flatMap { RFC3339.date($0) } ?? hour
       if until < hour { try tx.accountStorage(from: until, to: hour) }
       if until <= hour { try tx.set(Self.storageSetting, to: RFC3339.text(hour)) }
+      try tx.sweepMeter(at: now)
     }
     accounted.withLock { $0 = hour }
   }
