@@ -15,7 +15,7 @@ public final class ChainCache: Sendable {
   let wal: BoundedCache<PartKey, WALPart>
 
   /// - Parameter indexBytes: memory for parts of block indices, of about 50 KiB each.
-  /// - Parameter walBytes: memory for decompressed WAL, in parts of usually 64 KiB.
+  /// - Parameter walBytes: memory for decompressed WAL, in parts of usually 16 KiB.
   public init(indexBytes: Int = 64 << 20, walBytes: Int = 32 << 20) {
     index = BoundedCache(limit: indexBytes)
     wal = BoundedCache(limit: walBytes)
