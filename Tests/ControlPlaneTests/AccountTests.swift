@@ -24,8 +24,11 @@ import Testing
       let owner = try await account(installation, "pro@example.com", plan: "pro")
       let projects = ProjectService(core: core)
       for (name, days) in [("week", 7), ("month", 30), ("fortnight", 14)] {
-        _ = try await projects.create(
-          API.NewProject(name: name, historyRetentionSeconds: days * 86_400), account: owner.id)
+        try await installation.working {
+          let created = try await projects.create(
+            API.NewProject(name: name, historyRetentionSeconds: days * 86_400), account: owner.id)
+          try await installation.end(created.operations)
+        }
       }
       do {
         _ = try await admin.update(
