@@ -26,10 +26,7 @@ import Testing
         let key = BlockKey(
           locator(hot ? 7 : UInt32.random(in: 1...90, using: &random)),
           hot ? .main : ForkNumber.allCases.randomElement(using: &random)!,
-          block: hot
-            ? 3
-            : UInt32.random(in: 0...(.max), using: &random)
-              >> UInt32.random(in: 0..<32, using: &random))
+          block: hot ? 3 : UInt32.random(in: 0...(.max), using: &random) >> UInt32.random(in: 0..<32, using: &random))
         let starts = UInt64.random(in: 0..<5, using: &random) == 0
         records.add(key.locator, key.fork, block: key.block, lsn: lsn, startsPage: starts)
         expected[key, default: [:]][lsn] = starts || expected[key]?[lsn] == true
@@ -65,8 +62,7 @@ import Testing
       }
       #expect(found == records, "\(key)")
     }
-    #expect(
-      parts.reduce(0) { $0 + $1.positions.count } == expected.values.reduce(0) { $0 + $1.count })
+    #expect(parts.reduce(0) { $0 + $1.positions.count } == expected.values.reduce(0) { $0 + $1.count })
   }
 
   @Test func whatWentInComesOut() throws {
@@ -126,8 +122,7 @@ import Testing
         default: encoded.parts.randomElement(using: &random)!
         }
       for _ in 0..<Int.random(in: 1...4, using: &random) {
-        bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8(
-          truncatingIfNeeded: random.next())
+        bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8(truncatingIfNeeded: random.next())
       }
       if round % 5 == 0 { bytes.removeLast(Int.random(in: 0..<bytes.count, using: &random)) }
       if round % 7 == 0 { bytes = (0..<200).map { _ in UInt8(truncatingIfNeeded: random.next()) } }

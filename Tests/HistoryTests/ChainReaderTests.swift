@@ -180,9 +180,7 @@ import Testing
       let store = MemoryObjectStore()
       let start = wal.records[0].start
       let environment = testEnvironment(store, directory)
-      let branches = [
-        wal.records[wal.records.count / 3].end, wal.records[wal.records.count / 2].end,
-      ]
+      let branches = [wal.records[wal.records.count / 3].end, wal.records[wal.records.count / 2].end]
       var parent: LineOrigin?
       var lineStart = start
       for (index, line) in [lineA, lineB, lineC].enumerated() {
