@@ -29,10 +29,8 @@ final class WALPart: @unchecked Sendable {
 
   init(count: Int, fill: (UnsafeMutableRawBufferPointer) throws -> Void) rethrows {
     memory = .allocate(byteCount: max(count, 1), alignment: 16)
-    do { try fill(UnsafeMutableRawBufferPointer(rebasing: memory[..<count])) } catch {
-      memory.deallocate()
-      throw error
-    }
+    // Where this throws `deinit` runs: every property is set.
+    try fill(UnsafeMutableRawBufferPointer(rebasing: memory[..<count]))
   }
 
   deinit { memory.deallocate() }
