@@ -21,7 +21,7 @@ import ServiceLifecycle
 /// and the metadata of running ones outlive it.
 struct Installation {
   let options: ServeOptions
-  private static let postgresMajor = 15
+  static let postgresMajor = 15
 
   func run() async throws {
     let log = Logger(label: "serve")
@@ -47,24 +47,30 @@ struct Installation {
   ) async throws {
     let catalog = try await Catalog.open(metadata.connectionParameters)
     let adapter = try await makeFleet(log)
+    Poolers.endLeftovers(dataDirectory: data.path)
+    let poolers = Poolers.program().map {
+      Poolers(dataDirectory: data.path, program: $0, identities: adapter.identities, log: log)
+    }
     var random = SystemRandomNumberGenerator()
     let sealer = try SecretSealer.load(from: "\(data.path)/secret-key", random: &random)
     let plane = ControlPlane(
       catalog: catalog, fleet: adapter, sealer: sealer,
       settings: InstallationSettings(
         domain: options.domain, postgresHost: options.postgres.host,
-        postgresPort: options.postgres.port, majors: [Self.postgresMajor]),
+        postgresPort: options.postgres.port, majors: [Self.postgresMajor],
+        requestsPerMinute: options.requestsPerMinute, hasPooler: poolers != nil),
       logger: log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
     }
-    let proxy = try await startProxy(plane, log)
+    let proxy = try await startProxy(plane, poolers, log)
     let api = try makeAPI(plane, log)
     let group = ServiceGroup(
       configuration: .init(
         services: [
           .init(service: Supervision(metadata: metadata)),
           .init(service: Schedulers(plane: plane)),
+          .init(service: PoolerService(poolers: poolers, fleet: adapter)),
           .init(service: ProxyService(proxy: proxy)),
           .init(service: api),
         ],
@@ -104,7 +110,9 @@ struct Installation {
       identities: try IdentityRegistry(dataDirectory: directory))
   }
 
-  private func startProxy(_ plane: ControlPlane, _ log: Logger) async throws -> PostgresProxy {
+  private func startProxy(
+    _ plane: ControlPlane, _ poolers: Poolers?, _ log: Logger
+  ) async throws -> PostgresProxy {
     let state = "\(options.dataDirectory)/proxy"
     try FileManager.default.createDirectory(
       atPath: state, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
@@ -117,8 +125,8 @@ struct Installation {
     }
     do {
       return try await PostgresProxy.start(
-        configuration: configuration, directory: DirectoryAdapter(directory: plane.directory),
-        logger: log)
+        configuration: configuration,
+        directory: DirectoryAdapter(directory: plane.directory, poolers: poolers), logger: log)
     } catch let error as ProxyStartError {
       throw ServeError(error.message, hint: error.hint ?? "")
     }
@@ -180,5 +188,26 @@ private struct ProxyService: Service {
   func run() async throws {
     try? await gracefulShutdown()  // cancelled means the same: drain and end
     try await proxy.shutdown(grace: .seconds(5))
+  }
+}
+
+/// Ends poolers with their computes, and all of them at shutdown.
+private struct PoolerService: Service {
+  let poolers: Poolers?
+  let fleet: FleetAdapter
+
+  func run() async throws {
+    try await cancelWhenGracefulShutdown {
+      do {
+        while true {
+          try await Task.sleep(for: .seconds(2))
+          guard let poolers else { continue }
+          for line in await poolers.lines where await fleet.running(line: line) == nil {
+            await poolers.end(line: line)
+          }
+        }
+      } catch is CancellationError {}
+    }
+    await poolers?.endAll()
   }
 }
