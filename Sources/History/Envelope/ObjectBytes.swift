@@ -62,16 +62,8 @@ final class RemoteObjectBytes: ObjectBytes {
   }
 
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
-    let range = offset..<offset + UInt64(buffer.count)
-    let (store, key) = (store, key)
     do {
-      let bytes = try waitFor { try await store.get(key, range: range) }
-      guard bytes.count == buffer.count else {
-        throw HistoryError(
-          .damaged, operation: "read", key: key.name,
-          detail: "\(bytes.count) of \(buffer.count) bytes at \(offset)")
-      }
-      if !bytes.isEmpty { buffer.copyBytes(from: bytes) }
+      try store.read(key, at: offset, into: buffer)
     } catch let error as ObjectStorageError where error.code == .outOfRange {
       throw HistoryError(
         .damaged, operation: "read", key: key.name, detail: "the object is cut short",
@@ -115,16 +107,4 @@ func openObject(
     return RemoteObjectBytes(key: key, size: size, store: store)
   }
   return try LocalObjectBytes(key: key, path: path, fileSystem: fileSystem)
-}
-
-/// Runs an asynchronous call and blocks this thread, which must not belong to the cooperative
-/// pool, until it ends.
-func waitFor<Value: Sendable>(
-  _ body: @escaping @Sendable () async throws -> Value
-) throws -> Value {
-  let latch = Latch<Value>()
-  Task.detached {
-    do { latch.set(.success(try await body())) } catch { latch.set(.failure(error)) }
-  }
-  return try latch.wait().get()
 }
