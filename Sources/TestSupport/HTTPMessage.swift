@@ -70,7 +70,9 @@ struct HTTPMessage {
     }
     guard let headEnd, var message = HTTPMessage(head: pending[..<headEnd]) else { return nil }
     pending.removeFirst(headEnd + 4)
-    if message.header("expect") != nil { connection.write(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)) }
+    if message.header("expect") != nil {
+      connection.write(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8))
+    }
     if let length = message.header("content-length").flatMap({ Int($0) }) {
       while pending.count < length {
         let more = connection.read()

@@ -14,7 +14,8 @@ public final class TCPConnection: @unchecked Sendable {
     guard code == 0 else {
       Glibc.close(descriptor)
       descriptor = -1
-      throw CommandFailure(description: "connect to port \(port): \(String(cString: strerror(errno)))")
+      throw CommandFailure(
+        description: "connect to port \(port): \(String(cString: strerror(errno)))")
     }
   }
 
@@ -46,7 +47,7 @@ public final class TCPConnection: @unchecked Sendable {
     var done = 0
     while done < bytes.count {
       let count = bytes[done...].withUnsafeBytes {
-        send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+        send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
       }
       if count <= 0 { return false }
       done += count
@@ -62,7 +63,7 @@ final class TCPListener: @unchecked Sendable {
   let port: Int
 
   init() throws {
-    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)
     guard withLoopback(0, { bind(descriptor, $0, $1) }) == 0, listen(descriptor, 64) == 0 else {
       throw CommandFailure(description: "listen: \(String(cString: strerror(errno)))")
@@ -73,6 +74,7 @@ final class TCPListener: @unchecked Sendable {
         _ = getsockname(descriptor, $0, &length)
       }
     }
+    self.descriptor = descriptor
     port = Int(UInt16(bigEndian: address.sin_port))
   }
 

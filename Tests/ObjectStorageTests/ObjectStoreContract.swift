@@ -29,11 +29,14 @@ struct ObjectStoreContract {
   func slicesEndWithTheObject() async throws {
     let key = ObjectKey("slice/object")
     try await store.put(key, .bytes(bytes(10_000)))
-    for range: Range<UInt64> in [0..<10, 9_000..<11_000, 0..<1_000_000, 10_000..<10_001, 20_000..<20_001] {
+    for range: Range<UInt64> in [
+      0..<10, 9_000..<11_000, 0..<1_000_000, 10_000..<10_001, 20_000..<20_001,
+    ] {
       let found = try await store.slice(key, range)
       let expected = range.clamped(to: 0..<10_000)
       #expect(found.objectSize == 10_000)
-      #expect(found.bytes == Array(bytes(10_000)[Int(expected.lowerBound)..<Int(expected.upperBound)]))
+      #expect(
+        found.bytes == Array(bytes(10_000)[Int(expected.lowerBound)..<Int(expected.upperBound)]))
     }
     #expect(await code { _ = try await store.slice(ObjectKey("slice/absent"), 0..<1) } == .notFound)
   }

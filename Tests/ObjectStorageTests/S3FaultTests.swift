@@ -10,7 +10,8 @@ import Testing
 
   /// Faults that hit the first two tries of each request.
   static let passing: [FaultProxy.Fault] = [
-    .status(500), .status(503), .status(429), .resetBefore, .resetAfter, .cutBody(0), .cutBody(1000),
+    .status(500), .status(503), .status(429), .resetBefore, .resetAfter, .cutBody(0),
+    .cutBody(1000),
     .halfBody, .halfRange, .longBody, .garbage, .slow(3_000), .errorInBody,
   ]
 

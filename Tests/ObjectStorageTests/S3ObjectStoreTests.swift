@@ -32,7 +32,7 @@ import Testing
       let proxy = try FaultProxy(upstream: server.port)
       let store = try s3Store(
         server.url(port: proxy.port), server, multipartThreshold: 6 << 20, partSize: 5 << 20)
-      var random = SeededRandom(7)
+      var random = SeededRandom(seed: 7)
       let content = (0..<(13 << 20) / 8).flatMap { _ in
         withUnsafeBytes(of: random.next()) { Array($0) }
       }

@@ -8,6 +8,8 @@ import Synchronization
 protocol ObjectBytes: AnyObject, Sendable {
   var key: ObjectKey { get }
   var size: UInt64 { get }
+  /// Whether a read costs no request: then nothing is fetched ahead.
+  var isNear: Bool { get }
   /// Fills `buffer` from `offset`; throws where the object is shorter.
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws
 }
@@ -16,6 +18,7 @@ protocol ObjectBytes: AnyObject, Sendable {
 final class LocalObjectBytes: ObjectBytes {
   let key: ObjectKey
   let size: UInt64
+  var isNear: Bool { true }
   private let file: any OpenFile
 
   init(key: ObjectKey, path: String, fileSystem: any FileSystem) throws {
@@ -53,6 +56,7 @@ final class LocalObjectBytes: ObjectBytes {
 final class RemoteObjectBytes: ObjectBytes {
   let key: ObjectKey
   let size: UInt64
+  var isNear: Bool { false }
   private let store: any ObjectStore
 
   init(key: ObjectKey, size: UInt64, store: any ObjectStore) {
@@ -74,11 +78,44 @@ final class RemoteObjectBytes: ObjectBytes {
   }
 }
 
+/// An object whose end is in memory.
+final class TailedObjectBytes: ObjectBytes {
+  private let base: any ObjectBytes
+  private let tail: MemoryObjectBytes
+  private let tailOffset: UInt64
+  var key: ObjectKey { base.key }
+  var size: UInt64 { base.size }
+  var isNear: Bool { false }
+
+  /// Reads the last `size` bytes, or all where there are fewer. Blocks the thread.
+  init(_ base: any ObjectBytes, size: UInt64) throws {
+    self.base = base
+    let count = Int(min(size, base.size))
+    let offset = base.size - UInt64(count)
+    tailOffset = offset
+    let bytes = try [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+      try base.read(
+        into: UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: count), at: offset)
+      initialized = count
+    }
+    tail = MemoryObjectBytes(key: base.key, bytes: bytes)
+  }
+
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
+    if offset >= tailOffset {
+      try tail.read(into: buffer, at: offset - tailOffset)
+    } else {
+      try base.read(into: buffer, at: offset)
+    }
+  }
+}
+
 /// An object already in memory.
 final class MemoryObjectBytes: ObjectBytes {
   let key: ObjectKey
   private let bytes: [UInt8]
   var size: UInt64 { UInt64(bytes.count) }
+  var isNear: Bool { true }
 
   init(key: ObjectKey, bytes: [UInt8]) {
     self.key = key

@@ -103,7 +103,8 @@ struct S3Answer: Sendable {
       case "apos": return "'"
       default:
         let number =
-          entity.hasPrefix("#x") ? UInt32(entity.dropFirst(2), radix: 16)
+          entity.hasPrefix("#x")
+          ? UInt32(entity.dropFirst(2), radix: 16)
           : entity.hasPrefix("#") ? UInt32(entity.dropFirst()) : nil
         guard let number, let scalar = UnicodeScalar(number) else { throw Malformed() }
         return String(Character(scalar))
@@ -125,7 +126,8 @@ struct S3Answer: Sendable {
     }
 
     private mutating func skipSpace() {
-      while offset < bytes.count, [0x20, 0x09, 0x0A, 0x0D, 0xEF, 0xBB, 0xBF].contains(bytes[offset])
+      while offset < bytes.count,
+        [0x20, 0x09, 0x0A, 0x0D, 0xEF, 0xBB, 0xBF].contains(bytes[offset])
       { offset += 1 }
     }
   }

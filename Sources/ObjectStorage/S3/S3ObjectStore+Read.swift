@@ -51,7 +51,8 @@ extension S3ObjectStore {
       let sum = objectSum(size: bytes.count, crc: crc32c(bytes))
       if isOneVersion, first.sum == nil || first.sum == sum { return bytes }
       last = client.error(
-        .damaged, "get object", key.name, "written as \(first.sum ?? "another version"), read as \(sum)")
+        .damaged, "get object", key.name,
+        "written as \(first.sum ?? "another version"), read as \(sum)")
     }
     throw last ?? client.error(.damaged, "get object", key.name, "it changes while it is read")
   }

@@ -1,4 +1,3 @@
-import CCRC32C
 import DurableIO
 import Glibc
 
@@ -113,8 +112,4 @@ func systemTime() -> Int { time(nil) }
 func objectSum(size: Int, crc: UInt32) -> String {
   let digits = String(crc, radix: 16)
   return "\(size)-" + String(repeating: "0", count: 8 - digits.utf8.count) + digits
-}
-
-func crc32c(_ bytes: [UInt8], from crc: UInt32 = 0) -> UInt32 {
-  bytes.withUnsafeBytes { exzo_crc32c(crc, $0.baseAddress, $0.count) }
 }

@@ -29,7 +29,9 @@ struct Installation {
     let metadata = try EmbeddedMetadataServer(directory: data.path, logger: log)
     try await metadata.start()
     let catalog = try await Catalog.open(metadata.connectionParameters)
-    let adapter = try await makeFleet(log)
+    let storage = try await StoreSetup(
+      options: options, environment: ProcessInfo.processInfo.environment, log: log)
+    let adapter = try await makeFleet(storage, log)
     var random = SystemRandomNumberGenerator()
     let sealer = try SecretSealer.load(from: "\(data.path)/secret-key", random: &random)
     let plane = ControlPlane(
@@ -48,6 +50,9 @@ struct Installation {
         services: [
           .init(service: Supervision(metadata: metadata)),
           .init(service: Schedulers(plane: plane)),
+          .init(
+            service: MirrorService(
+              mirror: storage.mirror, dataDirectory: options.dataDirectory, log: log)),
           .init(service: ProxyService(proxy: proxy)),
           .init(service: api),
         ],
@@ -58,7 +63,7 @@ struct Installation {
     withExtendedLifetime(data) {}
   }
 
-  private func makeFleet(_ log: Logger) async throws -> FleetAdapter {
+  private func makeFleet(_ storage: StoreSetup, _ log: Logger) async throws -> FleetAdapter {
     let environment = ProcessInfo.processInfo.environment
     let installation: PostgresInstallation
     do {
@@ -69,7 +74,7 @@ struct Installation {
       throw ServeError(error.message, hint: error.hint)
     }
     let files = SystemFileSystem()
-    let store = try openObjectStore(options.objectStore, fileSystem: files)
+    let store = storage.store
     let directory = options.dataDirectory
     let template = try await TemplateBuilder(
       dataDirectory: directory, installation: installation,
@@ -84,7 +89,7 @@ struct Installation {
         environment: environment.filter { $0.key == "PATH" || $0.key.hasPrefix("AWS_") }),
       log: log)
     return FleetAdapter(
-      fleet: fleet, store: store, objectStoreURL: options.objectStore,
+      fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory))
   }
