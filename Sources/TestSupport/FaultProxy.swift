@@ -148,7 +148,7 @@ public final class FaultProxy: Sendable {
       client.write(answer.encoded + [1, 2, 3])
       return false
     case .flipByte: if half > 0 { answer.body[half] ^= 0x40 }
-    case .slow(let milliseconds): usleep(UInt32(milliseconds) * 1000)
+    case .slow(let milliseconds): Thread.sleep(forTimeInterval: Double(milliseconds) / 1000)
     case .errorInBody:
       answer = HTTPMessage(
         status: 200,

@@ -40,7 +40,7 @@ public final class ObjectServer: Sendable {
     program.program = try BackgroundProgram(
       [
         executable, "serve", "s3", "--addr", "127.0.0.1:\(port)", "--auth-key",
-        "\(Self.accessKey),\(Self.secretKey)", "--vfs-cache-mode", "off", "--dir-cache-time", "0s",
+        "\(Self.accessKey),\(Self.secretKey)", "--vfs-cache-mode", "off", "--dir-cache-time", "1s",
         "--config", "/dev/null",
       ] + flags + [directory], log: "\(directory)/../rclone.log")
     for _ in 0..<300 {

@@ -57,10 +57,12 @@ public final class MirroredObjectStore: ObjectStore {
   ) throws {
     do {
       try first.read(key, at: offset, into: buffer)
-    } catch let error as ObjectStorageError where MirroredObjectStore.mayBeElsewhere(error) {
+    } catch let failure as ObjectStorageError where MirroredObjectStore.mayBeElsewhere(failure) {
       do {
         try second.read(key, at: offset, into: buffer)
-      } catch { throw error }
+      } catch let other as ObjectStorageError {
+        throw other.code == .notFound ? failure : combined(failure, other)
+      }
     }
   }
 

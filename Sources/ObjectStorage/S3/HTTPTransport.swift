@@ -66,17 +66,36 @@ struct HTTPTransport: Sendable {
       outgoing.body = .bytes(ByteBuffer(bytes: request.body))
     }
     do {
-      let answer = try await client.execute(
-        outgoing, timeout: .nanoseconds(Int64(timeout / .nanoseconds(1))))
-      var response = S3Response(status: Int(answer.status.code))
-      for (name, value) in answer.headers { response.headers[name.lowercased()] = value }
-      response.body = try await HTTPTransport.collect(answer, limit: request.answerLimit)
-      return response
+      return try await within(timeout) { [outgoing] in
+        // The client's own deadline ends with the connection's making; it only backs ours.
+        let answer = try await client.execute(outgoing, timeout: .seconds(3600))
+        var response = S3Response(status: Int(answer.status.code))
+        for (name, value) in answer.headers { response.headers[name.lowercased()] = value }
+        response.body = try await HTTPTransport.collect(answer, limit: request.answerLimit)
+        return response
+      }
     } catch let failure as Failure {
       throw failure
     } catch {
       if Task.isCancelled { throw CancellationError() }
       throw Failure(description: "\(error)")
+    }
+  }
+
+  private func within(
+    _ timeout: Duration, _ body: @escaping @Sendable () async throws -> S3Response
+  ) async throws -> S3Response {
+    try await withThrowingTaskGroup(of: S3Response?.self) { group in
+      group.addTask { try await body() }
+      group.addTask {
+        try await Task.sleep(for: timeout)
+        return nil
+      }
+      defer { group.cancelAll() }
+      guard let first = try await group.next(), let response = first else {
+        throw Failure(description: "no whole answer within \(timeout)")
+      }
+      return response
     }
   }
 

@@ -61,6 +61,7 @@ extension S3ObjectStore {
     _ key: ObjectKey, _ range: Range<UInt64>, operation: String = "get object"
   ) async throws -> Found {
     var request = S3Request(method: .get, name: name(key))
+    request.expectedAnswer = Int(range.count)
     request.headers = [("range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)")]
     return try await client.perform(
       request, operation, key: key.name, accepts: [200, 206, 416]
@@ -86,10 +87,11 @@ extension S3ObjectStore {
     _ wrong: (String) -> S3Client.Failed
   ) async throws -> ObjectSlice {
     let count = UInt64(response.body.count)
-    switch response.status {
-    case 206:
+    guard response.status == 416 else {
+      // Some servers say 200 and answer the range nevertheless; what says nothing of the range may
+      // be anything, such as an error of a proxy.
       guard let said = contentRange(response.headers["content-range"]) else {
-        throw wrong("no content-range")
+        throw wrong("status \(response.status) and \(count) bytes, without a content-range")
       }
       guard said.start == range.lowerBound, said.end == min(range.upperBound, said.total),
         count == said.end - said.start
@@ -97,23 +99,16 @@ extension S3ObjectStore {
         throw wrong("\(count) bytes said to be \(said.start)..<\(said.end) of \(said.total)")
       }
       return ObjectSlice(bytes: response.body, objectSize: said.total)
-    case 416:
-      // Some say how large the object is; an empty one has no range at all.
-      if let text = response.headers["content-range"], text.hasPrefix("bytes */"),
-        let total = UInt64(text.dropFirst(8))
-      {
-        guard total <= range.lowerBound else { throw wrong("no range, but \(total) bytes") }
-        return ObjectSlice(bytes: [], objectSize: total)
-      }
-      let size = range.lowerBound == 0 ? 0 : try await size(key)
-      return ObjectSlice(bytes: [], objectSize: size ?? 0)
-    default:
-      // The whole object instead of the range.
-      let part = range.clamped(to: 0..<count)
-      return ObjectSlice(
-        bytes: Array(response.body[Int(part.lowerBound)..<Int(part.upperBound)]),
-        objectSize: count)
     }
+    // Some say how large the object is; an empty one has no range at all.
+    if let text = response.headers["content-range"], text.hasPrefix("bytes */"),
+      let total = UInt64(text.dropFirst(8))
+    {
+      guard total <= range.lowerBound else { throw wrong("no range, but \(total) bytes") }
+      return ObjectSlice(bytes: [], objectSize: total)
+    }
+    let size = range.lowerBound == 0 ? 0 : try await size(key)
+    return ObjectSlice(bytes: [], objectSize: size ?? 0)
   }
 
   /// `bytes 5-9/100` as `(5, 10, 100)`.
