@@ -67,6 +67,26 @@ struct EnvelopeReader: Sendable {
     }
   }
 
+  /// The stored bytes from the beginning of one part to the end of another, in one read.
+  func readStored(_ parts: ClosedRange<Int>) throws -> [UInt8] {
+    let start = directory[parts.lowerBound].offset
+    return try EnvelopeReader.bytes(
+      source, at: start, count: Int(directory[parts.upperBound].storedRange.upperBound - start))
+  }
+
+  /// As ``read(_:into:)``, from what ``readStored(_:)`` returned for parts from `first` on.
+  func read(
+    _ index: Int, in stored: [UInt8], first: Int, into target: UnsafeMutableRawBufferPointer
+  ) throws {
+    let range = directory[index].storedRange
+    let start = Int(range.lowerBound - directory[first].offset)
+    try stored.withUnsafeBytes {
+      try directory.decode(
+        index, stored: UnsafeRawBufferPointer(rebasing: $0[start..<start + range.count]),
+        into: target)
+    }
+  }
+
   /// A part's bytes.
   func read(_ index: Int) throws -> [UInt8] {
     let count = Int(directory[index].plainLength)
