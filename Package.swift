@@ -77,6 +77,9 @@ let package = Package(
     module(
       "Capture",
       ["PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", "CCRC32C"]),
+    .target(
+      name: "PageRedo", dependencies: ["PostgresFormat", "CProcess", "CCRC32C"],
+      exclude: ["Extension"], swiftSettings: swiftSettings),
     module(
       "Compute",
       [
@@ -128,6 +131,7 @@ let package = Package(
     tests(
       "Capture",
       ["Capture", "DurableIO", "History", "ObjectStorage", "PostgresClient", "PostgresFormat"]),
+    tests("PageRedo", ["PageRedo", "PostgresFormat"]),
     tests("Compute", ["Compute"]),
     tests("Catalog", ["Catalog"]),
     tests("APITypes", ["APITypes"]),

@@ -27,7 +27,9 @@ extension Agent {
     let capture = try await openCapture(prepared, environment)
     let keyframes = KeyframeService(
       prepared: prepared, capture: capture, server: server,
-      serverVersion: specification.serverVersion, log: log)
+      serverVersion: specification.serverVersion,
+      changesFile: ChangesFile(
+        path: directory.changedBlocks, fileSystem: environment.fileSystem), log: log)
     (self.server, self.capture, self.keyframes) = (server, capture, keyframes)
     keyframes.attach()
     try await blocking { [directory] in try DrainedMarker(directory).clear() }
@@ -161,8 +163,9 @@ extension Agent {
 private func layOut(_ directory: LineDirectory, specification: AgentSpecification) throws {
   let files = FileManager.default
   if case .branch = specification.origin, access(directory.openedMarker, F_OK) != 0 {
-    for path in [directory.volume, directory.wal, directory.spool, directory.scratch]
-    where files.fileExists(atPath: path) { try files.removeItem(atPath: path) }
+    for path in [
+      directory.volume, directory.wal, directory.spool, directory.scratch, directory.changedBlocks,
+    ] where files.fileExists(atPath: path) { try files.removeItem(atPath: path) }
   }
   for path in [
     directory.volume, directory.mountPoint, directory.wal, directory.spool, directory.run,

@@ -24,13 +24,13 @@ struct MomentOpening: Sendable {
   func prepare() async throws -> PreparedCompute {
     let history = try await LineHistory.open(parent, store: environment.store)
     let (writer, plan) = try await createLine(history)
-    guard let origin = await writer.description.parent else {
+    guard let origin = writer.description.parent else {
       throw ComputeError(.damagedHistory, "open line '\(specification.line)': it has no parent")
     }
     let major = try postgresMajor(specification.major)
     let view = try await environment.threads.run { [environment] in
       try LayerStackView(
-        layers: origin.baseLayers,
+        layers: origin.base.layers,
         storage: LayerStorage(store: environment.store, fileSystem: environment.fileSystem))
     }
     let warmed = WarmedBaseView(view)
@@ -97,7 +97,7 @@ struct MomentOpening: Sendable {
       LineDescription(
         id: line, project: specification.projectID,
         parent: LineOrigin(
-          line: parent, branchLSN: moment.lsn, baseLayers: moment.keyframe.layers),
+          line: parent, branchLSN: moment.lsn, base: moment.keyframe.groups),
         startLSN: moment.lsn, timeline: plan.timeline, systemIdentifier: plan.systemIdentifier,
         major: origin.major, serverVersion: specification.serverVersion,
         segmentSize: origin.segmentSize, createdAt: environment.now()),

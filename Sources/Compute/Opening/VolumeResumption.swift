@@ -13,7 +13,7 @@ struct VolumeResumption: Sendable {
     let writer = try await LineWriter.resume(
       LineID(rawValue: specification.line), environment: environment)
     let major = try postgresMajor(specification.major)
-    let layers = await writer.description.parent?.baseLayers
+    let layers = writer.description.parent?.base.layers
     return try await environment.threads.run { [directory, environment] in
       let base: any BaseView =
         try layers.map { layers in

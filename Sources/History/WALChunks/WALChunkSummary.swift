@@ -34,6 +34,16 @@ public struct WALChunkSummary: Hashable, Sendable {
 
   public var byteCount: UInt64 { endLSN - startLSN }
 
+  /// Where the block index counts positions from.
+  var recordBase: LSN { firstRecordStart ?? startLSN }
+  /// Where the records that end in the chunk begin; empty where none does.
+  var recordStarts: Range<LSN> { recordBase..<(firstRecordStart == nil ? startLSN : endLSN) }
+  /// Positions in the block index lie below this.
+  var recordUnits: UInt64 {
+    let starts = recordStarts
+    return (starts.upperBound - starts.lowerBound + BlockRecords.unit - 1) / BlockRecords.unit
+  }
+
   /// Takes in what the chunk that follows says: the summary of both together.
   mutating func append(_ next: WALChunkSummary) {
     endLSN = next.endLSN
