@@ -84,7 +84,7 @@ let package = Package(
       "Compute",
       [
         "PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", "Volume",
-        "VolumeMount", "Capture", "CProcess", log,
+        "VolumeMount", "Capture", "PageRedo", "CProcess", log,
       ]),
 
     // platform

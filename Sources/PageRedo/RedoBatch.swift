@@ -125,6 +125,14 @@ package final class RedoBatch: @unchecked Sendable {
     }
   }
 
+  /// Becomes a copy of another batch, as it was before any pool saw it.
+  package func take(copyOf other: RedoBatch) {
+    removeAll()
+    reserve(other.used)
+    memcpy(memory, other.memory, other.used)
+    offsets = other.offsets
+  }
+
   private func reserve(_ bytes: Int) {
     if used + bytes > capacity {
       capacity = max(capacity * 2, used + bytes)

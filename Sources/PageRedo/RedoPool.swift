@@ -28,7 +28,7 @@ package final class RedoPool: Sendable {
   }
 
   package let configuration: RedoPoolConfiguration
-  private let scratch: ScratchDirectory
+  let scratch: ScratchDirectory
   private let isolates: Bool
   private let state = Mutex(State())
   private let changed = NSCondition()

@@ -18,7 +18,8 @@ package struct RedoPoolConfiguration: Sendable {
   /// Seconds that a worker may take for one exchange (up to ``exchangeBytes`` of pages and records)
   /// before it is ended.
   package var timeLimit: UInt32
-  /// Bytes of memory shared with each worker; longer requests are cut into several exchanges.
+  /// Bytes of memory shared with each worker, 16 KiB or more; longer requests are cut into several
+  /// exchanges, at records: the default takes any that ``RedoBatch`` does.
   package var exchangeBytes: Int
   /// Start the first worker at once, not with the first request.
   package var startsEarly: Bool
@@ -37,8 +38,7 @@ package struct RedoPoolConfiguration: Sendable {
     self.identity = identity
     self.workers = max(1, workers)
     self.timeLimit = max(1, timeLimit)
-    // One record of the largest size, and its page, must fit.
-    self.exchangeBytes = max(exchangeBytes, RedoBatch.maximumRecordLength + (1 << 16))
+    self.exchangeBytes = max(exchangeBytes, 16 << 10)
     self.startsEarly = startsEarly
   }
 

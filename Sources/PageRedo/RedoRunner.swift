@@ -3,7 +3,8 @@ import PostgresFormat
 /// Runs slices on one worker process, which it replaces when it ends.
 ///
 /// A request that raised an error of redo's own, or over which the worker was lost, is tried once
-/// more, as the first request of a fresh worker; then its failure is final. Requests that the
+/// more, as the first request of a fresh worker; then its failure is final. A worker killed from
+/// outside says nothing of the page: it is replaced up to ``killLimit`` times. Requests that the
 /// worker refused before it began are final at once.
 /// Concurrency: one thread.
 struct RedoRunner {
@@ -12,6 +13,10 @@ struct RedoRunner {
   let number: Int
   let isolates: Bool
   private var worker: RedoWorker?
+
+  private static let attemptLimit = 2
+  private static let killLimit = 5
+  private static let startLimit = 3
 
   init(
     configuration: RedoPoolConfiguration, scratch: ScratchDirectory, number: Int, isolates: Bool
@@ -44,9 +49,15 @@ struct RedoRunner {
 
   private mutating func readyWorker() throws(PageRedoError) -> RedoWorker {
     if let worker { return worker }
-    // One second attempt: a start fails for a moment's lack of memory or processes as well.
-    let started: RedoWorker
-    do throws(PageRedoError) { started = try start() } catch { started = try start() }
+    // A start fails for a moment's lack of memory or processes as well.
+    for _ in 1..<RedoRunner.startLimit {
+      do throws(PageRedoError) {
+        let started = try start()
+        worker = started
+        return started
+      } catch { continue }
+    }
+    let started = try start()
     worker = started
     return started
   }
@@ -62,6 +73,15 @@ struct RedoRunner {
     let isFresh = worker.batches == 0
     let load = slice.load(
       from: progress, into: worker.exchange, bytes: worker.exchangeBytes)
+    guard !load.offsets.isEmpty else {
+      slice.fail(
+        progress.request,
+        PageRedoError(
+          .recordLength, page: slice.batch.target(of: progress.request), record: nil,
+          reason: "a record does not fit into \(worker.exchangeBytes) bytes"))
+      progress.advance()
+      return
+    }
     let answer = worker.run()
     let completed = min(worker.completed, load.offsets.count)
     for index in 0..<completed {
@@ -70,7 +90,8 @@ struct RedoRunner {
       if let failure {
         if failure.code == .redo {
           self.worker = nil
-          settle(slice, &progress, failure, isFinal: isFresh && index == 0)
+          let limit = isFresh && index == 0 ? 1 : RedoRunner.attemptLimit
+          settle(slice, &progress, failure, limit: limit)
           return
         }
         slice.fail(progress.request, failure)
@@ -80,23 +101,25 @@ struct RedoRunner {
     switch answer {
     case .done: return
     case .ended: self.worker = nil
-    case .lost(let reason):
+    case .lost(let reason, let wasKilled):
       self.worker = nil
       guard completed < load.offsets.count else { return }
       let place = worker.exchange + load.offsets[completed]
       let failure = PageRedoError(
         .workerLost, page: slice.batch.target(of: progress.request),
         record: slice.recordAtWork(in: place), reason: reason)
-      settle(slice, &progress, failure, isFinal: isFresh && completed == 0)
+      settle(
+        slice, &progress, failure,
+        limit: wasKilled ? RedoRunner.killLimit : RedoRunner.attemptLimit)
     }
   }
 
-  /// Gives the request another try or makes its failure final.
+  /// Gives the request another try or, after `limit` of them, makes its failure final.
   private func settle(
-    _ slice: RedoSlice, _ progress: inout RedoProgress, _ failure: PageRedoError, isFinal: Bool
+    _ slice: RedoSlice, _ progress: inout RedoProgress, _ failure: PageRedoError, limit: Int
   ) {
     progress.attempts += 1
-    guard isFinal && failure.code == .redo || progress.attempts > 1 else { return }
+    guard progress.attempts >= limit else { return }
     slice.fail(progress.request, failure)
     progress.advance()
   }

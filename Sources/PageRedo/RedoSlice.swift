@@ -56,7 +56,7 @@ struct ExchangeLoad {
 
 extension RedoSlice {
   /// Copies as many requests as fit from `progress` on; of one that does not fit alone, its next
-  /// records.
+  /// records. Nothing is loaded where not even one record fits.
   func load(
     from progress: RedoProgress, into exchange: UnsafeMutableRawPointer, bytes: Int
   ) -> ExchangeLoad {
@@ -104,6 +104,7 @@ extension RedoSlice {
       end += footprint
       count += 1
     }
+    guard count > 0 else { return 0 }
     let length = ExchangeFormat.Request.records + end - progress.doneBytes
     let start = ExchangeFormat.Header.length
     copy(progress.request, skipping: progress.doneBytes, count: length, to: exchange + start)

@@ -15,7 +15,14 @@ final class RedoWorker {
     /// Redo raised an error in the last request completed; the worker has ended.
     case ended
     /// The worker is gone or was stopped, in words.
-    case lost(String)
+    case lost(String, wasKilled: Bool)
+  }
+
+  /// How a process ended.
+  struct Ending {
+    var text: String
+    /// By SIGKILL, which comes from outside and says nothing of the page.
+    var wasKilled = false
   }
 
   let exchange: UnsafeMutableRawPointer
@@ -53,7 +60,8 @@ final class RedoWorker {
     guard wait(seconds: RedoWorker.startSeconds) == ExchangeFormat.Word.ready else {
       let ending = end()
       throw PageRedoError(
-        .workerStart, "start a redo worker: it \(ending): \(lastWords() ?? "without a word")")
+        .workerStart,
+        "start a redo worker: it \(ending.text): \(lastWords() ?? "without a word")")
     }
   }
 
@@ -68,7 +76,7 @@ final class RedoWorker {
     exchange.put(timeLimit, at: ExchangeFormat.Header.seconds)
     var word = ExchangeFormat.Word.run
     guard send(channel, &word, 1, Int32(MSG_NOSIGNAL)) == 1 else {
-      return .lost("the worker \(end())")
+      return lost(end())
     }
     switch wait(seconds: Int32(clamping: timeLimit) + RedoWorker.graceSeconds) {
     case ExchangeFormat.Word.done: return .done
@@ -76,9 +84,14 @@ final class RedoWorker {
       end()
       return .ended
     default:
-      let ending = end()
-      return .lost("the worker \(ending)" + (lastWords().map { ": \($0)" } ?? ""))
+      return lost(end())
     }
+  }
+
+  private func lost(_ ending: Ending) -> Answer {
+    .lost(
+      "the worker \(ending.text)" + (lastWords().map { ": \($0)" } ?? ""),
+      wasKilled: ending.wasKilled)
   }
 
   /// Requests of the batch whose outcome is final.
@@ -88,21 +101,22 @@ final class RedoWorker {
 
   /// Ends the process, if that has not happened, and says how it ended.
   @discardableResult
-  func end() -> String {
-    guard !isReaped else { return "had ended" }
+  func end() -> Ending {
+    guard !isReaped else { return Ending(text: "had ended") }
     isReaped = true
     var status: Int32 = 0
-    var reaped = waitpid(pid, &status, WNOHANG)
-    if reaped == 0 {
-      // It may have closed its channel and be about to exit; nothing in it is worth waiting for.
-      kill(pid, SIGKILL)
-      repeat { reaped = waitpid(pid, &status, 0) } while reaped < 0 && errno == EINTR
-    }
+    // A closed channel is seen a moment before the process is gone.
+    var descriptor = pollfd(fd: channel, events: Int16(POLLIN), revents: 0)
+    let isClosing = poll(&descriptor, 1, 0) == 1 && Int32(descriptor.revents) & POLLHUP != 0
+    if !isClosing { kill(pid, SIGKILL) }
+    var reaped: pid_t
+    repeat { reaped = waitpid(pid, &status, 0) } while reaped < 0 && errno == EINTR
     close(channel)
     let signal = status & 0x7F
-    if signal == SIGALRM { return "was ended at its time limit" }
+    if signal == SIGALRM || !isClosing { return Ending(text: "was ended at its time limit") }
     return signal == 0
-      ? "exited with status \((status >> 8) & 0xFF)" : "was ended by signal \(signal)"
+      ? Ending(text: "exited with status \((status >> 8) & 0xFF)")
+      : Ending(text: "was ended by signal \(signal)", wasKilled: signal == SIGKILL)
   }
 
   /// One byte from the worker; nil when it is gone or the time is up.
@@ -193,7 +207,19 @@ struct WorkerCommand {
   ) {
     // No network and no System V memory but its own; then the death signal, bound to our thread,
     // after the change of user, which would clear it.
-    var words = isolates ? ["/usr/bin/unshare", "--net", "--ipc", "--"] : []
+    var words = isolates ? WorkerCommand.isolation : []
+    if isolates {
+      // Volumes that happen to be mounted now must not stay so because of us.
+      var script = "umount -l -a -t fuse.exzo 2> /dev/null;"
+      var zeroth = "sh"
+      if let identity = configuration.identity,
+        let passwd = WorkerCommand.passwordFile(for: identity, in: directory)
+      {
+        script += " mount --bind \"$0\" /etc/passwd &&"
+        zeroth = passwd
+      }
+      words += ["/bin/sh", "-c", script + " exec \"$@\"", zeroth]
+    }
     words += ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--no-new-privs"]
     if getuid() == 0, let identity = configuration.identity {
       words += ["--reuid", "\(identity.uid)", "--regid", "\(identity.gid)", "--clear-groups"]
@@ -216,11 +242,31 @@ struct WorkerCommand {
     "log_line_prefix=", "log_timezone=UTC", "timezone=UTC", "logging_collector=off",
   ]
 
+  private static let isolation = [
+    "/usr/bin/unshare", "--net", "--ipc", "--mount", "--propagation", "private", "--",
+  ]
+
+  /// A file for the worker to see as `/etc/passwd` where the system does not know its user: a server in
+  /// single-user mode asks for its own user's name.
+  private static func passwordFile(
+    for identity: (uid: UInt32, gid: UInt32), in directory: String
+  ) -> String? {
+    guard getpwuid(identity.uid) == nil else { return nil }
+    let path = "\(directory)/passwd"
+    let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    // Without the file the worker says by itself that it does not know its user.
+    guard file >= 0 else { return nil }
+    defer { close(file) }
+    let line = "exzo-redo:x:\(identity.uid):\(identity.gid)::/nonexistent:/usr/sbin/nologin\n"
+    guard write(file, line, line.utf8.count) == line.utf8.count else { return nil }
+    return path
+  }
+
   /// Whether a process of ours may have namespaces of its own.
   static func canIsolate() -> Bool {
     guard getuid() == 0 else { return false }
     var pid: pid_t = 0
-    let code = withCStrings(["/usr/bin/unshare", "--net", "--ipc", "--", "/bin/true"]) { words in
+    let code = withCStrings(isolation + ["/bin/true"]) { words in
       withCStrings([]) { exzo_spawn(&pid, words[0], words, $0, -1, -1, 1) }
     }
     guard code == 0 else { return false }

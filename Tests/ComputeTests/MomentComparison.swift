@@ -79,7 +79,12 @@ struct MomentComparison {
     #expect(Set(ids).count == ids.count)
     #expect(ids.allSatisfy { $0 < tree.nextFileID })
     let known = Set(ids)
-    for (file, id) in summary.moment.files { #expect(known.contains(id), "\(file)") }
+    let files = summary.moment.relationFiles
+    #expect(Set(files.keys).isSubset(of: known))
+    #expect(files.count == DirectoryTree.relations(of: tree).count)
+    for entry in tree.entries {
+      if let file = files[entry.id] { #expect(entry.name == file.name) }
+    }
     for block in summary.moment.recentBlocks { #expect(known.contains(block.file)) }
     for truncation in summary.moment.truncations.values.joined() {
       #expect(truncation.startLSN < moment)

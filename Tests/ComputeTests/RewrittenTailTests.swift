@@ -22,6 +22,17 @@ import Volume
             Self.workloads, seconds: 8)
         })
       try await compare(cluster, moments: 2, seed: 21)
+      guard case .lazy(let summary) = try cluster.rewrite(to: cluster.end, seed: 1).outcome else {
+        Issue.record("not opened")
+        return
+      }
+      let counts = summary.counts
+      #expect(counts.pages > 2000 && counts.state > 500 && counts.truncations > 0, "\(counts)")
+      let image = try DirectoryTree.read(cluster.base)
+      let new = summary.moment.tree.entries.filter { $0.id >= image.nextFileID }
+      #expect(new.contains { $0.kind == .directory }, "no database was made")
+      #expect(new.contains { $0.name.hasSuffix("_init") }, "no unlogged relation was made")
+      #expect(new.contains { $0.name.hasSuffix("_vm") })
     }
   }
 

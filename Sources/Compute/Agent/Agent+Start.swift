@@ -49,6 +49,25 @@ extension Agent {
       policy: CheckpointPolicy(objective: specification.restoreObjective), capture: capture,
       keyframes: keyframes, server: server, log: log)
     background = [Task { await keyframes.run() }, Task { await scheduler.run() }]
+    if let lazy = prepared.lazy { makePagesAhead(lazy) }
+  }
+
+  /// Makes the pages that the WAL changed, so that reads find them; at low priority, on a thread of its own.
+  private func makePagesAhead(_ view: LazyBaseView) {
+    Thread.detachNewThread { [log] in
+      do {
+        let clock = ContinuousClock.now
+        try view.makeAhead()
+        log.info(
+          "pages made ahead of reads",
+          metadata: [
+            "pages": "\(view.made.load(ordering: .relaxed))",
+            "seconds": "\((ContinuousClock.now - clock).seconds)",
+          ])
+      } catch {
+        log.warning("making pages ahead of reads failed", metadata: ["error": "\(error)"])
+      }
+    }
   }
 
   private func mount(_ volume: Volume) async throws -> MountSession {

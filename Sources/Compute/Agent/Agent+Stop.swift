@@ -70,6 +70,7 @@ extension Agent {
   func takeDown() async throws {
     try await blocking { [mount, prepared] in
       if let mount { _ = try mount.unmount() }
+      prepared?.lazy?.close()
       try prepared?.volume.close()
     }
     mount = nil

@@ -13,7 +13,9 @@ struct KeyframePolicy: Sendable {
   /// What a changed block takes in a layer; learned from the layers made.
   private(set) var bytesPerBlock = 2500.0
 
-  func kind(changedBlocks: Int, walBytes: UInt64) -> KeyframeKind {
+  /// - Parameter isCrossable: whether pages can be made from the WAL since the newest complete layer.
+  func kind(changedBlocks: Int, walBytes: UInt64, isCrossable: Bool) -> KeyframeKind {
+    guard isCrossable else { return .complete }
     let cost = Double(changedBlocks) * bytesPerBlock
     return cost <= max(floor, Double(walBytes) * bytesPerWALByte) ? .complete : .partial
   }

@@ -207,7 +207,10 @@ actor KeyframeService {
       completeRedoLSN = newest.redoLSN
     }
     let bytes = consistentLSN > completeRedoLSN ? consistentLSN - completeRedoLSN : 0
-    return policy.kind(changedBlocks: changes.count, walBytes: bytes)
+    // Everything below the consistent LSN is in the store by now.
+    let hard = await writer.lastHardRecord(from: completeRedoLSN)
+    return policy.kind(
+      changedBlocks: changes.count, walBytes: bytes, isCrossable: hard == nil)
   }
 
   /// Everything that changed, or what of it is no page of a relation.

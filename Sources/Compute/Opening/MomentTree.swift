@@ -20,10 +20,10 @@ struct MomentTree: Sendable {
   /// Entries that the image does not have carry identities from its `nextFileID` upwards, in the
   /// order of their relations.
   var tree: FileTreeSnapshot
-  /// The file of each relation file name at the moment.
-  var files: [RelationFile: FileID]
+  /// Which part of which relation each relation file of the tree is.
+  var relationFiles: [FileID: RelationFile]
   /// For forks made or shortened in the tail: see ``firstUsefulLSN(of:block:)``.
-  var cuts: [RelationFork: [BlockCut]]
+  var cuts: [RelationFork: [TailCut]]
   /// Of relations that exist at the moment, in order.
   var truncations: [RelFileLocator: [RelationTruncation]]
   /// Blocks that the tail named last, newest first: a bounded sample for reading ahead.
@@ -42,7 +42,7 @@ struct MomentTree: Sendable {
 struct TailTreeResult {
   private(set) var tree: FileTreeSnapshot
   private(set) var files: [RelationFile: FileID] = [:]
-  private(set) var cuts: [RelationFork: [BlockCut]] = [:]
+  private(set) var cuts: [RelationFork: [TailCut]] = [:]
   private var removed: Set<FileID> = []
   private var added: [(file: RelationFile, size: UInt64)] = []
   private let directories: TailDirectories

@@ -1,8 +1,9 @@
 import PostgresFormat
 import Volume
 
-/// A point of the tail before which a block's content does not count any more.
-struct BlockCut: Hashable, Sendable {
+/// A point of the tail before which a block's content does not count any more; the same places that
+/// the block index of WAL chunks keeps.
+struct TailCut: Hashable, Sendable {
   /// Where the record begins that made or shortened the file.
   var lsn: LSN
   /// Blocks from here on hold nothing of what was written before.
@@ -21,7 +22,7 @@ struct TailFork {
   /// Entries of the image's tree, by segment.
   var imageEntries: [UInt32: Int] = [:]
   /// In ascending order of LSN and of block: a cut takes away those above it.
-  var cuts: [BlockCut] = []
+  var cuts: [TailCut] = []
   /// References that found no page; each must be explained by a drop or truncation further on.
   var unexplained: [UInt32: LSN] = [:]
 
@@ -73,7 +74,7 @@ struct TailFork {
 
   private mutating func cut(to block: UInt32, at lsn: LSN) {
     while let last = cuts.last, last.firstBlock >= block { cuts.removeLast() }
-    cuts.append(BlockCut(lsn: lsn, firstBlock: block))
+    cuts.append(TailCut(lsn: lsn, firstBlock: block))
   }
 
   /// Blocks of a segment's file.

@@ -213,7 +213,9 @@ extension TailTree {
     for fork in forks { result.place(fork) }
     result.addNewFiles()
     return MomentTree(
-      tree: result.tree, files: result.files, cuts: result.cuts,
+      tree: result.tree,
+      relationFiles: Dictionary(uniqueKeysWithValues: result.files.map { ($1, $0) }),
+      cuts: result.cuts,
       truncations: truncations,
       recentBlocks: recent.all.compactMap { number, block in
         block < forks[number].blocks ? result.address(of: block, in: forks[number].key) : nil

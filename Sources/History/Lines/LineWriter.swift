@@ -87,6 +87,11 @@ public actor LineWriter {
   /// The newest keyframe that counts, if the line has one of its own.
   public var newestKeyframe: Keyframe? { contents.countingKeyframes().last }
 
+  /// Start of the last stored record from `from` on whose effect only the server's replay gives.
+  public func lastHardRecord(from: LSN) -> LSN? {
+    contents.chunks.lazy.compactMap(\.summary.lastHardLSN).filter { $0 >= from }.max()
+  }
+
   // MARK: WAL
 
   /// Stores a chunk. On return its bytes are durable and ``uploadedLSN`` is its end.

@@ -71,13 +71,12 @@ struct WALWindow {
       format: format, startingAtRecord: from, segmentSize: segmentSize)
     var position = from
     while position < to {
-      let count = try withRun(at: position) { run in
-        let part = UnsafeRawBufferPointer(rebasing: run.prefix(Int(min(to - position, 1 << 30))))
-        if case .endOfWAL(let end) = try reader.feed(part, at: position, body) {
-          throw bad(end, "zeros where a record should be")
-        }
-        return part.count
+      let start = position
+      let (count, outcome) = try withRun(at: start) { run in
+        let part = UnsafeRawBufferPointer(rebasing: run.prefix(Int(min(to - start, 1 << 30))))
+        return (part.count, try reader.feed(part, at: start, body))
       }
+      if case .endOfWAL(let end) = outcome { throw bad(end, "zeros where a record should be") }
       position = position + UInt64(count)
     }
   }

@@ -33,7 +33,8 @@ extension BlockRecords {
     encoder.endPart()
     var result = EncodedBlockIndex()
     result.parts = encoder.parts
-    result.fence = BlockFence(firstKeys: encoder.firstKeys, entryCount: UInt64(entries.count)).encoded
+    result.fence =
+      BlockFence(firstKeys: encoder.firstKeys, entryCount: UInt64(entries.count)).encoded
     result.cuts = BlockCut.encode(
       cuts.sorted { ($0.locator, $0.lsn) < ($1.locator, $1.lsn) }, base: base)
     return result

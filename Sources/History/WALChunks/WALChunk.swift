@@ -21,7 +21,7 @@ enum WALChunkPartType {
 public struct WALChunk: Sendable {
   /// Bytes of WAL that are compressed together: what reading one record decompresses.
   /// Measured in docs/decisions/2026-11-25-block-index.md.
-  static let partSize = 64 << 10
+  static let partSize = 16 << 10
 
   public internal(set) var summary: WALChunkSummary
   public internal(set) var activity: WALActivity

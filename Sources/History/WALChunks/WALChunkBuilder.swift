@@ -60,6 +60,9 @@ public struct WALChunkBuilder: Sendable {
     try chunk.blockRecords?.add(record)
   }
 
+  /// Pages cannot be made across the record observed last.
+  public mutating func observeHardRecord(at start: LSN) { chunk.summary.lastHardLSN = start }
+
   /// The record observed last ended a transaction (prepared ones too, when they end).
   public mutating func observeTransactionEnd(committed: Bool, time: PostgresTimestamp) {
     self.time = time

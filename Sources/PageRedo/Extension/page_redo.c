@@ -182,6 +182,7 @@ static const char *redo_records(ExchangeRequest *request)
 {
   char *position = (char *) (request + 1);
   char *end = (char *) request + request->length;
+  XLogRecPtr reached = 0;
 
   for (uint32 i = 0; i < request->records; i++)
   {
@@ -192,6 +193,9 @@ static const char *redo_records(ExchangeRequest *request)
         end - position - sizeof(ExchangeRecord) < record->length)
       return "records beyond the request's end";
     request->record_lsn = record->start_lsn;
+    if (record->start_lsn < reached || record->end_lsn <= record->start_lsn)
+      return "records out of order";
+    reached = record->end_lsn;
     problem = redo_record(request, record);
     if (problem != NULL)
       return problem;

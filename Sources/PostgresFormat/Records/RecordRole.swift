@@ -160,6 +160,24 @@ public struct RecordRoles: Sendable {
 }
 
 extension PostgresMajor {
-  /// The role of each kind of this version's records. Made anew each time: keep it.
-  public var recordRoles: RecordRoles { RecordRoles(self) }
+  /// The role of each kind of this version's records.
+  public var recordRoles: RecordRoles { RecordRoles.tables[self] ?? RecordRoles(self) }
+}
+
+extension RecordRoles {
+  fileprivate static let tables = Dictionary(
+    uniqueKeysWithValues: PostgresMajor.allCases.map { ($0, RecordRoles($0)) })
+}
+
+extension WALRecordView {
+  /// Whether only the server's own replay of the record gives what it does; see ``RecordRole/hard(_:)``.
+  public var isHard: Bool {
+    switch resourceManager {
+    // The bulk of all WAL, whose every opcode has a role.
+    case .heap, .btree: return false
+    default:
+      if case .hard = format.recordRoles.role(of: self) { return true }
+      return false
+    }
+  }
 }
