@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Compute
 import DurableIO
 import Foundation

@@ -1,3 +1,4 @@
+import Catalog
 import Compute
 import DurableIO
 import Foundation
@@ -49,7 +50,8 @@ struct StoreSetup: Sendable {
       return true
     }
     if let wanted = options.encryption { return wanted }
-    return try await !url.isLocal && bare.list(prefix: "", after: nil, limit: 1).isEmpty
+    if url.isLocal { return false }
+    return try await bare.list(prefix: "", after: nil, limit: 1).isEmpty
   }
 
   /// Makes a master key where there is none and nothing is sealed with one yet.
@@ -78,7 +80,8 @@ struct StoreSetup: Sendable {
     let files = SystemFileSystem()
     let second = try openBareStore(
       ObjectStoreURL(url), fileSystem: files, environment: environment)
-    let name = try await encrypted?.nameReader() ?? { $0.name }
+    let plain: @Sendable (ObjectKey) -> String? = { $0.name }
+    let name = try await encrypted?.nameReader() ?? plain
     return try ObjectMirror(
       from: bare, to: second,
       configuration: .init(
