@@ -222,21 +222,21 @@ public struct CollectionReport: Sendable {
 extension LineHistory {
   /// Where a window begins: no moment at or after the time lies before it.
   ///
-  /// Reads one chunk, and only where a keyframe in it makes a difference; otherwise the answer is the chunk's
-  /// start.
+  /// Reads one chunk, and only where a keyframe in it makes a difference; otherwise the answer is where its
+  /// first record begins.
   func windowStart(since time: PostgresTimestamp) async throws -> LSN {
     guard
       let piece = chain.pieces.first(where: { ($0.chunk.summary.latestTime ?? time) > time })
     else { return chain.uploadedLSN }
+    // Where the first record that ends in the chunk begins.
+    let start = min(piece.chunk.summary.firstRecordStart ?? .init(.max), piece.range.lowerBound)
     let keyframes = chain.keyframes(at: piece.range.upperBound)
-    guard keyframes.contains(where: { $0.consistentLSN > piece.range.lowerBound }) else {
-      return piece.range.lowerBound
-    }
+    guard keyframes.contains(where: { $0.consistentLSN > start }) else { return start }
     do {
       return try await firstEnd(after: time)?.end ?? chain.uploadedLSN
     } catch let error as HistoryError where error.code != .store {
       // Damaged WAL, or older than what is kept: the chunk's start is earlier and as good.
-      return piece.range.lowerBound
+      return start
     }
   }
 }

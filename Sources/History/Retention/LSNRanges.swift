@@ -37,17 +37,6 @@ struct LSNRanges: Hashable, Sendable {
     return index < ranges.count && ranges[index].lowerBound < range.upperBound
   }
 
-  /// What of `range` is not in the set, in order.
-  func missing(from range: Range<LSN>) -> [Range<LSN>] {
-    var result: [Range<LSN>] = []
-    var position = range.lowerBound
-    for known in ranges where known.overlaps(range) {
-      if known.lowerBound > position { result.append(position..<known.lowerBound) }
-      position = max(position, known.upperBound)
-    }
-    if position < range.upperBound { result.append(position..<range.upperBound) }
-    return result
-  }
 }
 
 extension Array {

@@ -95,8 +95,8 @@ struct RetentionPlanner: Sendable {
     guard !all.isEmpty else { return addEverything(chain, to: &needs) }
     let first = max(0, all.partitionPoint { $0.consistentLSN <= start } - 1)
     let window = Array(all[first...])
-    var kept = policy.thinned(window, now: now)
-    kept += policy.thinned(window.filter(\.isComplete), now: now)
+    var kept = policy.thinned(withoutDoubles(window), now: now)
+    kept += policy.thinned(withoutDoubles(window.filter(\.isComplete)), now: now)
     if let complete = all[...first].last(where: \.isComplete) { kept.append(complete) }
     // A keyframe counts once its WAL is there: until then the one before it is the newest.
     let uploaded = chain.uploadedLSN
@@ -105,6 +105,14 @@ struct RetentionPlanner: Sendable {
     if let oldest = kept.map({ self.start(of: $0, chain) }).min() {
       needs.add(oldest..<LSN(.max), of: chain)
     }
+  }
+
+  /// Of several keyframes at one position only the last one is ever chosen.
+  private func withoutDoubles(_ keyframes: [Keyframe]) -> [Keyframe] {
+    keyframes.indices.filter {
+      $0 + 1 == keyframes.count
+        || keyframes[$0].consistentLSN < keyframes[$0 + 1].consistentLSN
+    }.map { keyframes[$0] }
   }
 
   /// Where the WAL begins that whoever opens a moment from the keyframe reads.
