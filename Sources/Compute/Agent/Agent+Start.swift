@@ -122,7 +122,8 @@ extension Agent {
   func historyEnvironment() throws -> HistoryEnvironment {
     let fileSystem = SystemFileSystem()
     return HistoryEnvironment(
-      store: try openObjectStore(specification.objectStore, fileSystem: fileSystem),
+      store: try openObjectStore(
+        specification.objectStore, fileSystem: fileSystem, project: specification.projectID),
       fileSystem: fileSystem, threads: BlockingThreads(count: 4),
       spoolDirectory: directory.scratch)
   }

@@ -192,6 +192,7 @@ final class FleetAdapter: ComputeFleet {
   }
 
   private func line(ofCompute id: String) -> String? {
+    // A specification that cannot be read is that of no compute the control plane knows.
     fleet.lines().first { (try? fleet.specification(line: $0))??.computeID == id }
   }
 

@@ -26,10 +26,29 @@ struct Installation {
   func run() async throws {
     let log = Logger(label: "serve")
     let data = try DataDirectory(path: options.dataDirectory)
+    try StartChecks(options: options).run(major: Self.postgresMajor)
     let metadata = try EmbeddedMetadataServer(directory: data.path, logger: log)
     try await metadata.start()
+    do {
+      try await serve(metadata, data, log)
+    } catch {
+      // A start that failed leaves nothing running; its own reason is the one to report.
+      do { try await metadata.stop() } catch {
+        log.error("metadata server not stopped", metadata: ["error": "\(error)"])
+      }
+      throw error
+    }
+    withExtendedLifetime(data) {}
+  }
+
+  /// Serves until it is told to stop.
+  private func serve(
+    _ metadata: EmbeddedMetadataServer, _ data: DataDirectory, _ log: Logger
+  ) async throws {
     let catalog = try await Catalog.open(metadata.connectionParameters)
-    let adapter = try await makeFleet(log)
+    let storage = try await StoreSetup(
+      options: options, environment: ProcessInfo.processInfo.environment, log: log)
+    let adapter = try await makeFleet(storage, log)
     Poolers.endLeftovers(dataDirectory: data.path)
     let poolers = Poolers.program().map {
       Poolers(dataDirectory: data.path, program: $0, identities: adapter.identities, log: log)
@@ -54,6 +73,9 @@ struct Installation {
           .init(service: Supervision(metadata: metadata)),
           .init(service: Schedulers(plane: plane)),
           .init(service: PoolerService(poolers: poolers, fleet: adapter)),
+          .init(
+            service: MirrorService(
+              mirror: storage.mirror, dataDirectory: options.dataDirectory, log: log)),
           .init(service: ProxyService(proxy: proxy)),
           .init(service: api),
         ],
@@ -61,21 +83,19 @@ struct Installation {
     try await group.run()
     await catalog.close()
     try await metadata.stop()
-    withExtendedLifetime(data) {}
   }
 
-  private func makeFleet(_ log: Logger) async throws -> FleetAdapter {
+  private func makeFleet(_ storage: StoreSetup, _ log: Logger) async throws -> FleetAdapter {
     let environment = ProcessInfo.processInfo.environment
     let installation: PostgresInstallation
     do {
       installation = try PostgresInstallation.find(
         major: Self.postgresMajor, environment: environment)
-      try MachineCheck().run()
     } catch let error as ComputeError {
       throw ServeError(error.message, hint: error.hint)
     }
     let files = SystemFileSystem()
-    let store = try openObjectStore(options.objectStore, fileSystem: files)
+    let store = storage.store
     let directory = options.dataDirectory
     let template = try await TemplateBuilder(
       dataDirectory: directory, installation: installation,
@@ -90,7 +110,7 @@ struct Installation {
         environment: environment.filter { $0.key == "PATH" || $0.key.hasPrefix("AWS_") }),
       log: log)
     return FleetAdapter(
-      fleet: fleet, store: store, objectStoreURL: options.objectStore,
+      fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory))
   }
