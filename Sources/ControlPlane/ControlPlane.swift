@@ -1,3 +1,4 @@
+import APITypes
 import Catalog
 import Foundation
 import Logging
@@ -21,6 +22,8 @@ public final class ControlPlane: Sendable {
   let core: Core
   private let engine: OperationEngine
   private let housekeeping: Housekeeping
+  /// What scheduled backups do, by kind.
+  private let actions: [API.BackupKind: any BackupAction]
   public let directory: EndpointDirectory
 
   /// - Parameters:
@@ -28,13 +31,15 @@ public final class ControlPlane: Sendable {
   /// other machines.
   public convenience init(
     catalog: Catalog, fleet: any ComputeFleet,
-    tenants: any TenantConfigurator = PostgresTenantConfigurator(), sealer: SecretSealer,
+    tenants: any TenantConfigurator = PostgresTenantConfigurator(),
+    schemaTools: (any SchemaTools)? = nil, sealer: SecretSealer,
     settings: InstallationSettings, clock: any WallClock = SystemWallClock(),
     random: Randomness = Randomness(), node: String = "serve", logger: Logger
   ) {
-    let core = Core(
+    var core = Core(
       catalog: catalog, fleet: fleet, tenants: tenants, sealer: sealer, clock: clock,
       random: random, settings: settings, logger: logger)
+    if let schemaTools { core.schemaTools = schemaTools }
     self.init(core: core, engine: OperationEngine(core: core, node: node))
   }
 
@@ -42,11 +47,17 @@ public final class ControlPlane: Sendable {
     self.core = core
     self.engine = engine
     directory = EndpointDirectory(core: core)
-    housekeeping = Housekeeping(core: core, directory: directory)
+    actions = [.snapshot: SnapshotBackup(core: core)]
+    housekeeping = Housekeeping(
+      core: core, directory: directory, scheduler: BackupScheduler(core: core, actions: actions))
   }
 
   public var projects: ProjectService { ProjectService(core: core) }
   public var branches: BranchService { BranchService(core: core) }
+  public var snapshots: SnapshotService { SnapshotService(core: core) }
+  public var schedules: ScheduleService { ScheduleService(core: core, kinds: Set(actions.keys)) }
+  public var schemas: SchemaService { SchemaService(core: core) }
+  public var past: PastSessions { PastSessions(core: core) }
   public var endpoints: EndpointService { EndpointService(core: core) }
   public var roles: RoleService { RoleService(core: core) }
   public var databases: DatabaseService { DatabaseService(core: core) }
@@ -75,10 +86,12 @@ public final class ControlPlane: Sendable {
     let (operations, active) = try await core.catalog.read { tx in
       (try tx.operationCounts(), try tx.endpoints(in: .active).count)
     }
+    let failing = try await core.catalog.read { try $0.failingScheduleItemCount() }
     return [
       ("exzo_operations_scheduling", operations["scheduling"] ?? 0),
       ("exzo_operations_running", operations["running"] ?? 0), ("exzo_endpoints_active", active),
       ("exzo_computes_running", await core.fleet.running().count),
+      ("exzo_backup_schedules_failing", failing),
     ]
   }
 }

@@ -6,6 +6,7 @@ import Foundation
 public struct Housekeeping: Sendable {
   let core: Core
   let directory: EndpointDirectory
+  var scheduler: BackupScheduler?
 
   private static let expiredBatch = 100
   /// How long a repeated request gets its first answer; seconds.
@@ -32,9 +33,12 @@ public struct Housekeeping: Sendable {
     try await directory.flush()
     try await suspendIdle()
     try await deleteExpired()
+    try await core.reading.endIdle(core)
+    try await scheduler?.round()
     let now = core.clock.now
     try await core.catalog.write { tx in
       try tx.expireLeases(before: now)
+      try tx.expireSnapshots(at: now)
       try tx.expireIdempotencyKeys(before: now.addingTimeInterval(-Self.idempotencySeconds))
     }
   }

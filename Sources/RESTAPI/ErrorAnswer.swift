@@ -58,12 +58,13 @@ struct ErrorAnswer: Sendable {
     case .badValue, .settingNotSupported, .restorePointOutOfWindow, .restorePointAmbiguous: 400
     case .unauthorized: 401
     case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
-      .databaseNotFound, .apiKeyNotFound:
+      .databaseNotFound, .apiKeyNotFound, .snapshotNotFound:
       404
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists:
       409
     case .branchIsDefault, .branchIsProtected, .branchHasChildren, .roleIsProtected,
-      .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached:
+      .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached, .restoreNotPending,
+      .notRecoverable:
       412
     case .operationInProgress: 423
     case .computeFailed: 500

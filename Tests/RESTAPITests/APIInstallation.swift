@@ -29,6 +29,7 @@ struct APIInstallation: Sendable {
         let fleet = SimulatedFleet(clock: SystemWallClock())
         let plane = ControlPlane(
           catalog: catalog, fleet: fleet, tenants: SimulatedTenants(),
+          schemaTools: SimulatedSchemaTools(),
           sealer: try SecretSealer(key: Array(0..<32)), settings: InstallationSettings(),
           logger: logger)
         let key = try #require(try await plane.accounts.bootstrap())

@@ -6,7 +6,10 @@ struct Migration: Sendable {
   var title: String
   var sql: String
 
-  static let all: [Migration] = [Migration(number: 1, title: "first schema", sql: schema001)]
+  static let all: [Migration] = [
+    Migration(number: 1, title: "first schema", sql: schema001),
+    Migration(number: 2, title: "restore, snapshots, schedules", sql: schema002),
+  ]
 
   /// Serializes migrators of one database; any constant of ours will do.
   private static let advisoryLock: Int64 = 0x65787a6f_63617401

@@ -68,9 +68,10 @@ extension Agent {
   }
 
   func takeDown() async throws {
-    try await blocking { [mount, prepared] in
+    try await blocking { [mount, prepared, reading] in
       if let mount { _ = try mount.unmount() }
       try prepared?.volume.close()
+      try reading?.volume.close()
     }
     mount = nil
   }

@@ -53,7 +53,7 @@ struct MomentOpening: Sendable {
   }
 
   /// Reads ahead while the server starts. A failure shows when the server reads the block itself.
-  private func warm(_ view: WarmedBaseView, _ blocks: [BlockAddress]) {
+  func warm(_ view: WarmedBaseView, _ blocks: [BlockAddress]) {
     Thread.detachNewThread { [log] in
       do {
         try view.warm(blocks)
@@ -66,7 +66,7 @@ struct MomentOpening: Sendable {
   // MARK: The line
 
   /// What an opening decided; kept, so that one that died is begun anew with the same line.
-  private struct Plan: Codable {
+  struct Plan: Codable {
     var lsn: LSN
     var redoLSN: LSN
     var timeline: TimelineID
@@ -106,7 +106,7 @@ struct MomentOpening: Sendable {
   }
 
   /// Writes and checks the WAL from the redo LSN's segment to the moment.
-  private func writeTail(
+  func writeTail(
     _ history: LineHistory, _ plan: Plan, _ image: FileTreeSnapshot, major: PostgresMajor
   ) async throws -> TailCheck.Summary {
     let (redo, segmentSize) = (plan.redoLSN, plan.segmentSize)
@@ -134,7 +134,7 @@ struct MomentOpening: Sendable {
   }
 
   /// As `initdb` makes them: seconds above, chance below.
-  private func makeSystemIdentifier() -> UInt64 {
+  func makeSystemIdentifier() -> UInt64 {
     let seconds = UInt64(Date().timeIntervalSince1970)
     return seconds << 32 | (environment.random() & 0xFFFF_FFFF)
   }

@@ -66,14 +66,7 @@ struct EndpointSubject: Sendable {
   }
 
   /// Where the compute was last seen to run.
-  var running: RunningCompute? {
-    guard let directory = compute.socketDirectory, let port = compute.port,
-      let startedAt = compute.startedAt
-    else { return nil }
-    return RunningCompute(
-      computeID: compute.id.rawValue, lineID: line.id.rawValue, socketDirectory: directory,
-      port: port, startedAt: startedAt, pid: Int32(truncatingIfNeeded: compute.pid ?? 0))
-  }
+  var running: RunningCompute? { compute.running }
 }
 
 /// Writes what a compute was found to hold back to the catalog.

@@ -39,6 +39,11 @@ public protocol TenantConfigurator: Sendable {
   func apply(
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents
+  /// Ends all sessions of clients. A compute that does not run has none.
+  func disconnectClients(of compute: RunningCompute) async throws
+  /// Whether a client's statement or transaction is under way or ended less than `seconds` ago. A
+  /// compute that does not run is not.
+  func isInUse(_ compute: RunningCompute, within seconds: Int) async throws -> Bool
 }
 
 /// The real one: SQL over the compute's unix socket, as its superuser.
@@ -55,17 +60,53 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
   public func apply(
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents {
+    try await onConnection(to: compute) { try TenantSession(connection: $0).apply(configuration) }
+  }
+
+  public func disconnectClients(of compute: RunningCompute) async throws {
+    do {
+      try await onConnection(to: compute) { connection in
+        _ = try connection.query(
+          """
+          SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
+          JOIN pg_roles AS r ON r.oid = a.usesysid
+          WHERE a.backend_type = 'client backend' AND NOT r.rolsuper
+          """)
+      }
+    } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss {
+      // A server that is down has no sessions.
+    }
+  }
+
+  public func isInUse(_ compute: RunningCompute, within seconds: Int) async throws -> Bool {
+    do {
+      return try await onConnection(to: compute) { connection in
+        try connection.query(
+          """
+          SELECT count(*) > 0 AS found FROM pg_stat_activity AS a
+          JOIN pg_roles AS r ON r.oid = a.usesysid
+          WHERE a.backend_type = 'client backend' AND NOT r.rolsuper AND (a.state <> 'idle'
+            OR a.state_change > now() - $1::int * interval '1 second')
+          """, parameters: [.init(seconds)]
+        ).first?.value("found", as: Bool.self) ?? false
+      }
+    } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss {
+      return false
+    }
+  }
+
+  private func onConnection<Value: Sendable>(
+    to compute: RunningCompute, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
+  ) async throws -> Value {
     let parameters = ConnectionParameters(
       host: compute.socketDirectory, port: compute.port, user: user,
       applicationName: "exzo-control", options: "-c statement_timeout=60s -c search_path=pg_catalog"
     )
     let pool = PostgresConnectionPool(parameters, size: 1, name: "tenant")
     do {
-      let contents = try await pool.withConnection { connection in
-        try TenantSession(connection: connection).apply(configuration)
-      }
+      let value = try await pool.withConnection(body)
       await pool.close()
-      return contents
+      return value
     } catch {
       await pool.close()
       throw error

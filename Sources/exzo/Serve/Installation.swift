@@ -29,11 +29,12 @@ struct Installation {
     let metadata = try EmbeddedMetadataServer(directory: data.path, logger: log)
     try await metadata.start()
     let catalog = try await Catalog.open(metadata.connectionParameters)
-    let adapter = try await makeFleet(log)
+    let (adapter, binaries) = try await makeFleet(log)
     var random = SystemRandomNumberGenerator()
     let sealer = try SecretSealer.load(from: "\(data.path)/secret-key", random: &random)
     let plane = ControlPlane(
-      catalog: catalog, fleet: adapter, sealer: sealer,
+      catalog: catalog, fleet: adapter, schemaTools: PostgresSchemaTools(binaries: binaries),
+      sealer: sealer,
       settings: InstallationSettings(
         domain: options.domain, postgresHost: options.postgres.host,
         postgresPort: options.postgres.port, majors: [Self.postgresMajor]),
@@ -58,7 +59,8 @@ struct Installation {
     withExtendedLifetime(data) {}
   }
 
-  private func makeFleet(_ log: Logger) async throws -> FleetAdapter {
+  /// The fleet, and the directory of PostgreSQL's programs.
+  private func makeFleet(_ log: Logger) async throws -> (FleetAdapter, String) {
     let environment = ProcessInfo.processInfo.environment
     let installation: PostgresInstallation
     do {
@@ -83,10 +85,11 @@ struct Installation {
         dataDirectory: directory, agentProgram: program,
         environment: environment.filter { $0.key == "PATH" || $0.key.hasPrefix("AWS_") }),
       log: log)
-    return FleetAdapter(
+    let adapter = FleetAdapter(
       fleet: fleet, store: store, objectStoreURL: options.objectStore,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory))
+    return (adapter, installation.binaries)
   }
 
   private func startProxy(_ plane: ControlPlane, _ log: Logger) async throws -> PostgresProxy {
@@ -102,7 +105,7 @@ struct Installation {
     }
     do {
       return try await PostgresProxy.start(
-        configuration: configuration, directory: DirectoryAdapter(directory: plane.directory),
+        configuration: configuration, directory: DirectoryAdapter(directory: plane.directory, past: plane.past),
         logger: log)
     } catch let error as ProxyStartError {
       throw ServeError(error.message, hint: error.hint ?? "")
