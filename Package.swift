@@ -94,7 +94,8 @@ let package = Package(
     module(
       "RESTAPI",
       [
-        "ControlPlane", "Catalog", "APITypes", "PostgresFormat", hummingbird, lifecycle, crypto, log,
+        "ControlPlane", "Catalog", "APITypes", "PostgresFormat", hummingbird, lifecycle, crypto,
+        log,
       ]),
     module("PostgresProxy", [nio, nioPosix, nioSSL, nioTLS, x509, crypto, log]),
     .executableTarget(

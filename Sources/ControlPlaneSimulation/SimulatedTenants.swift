@@ -43,6 +43,12 @@ public final class SimulatedTenants: TenantConfigurator {
         lines[compute.lineID]
         ?? TenantContents(
           databases: configuration.createsDatabases ? [] : configuration.databases, roles: [])
+      for rename in configuration.renamedDatabases {
+        guard let index = contents.databases.firstIndex(where: { $0.name == rename.from }) else {
+          continue
+        }
+        contents.databases[index].name = rename.to
+      }
       let names = Set(contents.databases.map(\.name))
       if configuration.createsDatabases {
         contents.databases += configuration.databases.filter { !names.contains($0.name) }

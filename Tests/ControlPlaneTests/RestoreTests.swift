@@ -161,7 +161,8 @@ struct PastScene: Sendable {
         let after = try await scene.row(scene.dev)
         #expect(after.lastResetAt != nil && after.parentLSN == LSN(0x150_0180))
         let list = try await scene.branches.list(
-          project: scene.project, account: scene.account, search: "dev until", includesDeleted: true,
+          project: scene.project, account: scene.account, search: "dev until",
+          includesDeleted: true,
           by: .name, page: PageRequest(limit: 10))
         let former = try #require(list.branches.first)
         #expect(former.recovery != nil)
@@ -221,7 +222,8 @@ struct PastScene: Sendable {
     try await Installation.with { installation in
       try await installation.working {
         let scene = try await PastScene(installation)
-        installation.fleet.fail("start", with: [ComputeFleetError(.damaged, "layer 'x' is damaged")])
+        installation.fleet.fail(
+          "start", with: [ComputeFleetError(.damaged, "layer 'x' is damaged")])
         let ended = try await scene.restore(lsn: "0/1500100", preserve: "old")
         #expect(ended.map(\.status) == [.failed, .skipped])
         #expect(ended[0].error == "layer 'x' is damaged")

@@ -218,7 +218,8 @@ import Testing
         let due = try #require(try await runs.item().nextRunAt)
         clock.advance(due.timeIntervalSince(clock.now))
         installation.fleet.fail(
-          "resolve", with: Array(repeating: ComputeFleetError(.damaged, "chunk is damaged"), count: 2))
+          "resolve",
+          with: Array(repeating: ComputeFleetError(.damaged, "chunk is damaged"), count: 2))
         var pauses: [TimeInterval] = []
         for _ in 0..<2 {
           try await runs.scheduler.round()

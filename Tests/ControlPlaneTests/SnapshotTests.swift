@@ -98,7 +98,9 @@ import Testing
           look, name: "main-old", project: scene.project, account: scene.account)
         let ended = try await installation.end(operations)
         #expect(ended.allSatisfy { $0.status == .finished }, "\(ended)")
-        let (new, old) = (try await scene.row(named: "main"), try await scene.row(named: "main-old"))
+        let (new, old) = (
+          try await scene.row(named: "main"), try await scene.row(named: "main-old")
+        )
         #expect(new.id == look && old.id == scene.main)
         #expect(new.restoreStatus == "finalized")
         #expect(try await scene.row(scene.dev).parentID == look)

@@ -91,7 +91,8 @@ import Testing
       let shown = try platform.call("GET", "/projects/\(scene.project)/branches/\(dev)")
       #expect(shown.string("branch.parent_id") == scene.main)
       // Reset from the parent: the child takes what the parent has now.
-      _ = try await scene.post("/branches/\(dev)/restore", #"{"source_branch_id":"\#(scene.main)"}"#)
+      _ = try await scene.post(
+        "/branches/\(dev)/restore", #"{"source_branch_id":"\#(scene.main)"}"#)
       #expect(try scene.rows(childURI, "SELECT count(*) FROM t") == "1001")
       // A moment before the restore is still there, on the branch itself.
       let past = try await scene.post(
@@ -176,11 +177,13 @@ import Testing
       #expect(try platform.psql(wrong, "SELECT 1", allowFailure: true).status != 0)
       let never = uri.replacing(before.prefix(4), with: "2001")
       let refused = try platform.psql(never, "SELECT 1", allowFailure: true)
-      #expect(refused.errorOutput.contains("outside what can be restored"), "\(refused.errorOutput)")
+      #expect(
+        refused.errorOutput.contains("outside what can be restored"), "\(refused.errorOutput)")
 
       let schema = try platform.call(
         "GET",
-        "/projects/\(scene.project)/branches/\(scene.main)/schema?db_name=exzodb&timestamp=\(before)")
+        "/projects/\(scene.project)/branches/\(scene.main)/schema?db_name=exzodb&timestamp=\(before)"
+      )
       #expect(schema.string("sql").contains("CREATE TABLE public.t"), "\(schema.text)")
       let tables = try platform.call(
         "GET",

@@ -161,6 +161,16 @@ struct Walk {
     try await call(
       "PATCH", "\(branch)/databases/{database_name}",
       #"{"database":{"owner_name":"exzodb_owner"}}"#)
+    try await call(
+      "PATCH", "\(branch)/databases/{database_name}", #"{"database":{"name":"renamed"}}"#)
+    values["database_name"] = "renamed"
+    try await call("GET", "\(branch)/databases/{database_name}")
+    // Also while the branch sleeps: the name is free at once.
+    try await call("POST", "/projects/{project_id}/endpoints/{endpoint_id}/suspend")
+    try await call("DELETE", "\(branch)/databases/{database_name}")
+    try await call(
+      "POST", "\(branch)/databases",
+      #"{"database":{"name":"renamed","owner_name":"exzodb_owner"}}"#, status: 201)
     try await call("DELETE", "\(branch)/databases/{database_name}")
     try await call("DELETE", "\(branch)/roles/{role_name}")
     try await call("GET", "\(branch)/roles/{role_name}", status: 404)

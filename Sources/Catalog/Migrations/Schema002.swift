@@ -17,6 +17,9 @@ let schema002 = """
   -- The compute of a branch without endpoint: its volume is there, nobody connects.
   ALTER TABLE exzo.computes ALTER COLUMN endpoint_id DROP NOT NULL;
 
+  -- The name that computes may still have it under.
+  ALTER TABLE exzo.databases ADD COLUMN renamed_from text;
+
   CREATE INDEX snapshots_project ON exzo.snapshots (project_id);
   CREATE INDEX snapshots_line ON exzo.snapshots (line_id) WHERE deleted_at IS NULL;
   CREATE INDEX snapshots_expiry ON exzo.snapshots (expires_at) WHERE deleted_at IS NULL;

@@ -165,6 +165,8 @@ public struct DatabaseRecord: CatalogRecord, Hashable {
   public var projectID: ProjectID
   public var name: String
   public var ownerName: String
+  /// The name under which computes of the branch may still have it.
+  public var renamedFrom: String?
   /// Deleted by the user, perhaps still there in the branch's computes.
   public var isDropped: Bool
   public var createdAt: Date
@@ -192,6 +194,7 @@ public struct DatabaseRecord: CatalogRecord, Hashable {
     case accountID = "account_id"
     case projectID = "project_id"
     case ownerName = "owner_name"
+    case renamedFrom = "renamed_from"
     case isDropped = "is_dropped"
     case createdAt = "created_at"
     case updatedAt = "updated_at"

@@ -101,7 +101,8 @@ public struct ComputeRecord: CatalogRecord, Hashable {
 
   public init(
     id: ComputeID, accountID: AccountID, plan: String, projectID: ProjectID, branchID: BranchID,
-    endpointID: EndpointID?, lineID: CatalogLineID, socketDirectory: String? = nil, port: Int? = nil,
+    endpointID: EndpointID?, lineID: CatalogLineID, socketDirectory: String? = nil,
+    port: Int? = nil,
     pid: Int? = nil, startedAt: Date? = nil, createdAt: Date
   ) {
     self.id = id

@@ -100,7 +100,8 @@ final class BackupScheduler: Sendable {
     core.logger.error(
       "scheduled backup failed",
       metadata: [
-        "branch": "\(item.branchID)", "kind": "\(item.kind)", "failures": "\(item.failuresCount + 1)",
+        "branch": "\(item.branchID)", "kind": "\(item.kind)",
+        "failures": "\(item.failuresCount + 1)",
         "error": "\(error)",
       ])
     try await core.catalog.write { [core] tx in

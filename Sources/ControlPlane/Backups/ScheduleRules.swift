@@ -36,7 +36,8 @@ struct ScheduleRules: Sendable {
     let kind = item.kind ?? .snapshot
     guard kinds.contains(kind) else {
       throw ControlPlaneError.unsupported(
-        "\(field)kind", allowed: "use one of \(kinds.map(\.rawValue).sorted().joined(separator: ", "))")
+        "\(field)kind",
+        allowed: "use one of \(kinds.map(\.rawValue).sorted().joined(separator: ", "))")
     }
     return ScheduleRule(
       frequency: frequency, hour: item.hour ?? 0, day: item.day ?? 1, month: item.month ?? 1,

@@ -86,16 +86,7 @@ struct BranchCreation: Sendable {
     let branch = try insertBranch(tx, project, source, moment, resolved)
     let copy = TenantCopy(core: core, tx: tx, source: source.id, target: branch.id)
     let (roles, databases) = (try copy.roles(), try copy.databases())
-    var creation = OperationRecord(
-      isSchemaOnly ? .createSchemaBranch : .createBranch, core, project: project,
-      branch: branch.id, locks: [OperationLock.branch(branch.id)])
-    if isSchemaOnly {
-      creation.details = [
-        "source": source.id.rawValue, "source_line": resolved.lineID,
-        "source_lsn": resolved.lsn.description,
-      ]
-    }
-    creation = try tx.enqueue(creation)
+    let creation = try tx.enqueue(self.operation(project, branch, source, resolved))
     var endpoints: [EndpointRecord] = []
     var operations = [creation]
     for (index, options) in (request.endpoints ?? []).enumerated() {
@@ -115,6 +106,21 @@ struct BranchCreation: Sendable {
     return answer(branch, endpoints, operations, roles, databases)
   }
 
+  private func operation(
+    _ project: ProjectRecord, _ branch: BranchRecord, _ source: BranchRecord,
+    _ resolved: ResolvedMoment
+  ) -> OperationRecord {
+    var creation = OperationRecord(
+      isSchemaOnly ? .createSchemaBranch : .createBranch, core, project: project,
+      branch: branch.id, locks: [OperationLock.branch(branch.id)])
+    guard isSchemaOnly else { return creation }
+    creation.details = [
+      "source": source.id.rawValue, "source_line": resolved.lineID,
+      "source_lsn": resolved.lsn.description,
+    ]
+    return creation
+  }
+
   private func insertBranch(
     _ tx: CatalogTransaction, _ project: ProjectRecord, _ source: BranchRecord,
     _ moment: MomentRequest, _ resolved: ResolvedMoment
@@ -131,7 +137,8 @@ struct BranchCreation: Sendable {
       id: id, accountID: project.accountID, plan: project.plan, projectID: project.id,
       lineID: line.id, parentID: source.id, parentLSN: resolved.lsn, parentTimestamp: asked,
       name: wanted.name ?? id.rawValue, state: "init", stateChangedAt: now,
-      isProtected: wanted.isProtected ?? false, initSource: wanted.initSource ?? "parent-data", annotation: annotation,
+      isProtected: wanted.isProtected ?? false, initSource: wanted.initSource ?? "parent-data",
+      annotation: annotation,
       annotatedAt: annotation.isEmpty ? nil : now, expiresAt: wanted.expiresAt, createdAt: now,
       updatedAt: now)
     try BranchService.unique(branch.name) { try tx.insert(branch) }

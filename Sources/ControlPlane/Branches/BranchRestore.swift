@@ -64,7 +64,8 @@ struct BranchRestore: Sendable {
         + endpoints.map { OperationLock.endpoint($0.id) }, doing: action)
     if branch.isProtected, request.force != true {
       throw ControlPlaneError(
-        .branchIsProtected, "\(action): it is protected", hint: "set force to restore it all the same")
+        .branchIsProtected, "\(action): it is protected",
+        hint: "set force to restore it all the same")
     }
     guard let name = request.preserveUnderName else {
       if let child = try tx.children(of: branchID).first {

@@ -108,7 +108,9 @@ struct Recovery: Sendable {
     recovered.deletedAt = nil
     recovered.deletionMethod = nil
     recovered.updatedAt = now
-    if branch.deletedAt != nil, let expiry = branch.expiresAt, expiry <= now { recovered.expiresAt = nil }
+    if branch.deletedAt != nil, let expiry = branch.expiresAt, expiry <= now {
+      recovered.expiresAt = nil
+    }
     recovered.parentID = try tx.livingBranch(branch.parentID)?.id
     try tx.update(recovered)
     return recovered

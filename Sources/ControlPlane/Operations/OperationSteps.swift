@@ -187,11 +187,28 @@ struct OperationSteps: Sendable {
     let endpoints = try await core.catalog.read { tx in
       try operation.branchID.map { try tx.endpoints(of: $0) } ?? []
     }
-    for endpoint in endpoints where endpoint.state == .active {
+    for endpoint in endpoints where endpoint.type == .readWrite {
       let subject = try await core.catalog.read { try EndpointSubject(endpoint.id, $0) }
-      guard let subject, let running = subject.running else { continue }
-      try await configure(subject, running)
+      guard let subject else { continue }
+      if endpoint.state == .active, let running = subject.running {
+        try await configure(subject, running)
+      } else if endpoint.state == .idle, subject.configuration.removesDatabases,
+        !endpoint.isDisabled
+      {
+        // The name is free again only when the database is gone.
+        try await wake(operation, subject)
+      }
     }
+  }
+
+  /// Starts the compute of a sleeping endpoint and brings it up to date; it goes to sleep again by
+  /// itself.
+  private func wake(_ operation: OperationRecord, _ subject: EndpointSubject) async throws {
+    var start = operation
+    start.endpointID = subject.endpoint.id
+    try await startCompute(start)
+    try await configureTenants(start)
+    try await markActive(start)
   }
 
   /// Stops the computes of a deleted endpoint. Volume and row stay: the branch's next endpoint

@@ -35,7 +35,8 @@ private struct SchemaBranch: Sendable {
     ComputeRequest(
       computeID: compute.id.rawValue, projectID: project.id.rawValue, branchID: branch.id.rawValue,
       endpointID: "", lineID: branch.lineID.rawValue, origin: .root, major: project.pgVersion,
-      settings: ComputeSettings(), roles: configuration(of: TenantContents(databases: [], roles: [])).roles, databases: [])
+      settings: ComputeSettings(),
+      roles: configuration(of: TenantContents(databases: [], roles: [])).roles, databases: [])
   }
 
   /// All roles, and the databases that exist at the moment, as if they had just been made.

@@ -41,7 +41,11 @@ public struct SchemaService: Sendable {
     _ database: String, at place: Place, with base: Place?, project: ProjectID, account: AccountID
   ) async throws -> String {
     let other: Place
-    if let base { other = base } else { other = try await parent(of: place.branch, project, account) }
+    if let base {
+      other = base
+    } else {
+      other = try await parent(of: place.branch, project, account)
+    }
     let texts = try await [other, place].asyncMap { place in
       try await open(place, database, project, account) { [tools] compute in
         Self.withoutKey(try await tools.dumpSchema(of: database, on: compute))

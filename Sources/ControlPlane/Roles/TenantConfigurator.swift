@@ -11,26 +11,44 @@ public struct TenantContents: Sendable, Hashable {
   }
 }
 
+/// A database that a compute may still have under its former name.
+public struct DatabaseRename: Codable, Sendable, Hashable {
+  public var from: String
+  public var to: String
+
+  public init(from: String, to: String) {
+    self.from = from
+    self.to = to
+  }
+}
+
 /// Roles and databases that a compute shall have, and those that it shall lose.
 public struct TenantConfiguration: Codable, Sendable, Hashable {
   public var roles: [RoleRequest]
   public var droppedRoles: [String]
   public var databases: [DatabaseRequest]
   public var droppedDatabases: [String]
+  public var renamedDatabases: [DatabaseRename]
   /// Whether missing databases are made. Not so on a line opened at a past moment: there the past
   /// decides.
   public var createsDatabases: Bool
 
   public init(
     roles: [RoleRequest], droppedRoles: [String] = [], databases: [DatabaseRequest],
-    droppedDatabases: [String] = [], createsDatabases: Bool = true
+    droppedDatabases: [String] = [], renamedDatabases: [DatabaseRename] = [],
+    createsDatabases: Bool = true
   ) {
     self.roles = roles
     self.droppedRoles = droppedRoles
     self.databases = databases
     self.droppedDatabases = droppedDatabases
+    self.renamedDatabases = renamedDatabases
     self.createsDatabases = createsDatabases
   }
+}
+
+extension TenantConfiguration {
+  var removesDatabases: Bool { !droppedDatabases.isEmpty }
 }
 
 /// Puts roles and databases into running computes. Every call may be repeated.
@@ -73,7 +91,8 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
           WHERE a.backend_type = 'client backend' AND NOT r.rolsuper
           """)
       }
-    } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss {
+    } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss
+    {
       // A server that is down has no sessions.
     }
   }
@@ -90,7 +109,8 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
           """, parameters: [.init(seconds)]
         ).first?.value("found", as: Bool.self) ?? false
       }
-    } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss {
+    } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss
+    {
       return false
     }
   }
@@ -120,6 +140,7 @@ private struct TenantSession {
 
   func apply(_ configuration: TenantConfiguration) throws -> TenantContents {
     for role in configuration.roles { try apply(role) }
+    for rename in configuration.renamedDatabases { try self.rename(rename) }
     let present = Set(try databases().map(\.name))
     if configuration.createsDatabases {
       for database in configuration.databases where !present.contains(database.name) {
@@ -138,6 +159,17 @@ private struct TenantSession {
     }
     for name in configuration.droppedRoles { try drop(role: name) }
     return TenantContents(databases: try databases(), roles: try roles())
+  }
+
+  /// Sessions in the database would stand in the way.
+  private func rename(_ rename: DatabaseRename) throws {
+    let names = try databases().map(\.name)
+    guard names.contains(rename.from), !names.contains(rename.to) else { return }
+    try connection.query(
+      "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1",
+      parameters: [.text(rename.from)])
+    try connection.query(
+      "ALTER DATABASE \(try SQL.identifier(rename.from)) RENAME TO \(try SQL.identifier(rename.to))")
   }
 
   private func apply(_ role: RoleRequest) throws {

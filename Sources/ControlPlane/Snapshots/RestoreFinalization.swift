@@ -37,11 +37,7 @@ enum RestoreFinalization {
         [OperationLock.branch(target.id)] + endpoints.map { OperationLock.endpoint($0.id) },
         doing: action)
     }
-    let present = try tx.computes(project: project.id, branch: restored.id, endpoint: nil)
-    let compute =
-      try present.first { $0.lineID == restored.lineID }
-      ?? NewLine(core: core, project: project).insertCompute(
-        on: restored.lineID, of: restored.id, tx)
+    let compute = try self.compute(of: restored, core, project, tx)
     let endpoint = endpoints.first { $0.type == .readWrite }
     var finalize = OperationRecord(
       .finalizeRestore, core, project: project, branch: restored.id, endpoint: endpoint?.id,
@@ -56,6 +52,16 @@ enum RestoreFinalization {
         .retireCompute, core, project: project, branch: target.id,
         locks: [OperationLock.branch(target.id)], after: [finalize.id]))
     return [finalize, retire]
+  }
+
+  /// The compute of the restored branch's line, which the endpoint is to lead to.
+  private static func compute(
+    of restored: BranchRecord, _ core: Core, _ project: ProjectRecord, _ tx: CatalogTransaction
+  ) throws -> ComputeRecord {
+    let present = try tx.computes(project: project.id, branch: restored.id, endpoint: nil)
+    if let found = present.first(where: { $0.lineID == restored.lineID }) { return found }
+    return try NewLine(core: core, project: project).insertCompute(
+      on: restored.lineID, of: restored.id, tx)
   }
 }
 

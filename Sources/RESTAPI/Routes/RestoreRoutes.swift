@@ -107,7 +107,8 @@ extension RouteTable {
   private static func schedules(_ plane: ControlPlane) -> [Route] {
     [
       Route(
-        "GET", "\(branch)/backup_schedule", "getSnapshotSchedule", "Shows a branch's backup schedule"
+        "GET", "\(branch)/backup_schedule", "getSnapshotSchedule",
+        "Shows a branch's backup schedule"
       ) { request in
         try await plane.schedules.get(
           branch: request.branch, project: request.project, account: request.account)

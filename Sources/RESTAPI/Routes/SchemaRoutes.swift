@@ -10,7 +10,8 @@ extension RouteTable {
 
   private static func schema(_ plane: ControlPlane) -> Route {
     Route(
-      "GET", "\(branch)/schema", "getProjectBranchSchema", "Shows a database's schema at any moment",
+      "GET", "\(branch)/schema", "getProjectBranchSchema",
+      "Shows a database's schema at any moment",
       query: [
         .text("db_name", isRequired: true), .text("lsn"), .text("timestamp"),
         QueryParameter(name: "format", kind: .words(["sql", "json"])),

@@ -76,7 +76,11 @@ extension BranchesCommand {
         query += Self.moment(base.moment, prefix: "base_")
       }
       let name: String
-      if let database { name = database } else { name = try await first(of: branch, project, session) }
+      if let database {
+        name = database
+      } else {
+        name = try await first(of: branch, project, session)
+      }
       query.append(("db_name", name))
       let request = APIRequest(
         .get, ["projects", project, "branches", branch.id, "compare_schema"], query: query)

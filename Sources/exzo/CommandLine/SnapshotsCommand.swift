@@ -11,7 +11,8 @@ struct SnapshotsCommand: AsyncParsableCommand {
     defaultSubcommand: List.self)
 
   fileprivate static let columns: [Column<API.Snapshot>] = [
-    Column("ID") { $0.id }, Column("NAME") { $0.name }, Column("BRANCH") { $0.sourceBranchID ?? "" },
+    Column("ID") { $0.id }, Column("NAME") { $0.name },
+    Column("BRANCH") { $0.sourceBranchID ?? "" },
     Column("LSN") { $0.lsn ?? "" }, Column("AT") { $0.timestamp.map { RFC3339.text($0) } ?? "" },
     Column("EXPIRES") { $0.expiresAt.map { RFC3339.text($0) } ?? "never" },
     Column("MADE BY") { $0.manual == false ? "schedule" : "hand" },

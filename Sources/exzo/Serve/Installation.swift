@@ -105,7 +105,8 @@ struct Installation {
     }
     do {
       return try await PostgresProxy.start(
-        configuration: configuration, directory: DirectoryAdapter(directory: plane.directory, past: plane.past),
+        configuration: configuration,
+        directory: DirectoryAdapter(directory: plane.directory, past: plane.past),
         logger: log)
     } catch let error as ProxyStartError {
       throw ServeError(error.message, hint: error.hint ?? "")

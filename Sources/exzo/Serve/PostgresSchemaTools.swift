@@ -40,14 +40,17 @@ struct PostgresSchemaTools: SchemaTools {
       return schema
     } catch {
       await pool.close()
-      if let error = error as? PostgresError, error.sqlState == "3D000" { throw Self.missing(database) }
+      if let error = error as? PostgresError, error.sqlState == "3D000" {
+        throw Self.missing(database)
+      }
       throw error
     }
   }
 
   private static func missing(_ database: String) -> ControlPlaneError {
     ControlPlaneError(
-      .databaseNotFound, "read the schema of '\(database)': there is no such database at the moment")
+      .databaseNotFound, "read the schema of '\(database)': there is no such database at the moment"
+    )
   }
 
   /// A connection string in which no name can say anything else.
