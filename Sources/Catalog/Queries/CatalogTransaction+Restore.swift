@@ -71,13 +71,13 @@ extension CatalogTransaction {
   /// The branch or, where a finalized restore put another in its place, that one; `nil` where it
   /// was deleted.
   public func livingHeir(of id: BranchID) throws -> BranchRecord? {
-    var branch = try branch(id)
+    var branch = try anyBranch(id)
     var seen: Set<BranchID> = []
     while let current = branch, let heir = current.preservedFrom, seen.insert(current.id).inserted,
-      let next = try self.branch(heir), next.restoredAs == current.id
+      let next = try anyBranch(heir), next.restoredAs == current.id
     {
       branch = next
     }
-    return branch
+    return branch?.deletedAt == nil ? branch : nil
   }
 }
