@@ -11,6 +11,7 @@ BENCH ?=
 CHAOS ?=
 
 export EXZO
+export EXZO_EXTENSION_DIR ?= $(CURDIR)/.build/extensions
 
 .PHONY: setup build demo test bench chaos lint format docs clean
 
@@ -18,6 +19,7 @@ setup:
 	@scripts/setup
 
 build: setup
+	@scripts/build_extension
 	@swift build $(SWIFT_FLAGS) --product exzo
 
 demo: build
@@ -25,6 +27,7 @@ demo: build
 
 # FILTER=VolumeTests runs a part. EXZO_TEST_ALL=1 fails what this machine cannot run instead of skipping.
 test: setup
+	@scripts/build_extension
 	@swift build $(SWIFT_FLAGS) --build-tests
 	@CONFIGURATION=$(CONFIGURATION) scripts/test '$(FILTER)'
 

@@ -75,11 +75,14 @@ let package = Package(
     module(
       "Capture",
       ["PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", "CCRC32C"]),
+    .target(
+      name: "PageRedo", dependencies: ["PostgresFormat", "CProcess", "CCRC32C"],
+      exclude: ["Extension"], swiftSettings: swiftSettings),
     module(
       "Compute",
       [
         "PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", "Volume",
-        "VolumeMount", "Capture", "CProcess", log,
+        "VolumeMount", "Capture", "PageRedo", "CProcess", log,
       ]),
 
     // platform
@@ -129,6 +132,7 @@ let package = Package(
     tests(
       "Capture",
       ["Capture", "DurableIO", "History", "ObjectStorage", "PostgresClient", "PostgresFormat"]),
+    tests("PageRedo", ["PageRedo", "PostgresFormat"]),
     tests("Compute", ["Compute"]),
     tests("Catalog", ["Catalog"]),
     tests("APITypes", ["APITypes"]),

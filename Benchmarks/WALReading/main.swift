@@ -84,4 +84,9 @@ print(
     + "\(counts.commits) commits, average record \(bytes.count / max(1, counts.records)) bytes")
 let best = String(format: "%.0f", rates[rates.count - 1])
 let median = String(format: "%.0f", rates[rates.count / 2])
-print("best \(best) MB/s, median \(median) MB/s, pieces of \(piece) bytes, check \(counts.check)")
+print(
+  "reading: best \(best) MB/s, median \(median) MB/s, pieces of \(piece) bytes, "
+    + "check \(counts.check)")
+
+let rewriting = try measureRewriting(bytes, start.pageStart)
+print(rewriting)

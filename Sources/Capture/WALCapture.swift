@@ -59,7 +59,7 @@ public final class WALCapture: Sendable {
   /// - Throws: ``CaptureError`` `.spool`, `.spoolFormat`; ``HistoryError`` where the store must be
   ///   read and is not there.
   public static func open(_ configuration: CaptureConfiguration) async throws -> WALCapture {
-    let line = await configuration.line.description
+    let line = configuration.line.description
     let uploaded = await configuration.line.uploadedLSN
     let threads = BlockingThreads(count: 1)
     defer { threads.shutdown() }

@@ -197,6 +197,7 @@ public final class MountSession: Sendable {
   @discardableResult
   public func unmount(grace: Duration = .seconds(5)) throws -> Bool {
     let deadline = ContinuousClock.now + grace
+    let connection = FuseConnection(mountedAt: path)
     while isServing {
       let code = SystemMounts.unmount(path, lazily: false)
       if code == 0 || code == EINVAL || code == ENOENT { break }
@@ -209,8 +210,11 @@ public final class MountSession: Sendable {
       }
       if ended.wait(atMost: .milliseconds(20)) { return true }
     }
-    // A mount in another namespace's copy would keep the connection: then end it from here.
-    if !ended.wait(atMost: .seconds(5)) { try detach() }
+    // A copy of the mount in another process's mount namespace keeps the connection: then the kernel is told.
+    if !ended.wait(atMost: .milliseconds(200)) {
+      try connection?.abort()
+      ended.wait()
+    }
     return true
   }
 

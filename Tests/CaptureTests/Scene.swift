@@ -130,7 +130,7 @@ struct Scene {
 
   /// The store's bytes of `[start, end)`, read by whoever knows nothing but the store.
   func storedWAL(_ start: LSN, _ end: LSN) async throws -> [UInt8] {
-    let id = await line.description.id
+    let id = line.description.id
     let history = try await LineHistory.open(id, store: store)
     var bytes: [UInt8] = []
     for try await part in history.readWAL(from: start, to: end) { bytes += part.bytes }
@@ -138,7 +138,7 @@ struct Scene {
   }
 
   /// Where the line begins.
-  func lineStart() async -> LSN { await line.description.startLSN }
+  func lineStart() async -> LSN { line.description.startLSN }
 
   /// Whether the store's WAL is the server's, byte for byte, up to `end`.
   func storeEqualsServer(upTo end: LSN) async throws -> Bool {

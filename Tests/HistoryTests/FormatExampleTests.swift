@@ -9,13 +9,13 @@ import Volume
 
 /// The hex examples of docs/formats are what the code writes and reads.
 @Suite struct FormatExampleTests {
-  /// The bytes of the last code block under `## Example` of a page.
-  private func example(_ page: String) throws -> [UInt8] {
+  /// The bytes of the first code block under the last such heading of a page.
+  private func example(_ page: String, under heading: String = "## Example") throws -> [UInt8] {
     let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
       .deletingLastPathComponent().deletingLastPathComponent()
       .appendingPathComponent("docs/formats/\(page).md")
     let text = try String(contentsOf: path, encoding: .utf8)
-    let section = try #require(text.components(separatedBy: "## Example").last)
+    let section = try #require(text.components(separatedBy: heading).last)
     let block = section.components(separatedBy: "```")
     try #require(block.count >= 2)
     return block[1].split(whereSeparator: \.isWhitespace).compactMap { UInt8($0, radix: 16) }
@@ -71,5 +71,36 @@ import Volume
     #expect(writer.bytes == documented, "\(hex(writer.bytes))")
     var reader = BinaryReader(documented)
     #expect(try WALChunkSummary(from: &reader) == summary)
+  }
+
+  @Test func blockIndexOfAChunk() throws {
+    let base = LSN(0x100_0028)
+    let table = RelFileLocator(tablespace: 1663, database: 5, relation: 16384)
+    var records = BlockRecords()
+    records.beginRecord(at: base)
+    records.add(table, .main, block: 3, lsn: base, startsPage: true)
+    records.add(table, .main, block: 3, lsn: base + 80, startsPage: false)
+    records.add(table, .main, block: 7, lsn: base + 1600, startsPage: false)
+    records.add(table, .visibilityMap, block: 0, lsn: base + 1600, startsPage: false)
+    records.add(BlockCut(locator: table, forks: .all, mainBlocks: 5, lsn: base + 4000))
+    let encoded = records.encoded(base: base)
+    let part = try example("wal-chunk", under: "### Part of the index")
+    #expect(encoded.parts == [part], "\(encoded.parts.map(hex))")
+    let fence = try example("wal-chunk", under: "### Fence")
+    #expect(encoded.fence == fence, "\(hex(encoded.fence))")
+    let cuts = try example("wal-chunk", under: "### Cuts")
+    #expect(encoded.cuts == cuts, "\(hex(encoded.cuts))")
+    let decoded = try part.withUnsafeBytes {
+      try BlockIndexPart(encoded: $0, units: 1000, key: "example")
+    }
+    let run = try #require(decoded.runs(of: BlockKey(table, block: 3)).first)
+    #expect(decoded.positions(ofRun: run).map { $0.lsn(base: base) } == [base, base + 80])
+    #expect(decoded.positions(ofRun: run).map(\.startsPage) == [true, false])
+    #expect(decoded.runs(of: BlockKey(table, .visibilityMap, block: 0)).count == 1)
+    #expect(try BlockFence(encoded: fence, key: "example").firstKeys == [BlockKey(table, block: 3)])
+    let range = base..<base + 8000
+    #expect(
+      try BlockCut.decode(cuts, records: range, key: "example")
+        == [BlockCut(locator: table, forks: .all, mainBlocks: 5, lsn: base + 4000)])
   }
 }

@@ -66,7 +66,7 @@ import Volume
       try await append(parent, 1000)
       let base = try await parent.appendKeyframe(
         from: [testEpoch(1, blocks: [1, 2, 3], seed: 100)], testParameters(start + 500))
-      let origin = LineOrigin(line: lineA, branchLSN: start + 800, baseLayers: base.layers)
+      let origin = LineOrigin(line: lineA, branchLSN: start + 800, base: base.groups)
       let child = try await LineWriter.create(
         testDescription(lineB, start: start + 800, parent: origin), environment: environment)
       try await append(child, 300)

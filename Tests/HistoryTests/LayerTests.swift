@@ -46,7 +46,8 @@ import Volume
     let build = LayerBuild(
       line: lineA, number: ObjectNumber(epoch: 1, sequence: sequence),
       directory: environment.spoolDirectory, fileSystem: environment.fileSystem, layout: layout)
-    return try await stored(environment) { try build.build(epochs, check: nil) }
+    return try await stored(environment) { try build.build(
+        epochs, covering: epochs[0].number...epochs[epochs.count - 1].number, check: nil) }
   }
 
   private func merged(
@@ -186,7 +187,7 @@ import Volume
         line: lineA, number: ObjectNumber(epoch: 1, sequence: 1),
         directory: environment.spoolDirectory, fileSystem: environment.fileSystem)
       let layer = try await blocking {
-        try build.build([epoch]) { file in
+        try build.build([epoch], covering: epoch.number...epoch.number) { file in
           #expect(file.path == "f7")
           return { block, bytes in
             #expect(bytes.count == blockSize)
@@ -198,7 +199,7 @@ import Volume
       try layer.removeFiles(environment.fileSystem)
       let error = await historyError {
         _ = try await blocking {
-          try build.build([epoch]) { file in
+          try build.build([epoch], covering: epoch.number...epoch.number) { file in
             { block, _ in
               if block < 3 { return nil }
               throw HistoryError(.badPage, operation: "check page", key: file.path)

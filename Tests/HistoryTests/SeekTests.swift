@@ -123,7 +123,7 @@ import Testing
           .seek(.lsn(branch), now: later)
         #expect(base.lsn == branch)
         let origin = LineOrigin(
-          line: parent, branchLSN: branch, baseLayers: base.keyframe.layers)
+          line: parent, branchLSN: branch, base: base.keyframe.groups)
         let writer = try await LineWriter.create(
           testDescription(line, start: branch, parent: origin), environment: environment)
         for chunk in wal.chunks(line: line, from: branch, random: &random) {

@@ -6,9 +6,8 @@ extension WALChunkBuilder {
   /// drop, cut or create files.
   mutating func observe(_ record: WALRecordView) throws {
     observeRecord(start: record.startLSN, end: record.endLSN)
-    for block in record.blockReferences {
-      observeBlock(block.locator, fork: block.fork.rawValue, block: block.block)
-    }
+    try observeBlocks(of: record)
+    if record.isHard { observeHardRecord(at: record.startLSN) }
     switch record.resourceManager {
     case .transaction: try observeTransaction(record)
     case .heap:

@@ -26,7 +26,7 @@ extension Agent {
     try await startServer(recovering: true)
     steps.mark("server")
     try await waitUntilReplayed(prepared.target)
-    prepared.warmed.cool()
+    prepared.warmed?.cool()
     steps.mark("proof")
   }
 

@@ -27,7 +27,9 @@ extension Agent {
     let capture = try await openCapture(prepared, environment)
     let keyframes = KeyframeService(
       prepared: prepared, capture: capture, server: server,
-      serverVersion: specification.serverVersion, log: log)
+      serverVersion: specification.serverVersion,
+      changesFile: ChangesFile(
+        path: directory.changedBlocks, fileSystem: environment.fileSystem), log: log)
     (self.server, self.capture, self.keyframes) = (server, capture, keyframes)
     keyframes.attach()
     try await blocking { [directory] in try DrainedMarker(directory).clear() }
@@ -47,6 +49,25 @@ extension Agent {
       policy: CheckpointPolicy(objective: specification.restoreObjective), capture: capture,
       keyframes: keyframes, server: server, log: log)
     background = [Task { await keyframes.run() }, Task { await scheduler.run() }]
+    if let lazy = prepared.lazy { makePagesAhead(lazy) }
+  }
+
+  /// Makes the pages that the WAL changed, so that reads find them; at low priority, on a thread of its own.
+  private func makePagesAhead(_ view: LazyBaseView) {
+    Thread.detachNewThread { [log] in
+      do {
+        let clock = ContinuousClock.now
+        try view.makeAhead()
+        log.info(
+          "pages made ahead of reads",
+          metadata: [
+            "pages": "\(view.made.load(ordering: .relaxed))",
+            "seconds": "\((ContinuousClock.now - clock).seconds)",
+          ])
+      } catch {
+        log.warning("making pages ahead of reads failed", metadata: ["error": "\(error)"])
+      }
+    }
   }
 
   func mount(_ volume: Volume) async throws -> MountSession {
@@ -163,8 +184,9 @@ extension Agent {
 func layOut(_ directory: LineDirectory, specification: AgentSpecification) throws {
   let files = FileManager.default
   if case .branch = specification.origin, access(directory.openedMarker, F_OK) != 0 {
-    for path in [directory.volume, directory.wal, directory.spool, directory.scratch]
-    where files.fileExists(atPath: path) { try files.removeItem(atPath: path) }
+    for path in [
+      directory.volume, directory.wal, directory.spool, directory.scratch, directory.changedBlocks,
+    ] where files.fileExists(atPath: path) { try files.removeItem(atPath: path) }
   }
   for path in [
     directory.volume, directory.mountPoint, directory.wal, directory.spool, directory.run,

@@ -70,8 +70,9 @@ extension Agent {
   func takeDown() async throws {
     try await blocking { [mount, prepared, reading] in
       if let mount { _ = try mount.unmount() }
+      prepared?.lazy?.close()
       try prepared?.volume.close()
-      try reading?.volume.close()
+      try reading?.close()
     }
     mount = nil
   }

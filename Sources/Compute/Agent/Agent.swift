@@ -107,7 +107,7 @@ public actor Agent {
   func fail(_ error: any Error) {
     status.phase = .failed
     prepared?.warmed?.cool()
-    reading?.warmed.cool()
+    reading?.warmed?.cool()
     status.messages = ["\(error)"]
     failure = error as? ComputeError ?? ComputeError(.recovery, "\(error)")
   }

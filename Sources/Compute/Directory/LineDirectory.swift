@@ -25,6 +25,8 @@ public struct LineDirectory: Sendable, Equatable {
   public var agentLog: String { "\(path)/agent.log" }
   public var serverLog: String { "\(path)/postgres.log" }
   public var volume: String { "\(path)/volume" }
+  /// What changed since the newest complete layer; see `ChangesFile`.
+  public var changedBlocks: String { "\(path)/changed-blocks" }
   public var mountPoint: String { "\(path)/pgdata" }
   public var wal: String { "\(path)/wal" }
   public var spool: String { "\(path)/spool" }

@@ -26,6 +26,14 @@ actor KeyframeService {
   private let major: PostgresMajor
   private let serverVersion: String
   private let log: Logger
+  private let changesFile: ChangesFile
+  private var policy = KeyframePolicy()
+  /// What changed since the newest complete layer; `nil` where that is not known.
+  private var changes: ChangedBlocks?
+  /// The newest epoch in ``changes``.
+  private var accumulated: UInt64?
+  /// Where replay starts from the newest complete layer of this line, or its WAL begins.
+  private var completeRedoLSN: LSN
   /// One keyframe after the other.
   private let gate = AsyncGate()
   private let bell: AsyncStream<Void>.Continuation
@@ -44,7 +52,7 @@ actor KeyframeService {
 
   init(
     prepared: PreparedCompute, capture: WALCapture, server: ServerSession, serverVersion: String,
-    log: Logger
+    changesFile: ChangesFile, log: Logger
   ) {
     volume = prepared.volume
     writer = prepared.writer
@@ -52,6 +60,8 @@ actor KeyframeService {
     lastControl = prepared.control
     followsRecovery = prepared.expectation == nil
     redoLSN = prepared.control.checkpoint.redo
+    self.changesFile = changesFile
+    completeRedoLSN = prepared.writer.description.startLSN
     self.capture = capture
     self.server = server
     self.serverVersion = serverVersion
@@ -133,38 +143,112 @@ actor KeyframeService {
       try volume.seal()
       return volume.sealedEpochs
     }
-    for epoch in epochs where epoch.number < next { try volume.forget(epoch: epoch.number) }
     let due = epochs.filter { $0.number >= next }.map { HistoryEpoch($0) }
-    guard !due.isEmpty else {
+    guard let newest = due.last else {
       throw ComputeError(.damagedHistory, "make a keyframe: the volume has no epoch to give")
     }
+    let changes = try await accumulate(epochs)
     let control = try controlFile(in: due)
     lastControl = control
     let consistent: LSN
     if let end { consistent = end } else { consistent = try await server.insertLSN() }
     _ = try await capture.flush(to: consistent, timeout: .seconds(60))
+    let kind = await kind(of: changes, consistentLSN: consistent)
     let keyframe = try await writer.appendKeyframe(
       from: due,
       KeyframeParameters(
         timeline: control.checkpoint.timeline, checkpointLSN: control.checkpointLSN,
         redoLSN: control.checkpoint.redo, consistentLSN: consistent,
         systemIdentifier: control.systemIdentifier, postgresVersion: serverVersion),
+      kind: kind, content: content(of: newest, changes, kind),
       check: pageCheck(
         hasChecksums: control.hasDataChecksums, limit: consistent,
         leavesOrphans: followsRecovery ? log : nil))
     followsRecovery = false
-    for epoch in due { try volume.forget(epoch: epoch.number) }
+    try await settle(keyframe, epochs, changes)
     lastCheckpoint = control.checkpointLSN
     redoLSN = control.checkpoint.redo
+    return keyframe
+  }
+
+  // MARK: What a layer holds
+
+  /// What changed since the newest complete layer, up to the newest of `epochs`.
+  private func accumulate(_ epochs: [any SealedEpoch]) async throws -> ChangedBlocks {
+    let kept: (changes: ChangedBlocks, epoch: UInt64)?
+    if let changes, let accumulated { kept = (changes, accumulated) } else {
+      kept = try await blocking { [changesFile] in try changesFile.read() }
+    }
+    let first = epochs.first?.number ?? 1
+    var all: ChangedBlocks
+    if let kept, kept.epoch + 1 >= first {
+      all = kept.changes
+      for epoch in epochs where epoch.number > kept.epoch { all.add(epoch.files) }
+    } else {
+      all = ChangedBlocks()
+      if first == 1 {
+        // The volume's first epochs: they are all there is.
+        for epoch in epochs { all.add(epoch.files) }
+      } else {
+        log.notice("what changed since the last complete layer is not known: all local blocks count")
+        all.add(volume.localBlocks())
+      }
+    }
+    if let tree = epochs.last?.tree {
+      let alive = Set(tree.entries.lazy.map(\.id))
+      all.keep { alive.contains($0) }
+    }
+    (changes, accumulated) = (all, epochs.last?.number)
+    return all
+  }
+
+  private func kind(of changes: ChangedBlocks, consistentLSN: LSN) async -> KeyframeKind {
+    if let newest = await writer.newestKeyframe?.groups.first, newest.redoLSN > completeRedoLSN {
+      completeRedoLSN = newest.redoLSN
+    }
+    let bytes = consistentLSN > completeRedoLSN ? consistentLSN - completeRedoLSN : 0
+    // Everything below the consistent LSN is in the store by now.
+    let hard = await writer.lastHardRecord(from: completeRedoLSN)
+    return policy.kind(
+      changedBlocks: changes.count, walBytes: bytes, isCrossable: hard == nil)
+  }
+
+  /// Everything that changed, or what of it is no page of a relation.
+  private func content(
+    of newest: HistoryEpoch, _ changes: ChangedBlocks, _ kind: KeyframeKind
+  ) -> any SealedEpoch {
+    let paths = TreePaths(newest.tree)
+    let wanted = changes.epochFiles { id in
+      guard let path = paths.path(of: id) else { return false }  // unlogged
+      guard kind == .partial, case .relation = DataFileKind(path: path) else { return true }
+      return false
+    }
+    return AccumulatedEpoch(volume: volume, epoch: newest, files: wanted)
+  }
+
+  /// Notes that a keyframe is durable: the volume's epochs may go.
+  private func settle(
+    _ keyframe: Keyframe, _ epochs: [any SealedEpoch], _ all: ChangedBlocks
+  ) async throws {
+    let layer = keyframe.layers[0]
+    if keyframe.partial == nil {
+      changes = ChangedBlocks()
+      completeRedoLSN = keyframe.redoLSN
+      policy.learn(storedBytes: layer.storedBytes, blocks: layer.blockCount)
+    }
+    if let changes, let last = epochs.last?.number {
+      try await blocking { [changesFile] in try changesFile.write(changes, epoch: last) }
+    }
+    for epoch in epochs { try volume.forget(epoch: epoch.number) }
     count += 1
-    historyBytes += keyframe.layers.first?.storedBytes ?? 0
+    historyBytes += layer.storedBytes
     log.info(
       "keyframe stored",
       metadata: [
-        "redo": "\(keyframe.redoLSN)", "consistent": "\(consistent)",
-        "bytes": "\(keyframe.layers.first?.storedBytes ?? 0)",
+        "redo": "\(keyframe.redoLSN)", "consistent": "\(keyframe.consistentLSN)",
+        "kind": "\(keyframe.partial == nil ? "complete" : "partial")",
+        "bytes": "\(layer.storedBytes)", "changed": "\(all.count)",
       ])
-    return keyframe
   }
 
   /// Merges layers where there are too many; beside other work.

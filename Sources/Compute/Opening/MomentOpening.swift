@@ -23,26 +23,154 @@ struct MomentOpening: Sendable {
   /// Finds the moment, creates the line, lays out volume and WAL.
   func prepare() async throws -> PreparedCompute {
     let history = try await LineHistory.open(parent, store: environment.store)
-    let (writer, plan) = try await createLine(history)
-    guard let origin = await writer.description.parent else {
+    if let (writer, plan) = try await unfinished() {
+      return plan.isLazy
+        ? try await resumeLazily(history, writer, plan) : try await replay(history, writer, plan)
+    }
+    let moment = try await history.seek(.lsn(target), now: environment.now())
+    let major = try postgresMajor(specification.major)
+    var reason = await moment.replayReason(history, major: major)
+    if reason == nil {
+      switch try await openLazily(history, moment) {
+      case .prepared(let prepared): return prepared
+      case .replay(let fallback): reason = .fallback(fallback.reason.rawValue)
+      }
+    }
+    let (writer, plan) = try await planReplay(history, moment, reason)
+    var prepared = try await replay(history, writer, plan)
+    prepared.replayReason = reason?.name
+    return prepared
+  }
+
+  // MARK: Pages made when they are read
+
+  private enum LazyOutcome {
+    case prepared(PreparedCompute)
+    case replay(TailRewriter.Fallback)
+  }
+
+  private func openLazily(
+    _ history: LineHistory, _ moment: Moment
+  ) async throws -> LazyOutcome {
+    let plan = await makePlan(history, moment, from: moment.keyframe, isLazy: true)
+    let image = try await imageTree(moment.keyframe.image)
+    let summary: RewrittenTail.Summary
+    switch try await rewriteTail(history, plan, image) {
+    case .replay(let fallback): return .replay(fallback)
+    case .lazy(let found): summary = found
+    }
+    let origin = LineOrigin(
+      line: parent, branchLSN: plan.lsn, base: moment.keyframe.image, tree: summary.moment.tree)
+    let writer = try await createLine(plan, origin, history)
+    return .prepared(try await lay(history, writer, plan, origin, summary))
+  }
+
+  private func resumeLazily(
+    _ history: LineHistory, _ writer: LineWriter, _ plan: OpeningPlan
+  ) async throws -> PreparedCompute {
+    guard let origin = writer.description.parent, origin.isLazy else {
+      throw ComputeError(.damagedHistory, "open line '\(specification.line)': it has no parent")
+    }
+    let image = try await imageTree(origin.base)
+    guard case .lazy(let summary) = try await rewriteTail(history, plan, image) else {
+      throw ComputeError(
+        .damagedHistory, "open line '\(specification.line)': its tail changed since it was begun")
+    }
+    return try await lay(history, writer, plan, origin, summary)
+  }
+
+  /// The volume over a view that makes pages, and what must be true of the server on it.
+  private func lay(
+    _ history: LineHistory, _ writer: LineWriter, _ plan: OpeningPlan, _ origin: LineOrigin,
+    _ summary: RewrittenTail.Summary
+  ) async throws -> PreparedCompute {
+    let view = try await LazyPages(
+      specification: specification, directory: directory, environment: environment
+    ).view(history, base: origin.base, moment: plan.lsn, tree: origin.tree ?? summary.moment.tree)
+    let (volume, control) = try await openVolume(on: view, plan)
+    return PreparedCompute(
+      volume: volume, writer: writer,
+      expectation: RecoveryExpectation(
+        target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
+      control: control, lazy: view)
+  }
+
+  /// The keyframe's tree without what stays behind.
+  func imageTree(_ groups: [LayerGroup]) async throws -> FileTreeSnapshot {
+    let storage = LayerStorage(store: environment.store, fileSystem: environment.fileSystem)
+    return try await environment.threads.run {
+      let tree = try GroupedImage(groups: groups, storage: storage).tree
+      return removing(from: tree) { staysBehind(path: $0, kind: $1.kind) }
+    }
+  }
+
+  /// Writes the tail with page-only records as no-ops.
+  func rewriteTail(
+    _ history: LineHistory, _ plan: OpeningPlan, _ image: FileTreeSnapshot
+  ) async throws -> RewrittenTail.Outcome {
+    let (start, writer) = tailWriter(plan)
+    var state = (
+      writer: writer,
+      tail: RewrittenTail(
+        format: try postgresMajor(specification.major), redo: plan.redoLSN,
+        segmentSize: plan.segmentSize, image: image)
+    )
+    for try await run in history.readWAL(from: start, to: plan.lsn) {
+      state = try await environment.threads.run { [state] in
+        var (writer, tail) = state
+        var bytes = run.bytes
+        let patches = try bytes.withUnsafeMutableBytes { try tail.append($0, at: run.startLSN) }
+        try bytes.withUnsafeBytes { try writer.append($0, at: run.startLSN) }
+        for patch in patches { try writer.overwrite(patch.bytes, at: patch.lsn) }
+        return (writer, tail)
+      }
+      if let fallback = state.tail.fallback { return .replay(fallback) }
+    }
+    let modified = plan.systemIdentifier >> 32
+    return try await environment.threads.run { [state, directory, specification] in
+      var writer = state.writer
+      _ = try writer.finish(durable: false)
+      try giveDirectory(directory.wal, to: specification.identity)
+      return try state.tail.finish(
+        target: plan.lsn, modified: Int64(modified) * 1_000_000_000)
+    }
+  }
+
+  // MARK: Replay by the server
+
+  private func planReplay(
+    _ history: LineHistory, _ moment: Moment, _ reason: ReplayReason?
+  ) async throws -> (LineWriter, OpeningPlan) {
+    guard let keyframe = moment.complete else {
+      throw ComputeError(
+        .damagedHistory,
+        "open the moment \(moment.lsn) by replay (\(reason?.name ?? "wanted")): no keyframe at or "
+          + "before it is complete")
+    }
+    if case .fallback(let why) = reason {
+      log.notice("the moment is opened by replay", metadata: ["reason": "\(why)"])
+    }
+    let plan = await makePlan(history, moment, from: keyframe, isLazy: false)
+    let origin = LineOrigin(line: parent, branchLSN: plan.lsn, base: keyframe.groups)
+    return (try await createLine(plan, origin, history), plan)
+  }
+
+  private func replay(
+    _ history: LineHistory, _ writer: LineWriter, _ plan: OpeningPlan
+  ) async throws -> PreparedCompute {
+    guard let origin = writer.description.parent else {
       throw ComputeError(.damagedHistory, "open line '\(specification.line)': it has no parent")
     }
     let major = try postgresMajor(specification.major)
     let view = try await environment.threads.run { [environment] in
       try LayerStackView(
-        layers: origin.baseLayers,
+        layers: origin.base.layers,
         storage: LayerStorage(store: environment.store, fileSystem: environment.fileSystem))
     }
     let warmed = WarmedBaseView(view)
     let image = BranchBaseView(warmed)
     async let tail = writeTail(history, plan, image.tree, major: major)
-    let (volume, control) = try await environment.threads.run { [directory] in
-      let volume = try openVolume(directory, base: image, deferred: true)
-      let preparation = ImagePreparation(volume: volume, major: major)
-      return (
-        volume, try preparation.patchControlFile(systemIdentifier: plan.systemIdentifier)
-      )
-    }
+    let (volume, control) = try await openVolume(on: image, plan)
     let summary = try await tail
     warm(warmed, summary.wanted)
     return PreparedCompute(
@@ -50,6 +178,19 @@ struct MomentOpening: Sendable {
       expectation: RecoveryExpectation(
         target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
       control: control, warmed: warmed)
+  }
+
+  func openVolume(
+    on base: any BaseView, _ plan: OpeningPlan
+  ) async throws -> (Volume, ControlFile) {
+    let major = try postgresMajor(specification.major)
+    return try await environment.threads.run { [directory] in
+      let volume = try Compute.openVolume(directory, base: base, deferred: true)
+      let preparation = ImagePreparation(volume: volume, major: major)
+      return (
+        volume, try preparation.patchControlFile(systemIdentifier: plan.systemIdentifier)
+      )
+    }
   }
 
   /// Reads ahead while the server starts. A failure shows when the server reads the block itself.
@@ -65,56 +206,61 @@ struct MomentOpening: Sendable {
 
   // MARK: The line
 
-  /// What an opening decided; kept, so that one that died is begun anew with the same line.
-  struct Plan: Codable {
-    var lsn: LSN
-    var redoLSN: LSN
-    var timeline: TimelineID
-    var systemIdentifier: UInt64
-    var segmentSize: UInt64
-  }
-
   private var planFile: String { "\(directory.path)/opening.json" }
 
-  private func createLine(_ history: LineHistory) async throws -> (LineWriter, Plan) {
-    let line = LineID(rawValue: specification.line)
-    if let bytes = FileManager.default.contents(atPath: planFile) {
-      do {
-        let plan = try JSONDecoder().decode(Plan.self, from: bytes)
-        return (try await LineWriter.resume(line, environment: environment), plan)
-      } catch let error as HistoryError where error.code == .unknownLine {
-        // The former attempt died before the line was there.
-      }
+  /// The line that an opening which died had made, if it got that far.
+  private func unfinished() async throws -> (LineWriter, OpeningPlan)? {
+    guard let bytes = FileManager.default.contents(atPath: planFile) else { return nil }
+    let plan = try JSONDecoder().decode(OpeningPlan.self, from: bytes)
+    do {
+      let line = LineID(rawValue: specification.line)
+      return (try await LineWriter.resume(line, environment: environment), plan)
+    } catch let error as HistoryError where error.code == .unknownLine {
+      return nil
     }
-    let moment = try await history.seek(.lsn(target), now: environment.now())
-    let origin = await history.description
-    let plan = Plan(
-      lsn: moment.lsn, redoLSN: moment.keyframe.redoLSN, timeline: moment.keyframe.timeline,
-      systemIdentifier: makeSystemIdentifier(), segmentSize: UInt64(origin.segmentSize))
+  }
+
+  func makePlan(
+    _ history: LineHistory, _ moment: Moment, from keyframe: Keyframe, isLazy: Bool
+  ) async -> OpeningPlan {
+    OpeningPlan(
+      lsn: moment.lsn, redoLSN: keyframe.redoLSN, timeline: keyframe.timeline,
+      systemIdentifier: makeSystemIdentifier(),
+      segmentSize: UInt64(await history.description.segmentSize), isLazy: isLazy)
+  }
+
+  private func createLine(
+    _ plan: OpeningPlan, _ origin: LineOrigin, _ history: LineHistory
+  ) async throws -> LineWriter {
     try environment.fileSystem.replaceFile(
       planFile, with: [UInt8](JSONEncoder().encode(plan)), operation: "write opening.json")
-    let writer = try await LineWriter.create(
+    let former = await history.description
+    return try await LineWriter.create(
       LineDescription(
-        id: line, project: specification.projectID,
-        parent: LineOrigin(
-          line: parent, branchLSN: moment.lsn, baseLayers: moment.keyframe.layers),
-        startLSN: moment.lsn, timeline: plan.timeline, systemIdentifier: plan.systemIdentifier,
-        major: origin.major, serverVersion: specification.serverVersion,
-        segmentSize: origin.segmentSize, createdAt: environment.now()),
+        id: LineID(rawValue: specification.line), project: specification.projectID,
+        parent: origin, startLSN: plan.lsn, timeline: plan.timeline,
+        systemIdentifier: plan.systemIdentifier, major: former.major,
+        serverVersion: specification.serverVersion, segmentSize: former.segmentSize,
+        createdAt: environment.now()),
       environment: environment)
-    return (writer, plan)
+  }
+
+  private func tailWriter(_ plan: OpeningPlan) -> (LSN, TailWriter) {
+    let start = LSN(plan.redoLSN.rawValue / plan.segmentSize * plan.segmentSize)
+    let writer = TailWriter(
+      directory: directory.wal, timeline: plan.timeline, segmentSize: plan.segmentSize,
+      systemIdentifier: plan.systemIdentifier, startLSN: start,
+      fileSystem: environment.fileSystem)
+    return (start, writer)
   }
 
   /// Writes and checks the WAL from the redo LSN's segment to the moment.
   func writeTail(
-    _ history: LineHistory, _ plan: Plan, _ image: FileTreeSnapshot, major: PostgresMajor
+    _ history: LineHistory, _ plan: OpeningPlan, _ image: FileTreeSnapshot, major: PostgresMajor
   ) async throws -> TailCheck.Summary {
-    let (redo, segmentSize) = (plan.redoLSN, plan.segmentSize)
-    let start = LSN(redo.rawValue / segmentSize * segmentSize)
-    var writer = TailWriter(
-      directory: directory.wal, timeline: plan.timeline, segmentSize: segmentSize,
-      systemIdentifier: plan.systemIdentifier, startLSN: start, fileSystem: environment.fileSystem)
-    var check = TailCheck(format: major, redo: redo, segmentSize: segmentSize, image: image)
+    var (start, writer) = tailWriter(plan)
+    var check = TailCheck(
+      format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, image: image)
     for try await run in history.readWAL(from: start, to: plan.lsn) {
       (writer, check) = try await environment.threads.run { [writer, check] in
         var (writer, check) = (writer, check)

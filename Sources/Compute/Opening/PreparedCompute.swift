@@ -13,6 +13,10 @@ struct PreparedCompute: Sendable {
   var control: ControlFile
   /// Holds the tail's blocks until the server has replayed it.
   var warmed: WarmedBaseView?
+  /// Makes the pages of a moment that was opened without replay.
+  var lazy: LazyBaseView?
+  /// Why a moment was opened by replay.
+  var replayReason: String?
 }
 
 /// Where a server must stand after it has opened a moment.

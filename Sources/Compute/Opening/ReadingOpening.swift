@@ -10,7 +10,15 @@ struct PreparedReading: Sendable {
   var control: ControlFile
   /// Where replay must stand: the end of the moment's last record.
   var target: LSN
-  var warmed: WarmedBaseView
+  /// Holds the tail's blocks until the server has replayed it.
+  var warmed: WarmedBaseView?
+  /// Makes the moment's pages when they are read, in place of replay.
+  var lazy: LazyBaseView?
+
+  func close() throws {
+    lazy?.close()
+    try volume.close()
+  }
 }
 
 extension MomentOpening {
@@ -20,27 +28,52 @@ extension MomentOpening {
   func prepareReading() async throws -> PreparedReading {
     let history = try await LineHistory.open(parent, store: environment.store)
     let moment = try await history.seek(.lsn(target), now: environment.now())
-    let plan = Plan(
-      lsn: moment.lsn, redoLSN: moment.keyframe.redoLSN, timeline: moment.keyframe.timeline,
-      systemIdentifier: makeSystemIdentifier(),
-      segmentSize: UInt64(await history.description.segmentSize))
     let major = try postgresMajor(specification.major)
-    let layers = moment.keyframe.layers
+    var prepared: PreparedReading?
+    if await moment.replayReason(history, major: major) == nil {
+      prepared = try await readLazily(history, moment)
+    }
+    let ready: PreparedReading
+    if let prepared { ready = prepared } else { ready = try await readReplayed(history, moment, major) }
+    try await environment.threads.run {
+      _ = try ready.volume.writeFile("standby.signal", [])
+    }
+    return ready
+  }
+
+  /// `nil` where the tail holds what only a server can replay.
+  private func readLazily(
+    _ history: LineHistory, _ moment: Moment
+  ) async throws -> PreparedReading? {
+    let plan = await makePlan(history, moment, from: moment.keyframe, isLazy: true)
+    let image = try await imageTree(moment.keyframe.image)
+    guard case .lazy(let summary) = try await rewriteTail(history, plan, image) else { return nil }
+    let view = try await LazyPages(
+      specification: specification, directory: directory, environment: environment
+    ).view(
+      history, base: moment.keyframe.image, moment: plan.lsn, tree: summary.moment.tree)
+    let (volume, control) = try await openVolume(on: view, plan)
+    return PreparedReading(volume: volume, control: control, target: plan.lsn, lazy: view)
+  }
+
+  private func readReplayed(
+    _ history: LineHistory, _ moment: Moment, _ major: PostgresMajor
+  ) async throws -> PreparedReading {
+    guard let keyframe = moment.complete else {
+      throw ComputeError(
+        .damagedHistory,
+        "read the moment \(moment.lsn): no keyframe at or before it is complete")
+    }
+    let plan = await makePlan(history, moment, from: keyframe, isLazy: false)
     let view = try await environment.threads.run { [environment] in
       try LayerStackView(
-        layers: layers,
+        layers: keyframe.groups.layers,
         storage: LayerStorage(store: environment.store, fileSystem: environment.fileSystem))
     }
     let warmed = WarmedBaseView(view)
     let image = BranchBaseView(warmed)
     async let tail = writeTail(history, plan, image.tree, major: major)
-    let (volume, control) = try await environment.threads.run { [directory] in
-      let volume = try openVolume(directory, base: image, deferred: true)
-      let control = try ImagePreparation(volume: volume, major: major)
-        .patchControlFile(systemIdentifier: plan.systemIdentifier)
-      _ = try volume.writeFile("standby.signal", [])
-      return (volume, control)
-    }
+    let (volume, control) = try await openVolume(on: image, plan)
     warm(warmed, try await tail.wanted)
     return PreparedReading(volume: volume, control: control, target: plan.lsn, warmed: warmed)
   }

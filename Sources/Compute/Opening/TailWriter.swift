@@ -56,6 +56,21 @@ struct TailWriter: Sendable {
     }
   }
 
+  /// Writes over bytes that were appended before.
+  func overwrite(_ bytes: [UInt8], at lsn: LSN) throws {
+    precondition(lsn >= startLSN && lsn + UInt64(bytes.count) <= next, "bytes not yet written")
+    var done = 0
+    while done < bytes.count {
+      let place = lsn + UInt64(done) - startLSN
+      let offset = place % segmentSize
+      let count = min(bytes.count - done, Int(segmentSize - offset))
+      try bytes[done..<done + count].withUnsafeBytes {
+        try files[Int(place / segmentSize)].write($0, at: offset, operation: "write the tail")
+      }
+      done += count
+    }
+  }
+
   /// Fills the last segment with zeros and makes the segments and their directory durable.
   ///
   /// - Returns: LSN where the tail ends.

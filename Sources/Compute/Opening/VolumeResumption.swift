@@ -13,19 +13,32 @@ struct VolumeResumption: Sendable {
     let writer = try await LineWriter.resume(
       LineID(rawValue: specification.line), environment: environment)
     let major = try postgresMajor(specification.major)
-    let layers = await writer.description.parent?.baseLayers
-    return try await environment.threads.run { [directory, environment] in
-      let base: any BaseView =
-        try layers.map { layers in
-          BranchBaseView(
-            try LayerStackView(
-              layers: layers,
-              storage: LayerStorage(store: environment.store, fileSystem: environment.fileSystem)))
-        } ?? EmptyBaseView()
+    let (base, lazy) = try await base(of: writer.description)
+    return try await environment.threads.run { [directory] in
       let volume = try openVolume(directory, base: base, deferred: false)
       let control = try ImagePreparation(volume: volume, major: major).controlFile()
       return PreparedCompute(
-        volume: volume, writer: writer, expectation: nil, control: control)
+        volume: volume, writer: writer, expectation: nil, control: control, lazy: lazy)
     }
+  }
+
+  /// What lies below the line's own blocks.
+  private func base(
+    of description: LineDescription
+  ) async throws -> (any BaseView, LazyBaseView?) {
+    guard let origin = description.parent else { return (EmptyBaseView(), nil) }
+    if let tree = origin.tree {
+      let history = try await LineHistory.open(origin.line, store: environment.store)
+      let view = try await LazyPages(
+        specification: specification, directory: directory, environment: environment
+      ).view(history, base: origin.base, moment: origin.branchLSN, tree: tree)
+      return (view, view)
+    }
+    let view = try await environment.threads.run { [environment] in
+      try LayerStackView(
+        layers: origin.base.layers,
+        storage: LayerStorage(store: environment.store, fileSystem: environment.fileSystem))
+    }
+    return (BranchBaseView(view), nil)
   }
 }

@@ -63,6 +63,28 @@ struct StoredEnvelope: Sendable {
     }
   }
 
+  /// The bytes of neighbouring parts, one after the other, fetched together.
+  func read(parts: Range<Int>) async throws -> [UInt8] {
+    if parts.count <= 1 { return parts.isEmpty ? [] : try await read(parts.lowerBound) }
+    let (first, last) = (directory[parts.lowerBound], directory[parts.upperBound - 1])
+    let range = first.offset..<max(first.offset, last.storedRange.upperBound)
+    let stored = try await StoredEnvelope.get(key, range, store)
+    return try stored.withUnsafeBytes { stored in
+      var plain: [UInt8] = []
+      plain.reserveCapacity(parts.reduce(0) { $0 + Int(directory[$1].plainLength) })
+      for part in parts {
+        let own = directory[part].storedRange
+        guard own.lowerBound >= range.lowerBound, own.upperBound <= range.upperBound else {
+          throw HistoryError(
+            .damaged, operation: "read", key: key.name, detail: "parts \(parts) are not neighbours")
+        }
+        let (start, end) = (own.lowerBound - range.lowerBound, own.upperBound - range.lowerBound)
+        plain += try decode(part, UnsafeRawBufferPointer(rebasing: stored[Int(start)..<Int(end)]))
+      }
+      return plain
+    }
+  }
+
   /// The bytes of the part that every object of this kind has one of.
   func read(type: UInt8, name: String) async throws -> [UInt8] {
     guard let index = directory.first(type: type) else {

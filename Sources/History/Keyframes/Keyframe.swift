@@ -17,13 +17,36 @@ public struct Keyframe: Hashable, Sendable {
   public var systemIdentifier: UInt64
   /// The exact server version, such as `15.10`.
   public var postgresVersion: String
-  /// Newest first, complete: a child's go on with its ancestors'. At most 8.
-  public var layers: [LayerReference]
+  /// What changed since the newest complete layer and is no page of a relation, with the tree; `nil`
+  /// where the newest complete layer is this keyframe's own.
+  public var partial: LayerReference?
+  /// Complete layers, newest first: every block changed up to each group's redo LSN. A child that was opened
+  /// without replay goes on with its base's groups.
+  public var groups: [LayerGroup]
+
+  /// All groups from which a block is read, newest first. At most 8 layers.
+  public var image: [LayerGroup] {
+    (partial.map { [LayerGroup(layers: [$0], redoLSN: redoLSN)] } ?? []) + groups
+  }
+  /// All layers, newest first; the first one holds the tree.
+  public var layers: [LayerReference] { image.layers }
+  /// Whether replay of the WAL from ``redoLSN`` on is all that the layers lack.
+  public var isComplete: Bool { partial == nil && groups.count == 1 }
+  /// Where the WAL begins that some block of the image may still need.
+  public var oldestRedoLSN: LSN { groups.last?.redoLSN ?? redoLSN }
 
   /// No page of the image has a higher LSN.
   public var highestPageLSN: LSN { layers.map(\.highestPageLSN).max() ?? .invalid }
 
   public var key: ObjectKey { LineKeys(line: line).keyframe(number) }
+}
+
+/// What a new keyframe's layer holds.
+public enum KeyframeKind: Hashable, Sendable {
+  /// Every block changed since the newest complete layer.
+  case complete
+  /// What changed since the newest complete layer and cannot be made from WAL; the rest can.
+  case partial
 }
 
 /// What the caller knows about a keyframe that is being made.
@@ -62,8 +85,9 @@ extension Keyframe {
     writer.append(createdAt.rawValue)
     writer.append(systemIdentifier)
     writer.append(string: postgresVersion)
-    writer.append(varint: UInt64(layers.count))
-    for layer in layers { layer.encode(to: &writer) }
+    writer.append(UInt8(partial == nil ? 0 : 1))
+    partial?.encode(to: &writer)
+    groups.encode(to: &writer)
   }
 
   init(from reader: inout BinaryReader) throws {
@@ -77,10 +101,8 @@ extension Keyframe {
     createdAt = PostgresTimestamp(try reader.read())
     systemIdentifier = try reader.read()
     postgresVersion = try reader.readString()
-    layers = []
-    for _ in 0..<(try reader.readCount(minimumSize: 8)) {
-      layers.append(try LayerReference(from: &reader))
-    }
+    partial = try reader.read(UInt8.self) == 0 ? nil : LayerReference(from: &reader)
+    groups = try [LayerGroup](from: &reader)
     guard (1...LayerStack.maximumLayers).contains(layers.count) else {
       throw reader.malformed("1 to \(LayerStack.maximumLayers) layers")
     }

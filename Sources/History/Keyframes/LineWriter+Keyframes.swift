@@ -10,52 +10,79 @@ extension LineWriter {
   /// LSN. On throw the line is as it was, and the same epochs may be given again.
   /// - Parameter epochs: sealed one after the other, beginning with ``nextVolumeEpoch``; several
   ///   make one keyframe at the last one's seal.
+  /// - Parameter content: what the layer takes its blocks from, as of the last epoch's seal, where
+  ///   that is not what the epochs changed.
   /// - Parameter parameters: of the last of the epochs.
   /// - Parameter check: see ``LayerCheck``.
   /// - Throws: ``HistoryError``: `.notContiguous` where an epoch is missing; `.fenced`; `.store`;
   ///   `.localFile`; what `check` throws.
   public func appendKeyframe(
-    from epochs: [any SealedEpoch], _ parameters: KeyframeParameters, check: LayerCheck? = nil
+    from epochs: [any SealedEpoch], _ parameters: KeyframeParameters,
+    kind: KeyframeKind = .complete, content: (any SealedEpoch)? = nil, check: LayerCheck? = nil
   ) async throws -> Keyframe {
     let keyframe = try await layerGate.run {
-      try await self.makeKeyframe(epochs, parameters, check)
+      try await self.makeKeyframe(epochs, content, kind, parameters, check)
     }
     await writeManifestIfDue()
     return keyframe
   }
 
   private func makeKeyframe(
-    _ epochs: [any SealedEpoch], _ parameters: KeyframeParameters, _ check: LayerCheck?
+    _ epochs: [any SealedEpoch], _ content: (any SealedEpoch)?, _ kind: KeyframeKind,
+    _ parameters: KeyframeParameters, _ check: LayerCheck?
   ) async throws -> Keyframe {
-    try checkOrder(epochs.map(\.number))
+    let covered = try coveredEpochs(epochs.map(\.number))
     try await checkOwnership(now: true)
-    if layers.count >= LayerStack.maximumLayers { try await mergeLayersNow() }
+    if kind == .complete, ownLayers.count >= ownLayerLimit { try await mergeLayersNow() }
     let number = takeNumber()
     let build = LayerBuild(
       line: description.id, number: number, directory: environment.spoolDirectory,
       fileSystem: environment.fileSystem)
-    let layer = try await spool { try build.build(epochs, check: check) }
+    let sources = content.map { [$0] } ?? epochs
+    let layer = try await spool { try build.build(sources, covering: covered, check: check) }
     try await put(layer)
+    let groups =
+      kind == .partial ? groups : adding(layer.reference, redoLSN: parameters.redoLSN)
     let keyframe = Keyframe(
       line: description.id, number: number, timeline: parameters.timeline,
       checkpointLSN: parameters.checkpointLSN, redoLSN: parameters.redoLSN,
       consistentLSN: parameters.consistentLSN, createdAt: environment.now(),
       systemIdentifier: parameters.systemIdentifier,
-      postgresVersion: parameters.postgresVersion, layers: [layer.reference] + layers)
+      postgresVersion: parameters.postgresVersion,
+      partial: kind == .partial ? layer.reference : nil, groups: groups)
     try await checkOwnership()
     try await put(keyframe.key, .bytes(keyframe.encodedObject()), "put keyframe")
-    layers = keyframe.layers
+    self.groups = groups
     record(keyframe)
     return keyframe
   }
 
-  private func checkOrder(_ numbers: [UInt64]) throws {
+  /// Layers on top of the base that this line may add to and merge, newest first.
+  private var ownLayers: [LayerReference] {
+    groups.count > baseGroupCount ? groups[0].layers : []
+  }
+
+  /// Leaves room for the base and for a partial layer; see ``LayerStack/maximumOwnLayers``.
+  private var ownLayerLimit: Int {
+    let base = groups.suffix(baseGroupCount).reduce(0) { $0 + $1.layers.count }
+    return max(
+      1, min(LayerStack.maximumOwnLayers, LayerStack.maximumLayers - 1 - base))
+  }
+
+  /// The groups with one more complete layer on top.
+  private func adding(_ layer: LayerReference, redoLSN: LSN) -> [LayerGroup] {
+    let own = LayerGroup(layers: [layer] + ownLayers, redoLSN: redoLSN)
+    return [own] + groups.suffix(baseGroupCount)
+  }
+
+  private func coveredEpochs(_ numbers: [UInt64]) throws -> ClosedRange<UInt64> {
     let expected = (0..<UInt64(numbers.count)).map { nextVolumeEpoch + $0 }
-    guard !numbers.isEmpty, numbers == expected else {
+    guard let first = numbers.first, let last = numbers.last, numbers == expected else {
       throw HistoryError(
         .notContiguous, operation: "append keyframe to", key: keys.description.name,
         detail: "epochs \(numbers), where \(nextVolumeEpoch) comes next")
     }
+    return first...last
   }
 
   private func spool(
@@ -112,12 +139,16 @@ extension LineWriter {
 
   /// Leaves room for the keyframe that comes next.
   private func mergePlan() -> Int? {
-    LayerMergePolicy(limit: LayerStack.maximumLayers - 1).plan(layers.map(\.storedBytes))
+    // Only where there is no room: layers of a busy line are alike in size, and what is merged is kept
+    // beside its sources as long as an older keyframe needs them.
+    guard ownLayers.count >= ownLayerLimit else { return nil }
+    let limit = max(1, ownLayerLimit - 1)
+    return LayerMergePolicy(limit: limit).plan(ownLayers.map(\.storedBytes))
   }
 
   private func mergeLayersNow() async throws {
     guard let count = mergePlan() else { return }
-    let merged = Array(layers[..<count])
+    let merged = Array(ownLayers[..<count])
     let own = merged.filter { $0.line == description.id }.map(\.epochs)
     // The newest layers are this line's own, or the keyframe's that it began with.
     let epochs = own.reduce(own.first ?? 0...0) {
@@ -130,6 +161,6 @@ extension LineWriter {
     let layer = try await spool { try merge.merge(merged, epochs: epochs, storage: storage) }
     try await checkOwnership(now: true)
     try await put(layer)
-    layers.replaceSubrange(..<count, with: [layer.reference])
+    groups[0].layers.replaceSubrange(..<count, with: [layer.reference])
   }
 }

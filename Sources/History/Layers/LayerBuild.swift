@@ -30,11 +30,12 @@ struct LayerBuild {
   /// Writes the blocks of one or more epochs, sealed one after the other, as one layer.
   ///
   /// Where several hold a block, the last one wins. Blocks the thread.
+  /// - Parameter covered: the sealed epochs that the layer stands for.
   /// - Throws: what `check` and the epochs throw; spool files are then removed.
   func build(
-    _ epochs: [any SealedEpoch], check: LayerCheck?
+    _ epochs: [any SealedEpoch], covering covered: ClosedRange<UInt64>, check: LayerCheck?
   ) throws -> SpooledLayer {
-    guard let first = epochs.first, let last = epochs.last else {
+    guard let last = epochs.last else {
       preconditionFailure("a layer of no epochs")
     }
     let writer = try LayerWriter(
@@ -50,7 +51,7 @@ struct LayerBuild {
         highest = max(highest, try copy(file, epochs, to: writer, fileCheck))
       }
       return try writer.finish(
-        tree: tree, highestPageLSN: highest, epochs: first.number...last.number)
+        tree: tree, highestPageLSN: highest, epochs: covered)
     } catch {
       writer.discard()
       throw error
@@ -132,6 +133,9 @@ package struct TreePaths {
   }
 
   func entry(_ id: FileID) -> FileTreeEntry? { entries[id] }
+
+  /// `nil` for a file that is not in the tree.
+  package func path(of id: FileID) -> String? { entries[id].map { path(of: $0) } }
 
   /// From the root, without a leading slash; empty for the root.
   package func path(of entry: FileTreeEntry) -> String {

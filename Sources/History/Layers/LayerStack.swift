@@ -7,6 +7,8 @@ import Volume
 struct LayerStack: Sendable {
   /// A read never looks in more layers than this.
   static let maximumLayers = 8
+  /// Complete layers of one line above its base: leaves room for lines that are opened from it.
+  static let maximumOwnLayers = 4
 
   let layers: [LayerReader]
 

@@ -38,6 +38,13 @@ public final class LayerStackView: BaseView {
     cache = PartCache(count: cachedParts)
   }
 
+  /// Opens the layers of one group of an image, which has its tree from elsewhere.
+  init(group: LayerGroup, tree: FileTreeSnapshot, storage: LayerStorage, cachedParts: Int) {
+    stack = LayerStack(group.layers, storage: storage)
+    self.tree = tree
+    cache = PartCache(count: cachedParts)
+  }
+
   public func read(
     file: FileID, startBlock: UInt32, count: Int, into buffer: UnsafeMutableRawBufferPointer
   ) throws {
@@ -59,7 +66,7 @@ public final class LayerStackView: BaseView {
   }
 
   /// Copies `count` blocks of one object, by their numbers in it.
-  private func read(
+  func read(
     _ object: OpenLayerObject, from first: Int, count: Int,
     into target: UnsafeMutableRawBufferPointer
   ) throws {

@@ -1,5 +1,6 @@
 import ObjectStorage
 import PostgresFormat
+import Volume
 
 /// What a line is; written once, when it is created.
 public struct LineDescription: Hashable, Sendable {
@@ -43,19 +44,30 @@ public struct LineOrigin: Hashable, Sendable {
   public var line: LineID
   /// The moment that was opened: the end of a whole record.
   public var branchLSN: LSN
-  /// The keyframe that the child's volume was opened from, newest layer first: the child's own
-  /// layers go on top of these.
-  public var baseLayers: [LayerReference]
+  /// The image that the child's volume was opened from, newest group first.
+  public var base: [LayerGroup]
+  /// The tree at ``branchLSN`` where the moment was opened without replay: each block of the base is
+  /// brought to ``branchLSN`` when it is read. `nil` where the child's server replayed the tail into its
+  /// own volume: then the base is one group, and the child's own layers go on top of it.
+  public var tree: FileTreeSnapshot?
 
-  public init(line: LineID, branchLSN: LSN, baseLayers: [LayerReference]) {
+  public init(
+    line: LineID, branchLSN: LSN, base: [LayerGroup], tree: FileTreeSnapshot? = nil
+  ) {
+    precondition(tree != nil || base.count == 1, "an image of several groups needs redo")
     self.line = line
     self.branchLSN = branchLSN
-    self.baseLayers = baseLayers
+    self.base = base
+    self.tree = tree
   }
+
+  /// Whether blocks of the base still need WAL up to ``branchLSN``.
+  public var isLazy: Bool { tree != nil }
 }
 
 extension LineDescription {
   static let partType: UInt8 = 1
+  static let treePartType: UInt8 = 2
 
   func encodedObject() throws -> [UInt8] {
     var writer = BinaryWriter()
@@ -72,11 +84,14 @@ extension LineDescription {
     if let parent {
       writer.append(string: parent.line.rawValue)
       writer.append(parent.branchLSN.rawValue)
-      writer.append(varint: UInt64(parent.baseLayers.count))
-      for layer in parent.baseLayers { layer.encode(to: &writer) }
+      writer.append(UInt8(parent.isLazy ? 1 : 0))
+      parent.base.encode(to: &writer)
     }
     var envelope = EnvelopeWriter(kind: .line, key: LineKeys(line: id).description)
     try envelope.addPart(type: LineDescription.partType, writer.bytes)
+    if let tree = parent?.tree {
+      try envelope.addPart(type: LineDescription.treePartType, tree.encoded)
+    }
     try envelope.finish()
     return envelope.takePending()
   }
@@ -92,11 +107,16 @@ extension LineDescription {
     }
     let bytes = try envelope.read(type: partType, name: "description")
     return try BinaryReader.decode(bytes, key: key.name, operation: "read description of") {
-      try LineDescription(from: &$0, line: line)
+      try LineDescription(from: &$0, line: line) {
+        try FileTreeSnapshot(
+          encoded: envelope.read(type: treePartType, name: "tree"), key: key.name)
+      }
     }
   }
 
-  private init(from reader: inout BinaryReader, line: LineID) throws {
+  private init(
+    from reader: inout BinaryReader, line: LineID, readTree: () throws -> FileTreeSnapshot
+  ) throws {
     let id = try reader.readLineID()
     guard id == line else { throw reader.malformed("line \(line)") }
     self.init(
@@ -107,11 +127,10 @@ extension LineDescription {
     guard try reader.read(UInt8.self) != 0 else { return }
     let parentID = try reader.readLineID()
     let branchLSN = LSN(try reader.read())
-    var layers: [LayerReference] = []
-    for _ in 0..<(try reader.readCount(minimumSize: 8)) {
-      layers.append(try LayerReference(from: &reader))
-    }
-    guard layers.count <= LayerStack.maximumLayers else { throw reader.malformed("8 layers") }
-    parent = LineOrigin(line: parentID, branchLSN: branchLSN, baseLayers: layers)
+    let isLazy = try reader.read(UInt8.self) != 0
+    let base = try [LayerGroup](from: &reader)
+    guard isLazy || base.count == 1 else { throw reader.malformed("a base of one group") }
+    parent = LineOrigin(
+      line: parentID, branchLSN: branchLSN, base: base, tree: isLazy ? try readTree() : nil)
   }
 }

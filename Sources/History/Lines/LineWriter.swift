@@ -17,7 +17,7 @@ import Volume
 ///    may have become visible nevertheless.
 /// 5. No more than ``LineWriter/ownershipInterval`` passes between the last look at the line's
 ///    owners and a put; a writer that has seen a higher epoch writes nothing more.
-/// 6. A stack of layers never holds more than 8.
+/// 6. A keyframe never has more than 8 layers: this line's own are merged to fit on top of its base.
 ///
 /// ## On disk
 /// docs/formats/line.md: keys, and the objects behind them.
@@ -37,13 +37,15 @@ public actor LineWriter {
   /// How old the last look at the line's owners may be when something is put.
   public static let ownershipInterval: Duration = .seconds(10)
 
-  public let description: LineDescription
+  public nonisolated let description: LineDescription
   let environment: HistoryEnvironment
   let keys: LineKeys
   let owner: LineOwner
   var contents: LineContents
-  /// Of the newest keyframe, or of the keyframe that a child was opened from; newest first.
-  var layers: [LayerReference]
+  /// Complete layers that the next keyframe goes on top of, newest group first.
+  var groups: [LayerGroup]
+  /// How many of the last groups are the base's, which this line's layers are never merged with.
+  let baseGroupCount: Int
   /// When the chunks of this writer were put, for ``mergeChunks(olderThan:)``.
   var putTimes: [ObjectNumber: Duration] = [:]
   var newObjects = 0
@@ -75,13 +77,20 @@ public actor LineWriter {
     uploadedLSN = owner.takeoverLSN
     ownershipSeen = environment.uptime()
     let newest = contents.countingKeyframes().last
-    layers = newest?.layers ?? contents.description.parent?.baseLayers ?? []
-    let own = layers.first { $0.line == contents.line }
+    let origin = contents.description.parent
+    groups = newest?.groups ?? origin?.base ?? []
+    baseGroupCount = origin.map { $0.isLazy ? $0.base.count : 0 } ?? 0
+    let own = newest?.layers.first { $0.line == contents.line }
     nextVolumeEpoch = (own?.epochs.upperBound ?? 0) + 1
   }
 
   /// The newest keyframe that counts, if the line has one of its own.
   public var newestKeyframe: Keyframe? { contents.countingKeyframes().last }
+
+  /// Start of the last stored record from `from` on whose effect only the server's replay gives.
+  public func lastHardRecord(from: LSN) -> LSN? {
+    contents.chunks.lazy.compactMap(\.summary.lastHardLSN).filter { $0 >= from }.max()
+  }
 
   // MARK: WAL
 

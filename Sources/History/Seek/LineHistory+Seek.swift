@@ -41,12 +41,14 @@ extension LineHistory {
   ///   consistent LSN may lie there: it is where the next record begins, after a page header.
   private func moment(at lsn: LSN, sought: LSN) throws -> Moment {
     let keyframe = try keyframe(at: sought)
-    if lsn > keyframe.redoLSN, let gap = chain.gaps(in: keyframe.redoLSN..<lsn).first {
+    let oldest = keyframe.oldestRedoLSN
+    if lsn > oldest, let gap = chain.gaps(in: oldest..<lsn).first {
       throw gapError(gap, at: lsn)
     }
     let index = chain.line(holding: lsn) ?? chain.lines.count - 1
     return Moment(
-      line: chain.lines[index].line, lsn: max(lsn, keyframe.redoLSN), keyframe: keyframe)
+      line: chain.lines[index].line, lsn: max(lsn, keyframe.redoLSN), keyframe: keyframe,
+      complete: chain.keyframes(at: sought).first(where: \.isComplete))
   }
 
   private func keyframe(at lsn: LSN) throws -> Keyframe {

@@ -101,6 +101,12 @@ public actor LineHistory {
     return result
   }
 
+  /// Start of the last record in `[from, to)` whose effect only the server's replay gives.
+  public func lastHardRecord(from: LSN, to: LSN) -> LSN? {
+    chain.pieces.lazy.filter { $0.range.overlaps(from..<max(from, to)) }
+      .compactMap(\.chunk.summary.lastHardLSN).filter { from <= $0 && $0 < to }.max()
+  }
+
   func reader(of piece: LineChain.Piece) async throws -> WALChunkReader {
     let contents = chain.lines[piece.line]
     return try await WALChunkReader(

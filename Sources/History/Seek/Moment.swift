@@ -16,8 +16,11 @@ public struct Moment: Hashable, Sendable {
   public var line: LineID
   /// End of a whole record; the moment holds all records up to here.
   public var lsn: LSN
-  /// Opened first, then WAL `[keyframe.redoLSN, lsn)` is replayed.
+  /// The newest one at or before the moment: opened first, then WAL `[keyframe.redoLSN, lsn)` is
+  /// recovered. Where it is not complete, blocks need WAL from further back; see ``LayerGroup``.
   public var keyframe: Keyframe
-  /// Bytes of WAL to replay.
+  /// The newest one whose layers lack nothing but replay, on the line or an ancestor.
+  public var complete: Keyframe?
+  /// Bytes of WAL that a server recovers when the moment is opened from ``keyframe``.
   public var tailBytes: UInt64 { lsn - keyframe.redoLSN }
 }

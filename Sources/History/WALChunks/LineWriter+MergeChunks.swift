@@ -24,7 +24,7 @@ extension LineWriter {
       try await checkOwnership()
       var whole = try await read(run[0])
       for chunk in run.dropFirst() { whole.append(try await read(chunk)) }
-      let merged = try await put(whole, level: 3)
+      let merged = try await put(whole, level: 1)
       replace(run, with: merged)
       replacedChunks += run
       count += run.count

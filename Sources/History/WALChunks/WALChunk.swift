@@ -3,38 +3,47 @@ import PostgresFormat
 
 /// What the parts of a WAL chunk hold; docs/formats/wal-chunk.md.
 ///
-/// Readers pass over types they do not know, so that an index can be added without a new version.
+/// Readers pass over types they do not know. A chunk without a fence has no block index.
 enum WALChunkPartType {
-  /// WAL bytes, ``WALChunk/partSize`` each but the last.
+  /// WAL bytes, in parts of any size.
   static let bytes: UInt8 = 1
   static let activity: UInt8 = 16
   /// Last, so that the end of the object tells what it is.
   static let summary: UInt8 = 17
-  /// Kept for the records that touch each block (page-level redo).
+  /// The records that touch each block, sorted by block.
   static let blockRecords: UInt8 = 32
+  /// The first key of each of those parts.
+  static let blockFence: UInt8 = 33
+  static let blockCuts: UInt8 = 34
 }
 
 /// A run of WAL with its index, not yet in the store.
 public struct WALChunk: Sendable {
-  /// Bytes of WAL that are compressed together.
-  static let partSize = 256 << 10
+  /// Bytes of WAL that are compressed together: what reading one record decompresses.
+  /// Measured in docs/decisions/2026-11-25-block-index.md.
+  static let partSize = 16 << 10
 
   public internal(set) var summary: WALChunkSummary
   public internal(set) var activity: WALActivity
   public internal(set) var bytes: [UInt8]
+  /// `nil` where the chunk comes from the store and has no index.
+  var blockRecords: BlockRecords?
 
   /// The object that holds the chunk. Costs the compression of the bytes: some milliseconds a
   /// megabyte.
-  func encoded(key: ObjectKey, level: Int32 = 1) throws -> [UInt8] {
+  func encoded(
+    key: ObjectKey, level: Int32 = 1, partSize: Int = WALChunk.partSize
+  ) throws -> [UInt8] {
     var envelope = EnvelopeWriter(kind: .walChunk, key: key)
     try bytes.withUnsafeBytes { bytes in
-      for start in stride(from: 0, to: bytes.count, by: WALChunk.partSize) {
-        let end = min(start + WALChunk.partSize, bytes.count)
+      for start in stride(from: 0, to: bytes.count, by: partSize) {
+        let end = min(start + partSize, bytes.count)
         try envelope.addPart(
           type: WALChunkPartType.bytes, UnsafeRawBufferPointer(rebasing: bytes[start..<end]),
           level: level)
       }
     }
+    try addBlockIndex(to: &envelope)
     try envelope.addPart(type: WALChunkPartType.activity, activity.encoded)
     var writer = BinaryWriter()
     summary.encode(to: &writer)
@@ -43,9 +52,23 @@ public struct WALChunk: Sendable {
     return envelope.takePending()
   }
 
-  /// Adds the chunk that follows this one.
+  /// After the WAL, so that the fence lies near the object's end, which is read first.
+  private func addBlockIndex(to envelope: inout EnvelopeWriter) throws {
+    guard let blockRecords else { return }
+    let index = blockRecords.encoded(base: summary.recordBase)
+    for part in index.parts { try envelope.addPart(type: WALChunkPartType.blockRecords, part) }
+    try envelope.addPart(type: WALChunkPartType.blockCuts, index.cuts)
+    try envelope.addPart(type: WALChunkPartType.blockFence, index.fence)
+  }
+
+  /// Adds the chunk that follows this one. Without the index of both there is none.
   mutating func append(_ next: WALChunk) {
     precondition(next.summary.startLSN == summary.endLSN, "chunks that do not touch")
+    if let records = next.blockRecords, blockRecords != nil {
+      blockRecords?.append(records)
+    } else {
+      blockRecords = nil
+    }
     summary.append(next.summary)
     activity.append(next.activity)
     bytes += next.bytes

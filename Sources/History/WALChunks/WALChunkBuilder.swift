@@ -22,7 +22,7 @@ public struct WALChunkBuilder: Sendable {
       summary: WALChunkSummary(
         line: line, timeline: timeline, systemIdentifier: systemIdentifier, startLSN: startLSN,
         endLSN: startLSN),
-      activity: WALActivity(), bytes: [])
+      activity: WALActivity(), bytes: [], blockRecords: BlockRecords())
     self.time = time
     minute = WALActivity.Minute(minute: WALChunkBuilder.minute(of: time))
   }
@@ -48,7 +48,20 @@ public struct WALChunkBuilder: Sendable {
   public mutating func observeRecord(start: LSN, end: LSN) {
     if chunk.summary.firstRecordStart == nil { chunk.summary.firstRecordStart = start }
     chunk.summary.lastRecordEnd = end
+    chunk.blockRecords?.beginRecord(at: start)
   }
+
+  /// The record observed last is this one: which blocks it touches, and which it makes go away.
+  /// Allocates only for records that drop, cut or create files.
+  public mutating func observeBlocks(of record: WALRecordView) throws {
+    for block in record.blockReferences {
+      minute.touchedBlocks.insert(block.locator, fork: block.fork.rawValue, block: block.block)
+    }
+    try chunk.blockRecords?.add(record)
+  }
+
+  /// Pages cannot be made across the record observed last.
+  public mutating func observeHardRecord(at start: LSN) { chunk.summary.lastHardLSN = start }
 
   /// The record observed last ended a transaction (prepared ones too, when they end).
   public mutating func observeTransactionEnd(committed: Bool, time: PostgresTimestamp) {
@@ -64,11 +77,6 @@ public struct WALChunkBuilder: Sendable {
     }
     chunk.summary.earliestTime = min(chunk.summary.earliestTime ?? time, time)
     chunk.summary.latestTime = max(chunk.summary.latestTime ?? time, time)
-  }
-
-  /// The record observed last touches a block.
-  public mutating func observeBlock(_ locator: RelFileLocator, fork: UInt8, block: UInt32) {
-    minute.touchedBlocks.insert(locator, fork: fork, block: block)
   }
 
   /// The record observed last deletes rows of a table.

@@ -6,28 +6,17 @@ public struct WALChunkReader: Sendable {
   public let summary: WALChunkSummary
   let key: ObjectKey
   private let envelope: StoredEnvelope
-  /// The chunk's parts of WAL bytes, in order.
-  private let parts: [Int]
+  private let map: WALPartMap
+  /// Bytes of WAL that are read at a time: a request of the store costs more than decompressing.
+  private static let readSize: UInt64 = 256 << 10
 
   /// Opens a chunk that was found by listing.
   init(_ key: ObjectKey, size: UInt64, store: any ObjectStore) async throws {
     envelope = try await StoredEnvelope(key, size: size, kind: .walChunk, store: store)
     self.key = key
-    let directory = envelope.directory
-    parts = (0..<directory.count).filter { directory[$0].type == WALChunkPartType.bytes }
     let bytes = try await envelope.read(type: WALChunkPartType.summary, name: "summary")
-    summary = try BinaryReader.decode(bytes, key: key.name, operation: "read summary of") {
-      try WALChunkSummary(from: &$0)
-    }
-    let total = parts.reduce(0) { $0 + UInt64(directory[$1].plainLength) }
-    let whole = parts.dropLast().allSatisfy {
-      Int(directory[$0].plainLength) == WALChunk.partSize
-    }
-    guard total == summary.byteCount, whole else {
-      throw HistoryError(
-        .damaged, operation: "open", key: key.name,
-        detail: "\(total) bytes of WAL for \(summary.startLSN)-\(summary.endLSN)")
-    }
+    summary = try WALChunkSummary(encoded: bytes, key: key.name)
+    map = try WALPartMap(envelope.directory, summary)
   }
 
   /// What happened in the chunk.
@@ -37,21 +26,53 @@ public struct WALChunkReader: Sendable {
       key: key.name)
   }
 
-  /// The bytes from `lsn`, which must lie in the chunk, up to the end of the part it lies in: at
-  /// most 256 KiB.
+  /// The bytes from `lsn`, which must lie in the chunk, to the end of a part: 256 KiB or the rest
+  /// of a larger part, fewer at the chunk's end.
   func bytes(from lsn: LSN) async throws -> [UInt8] {
     precondition(lsn >= summary.startLSN && lsn < summary.endLSN, "\(lsn) not in the chunk")
-    let offset = Int(lsn - summary.startLSN)
-    let (part, skip) = offset.quotientAndRemainder(dividingBy: WALChunk.partSize)
-    let bytes = try await envelope.read(parts[part])
+    let (first, range) = map.part(holding: lsn)
+    var (end, endLSN) = (first + 1, range.upperBound)
+    while end < map.parts.upperBound {
+      let next = endLSN + UInt64(envelope.directory[end].plainLength)
+      if next - lsn > WALChunkReader.readSize { break }
+      (end, endLSN) = (end + 1, next)
+    }
+    let bytes = try await envelope.read(parts: first..<end)
+    let skip = Int(lsn - range.lowerBound)
     return skip == 0 ? bytes : Array(bytes[skip...])
   }
 
   /// All of the chunk, as it was before it was stored.
   func readAll() async throws -> WALChunk {
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(Int(summary.byteCount))
-    for part in parts { bytes += try await envelope.read(part) }
-    return WALChunk(summary: summary, activity: try await activity(), bytes: bytes)
+    WALChunk(
+      summary: summary, activity: try await activity(),
+      bytes: try await envelope.read(parts: map.parts), blockRecords: try await blockRecords())
+  }
+
+  /// The chunk's index; `nil` where it has none.
+  private func blockRecords() async throws -> BlockRecords? {
+    let directory = envelope.directory
+    guard directory.first(type: WALChunkPartType.blockFence) != nil else { return nil }
+    var records = BlockRecords()
+    if let base = summary.firstRecordStart { records.beginRecord(at: base) }
+    for part in 0..<directory.count where directory[part].type == WALChunkPartType.blockRecords {
+      let decoded = try await envelope.read(part).withUnsafeBytes {
+        try BlockIndexPart(encoded: $0, units: summary.recordUnits, key: key.name)
+      }
+      records.add(stored: decoded, base: summary.recordBase)
+    }
+    let cuts = try BlockCut.decode(
+      await envelope.read(type: WALChunkPartType.blockCuts, name: "cuts"),
+      records: summary.recordStarts, key: key.name)
+    for cut in cuts.sorted(by: { $0.lsn < $1.lsn }) { records.add(cut) }
+    return records
+  }
+}
+
+extension WALChunkSummary {
+  init(encoded: [UInt8], key: String) throws {
+    self = try BinaryReader.decode(encoded, key: key, operation: "read summary of") {
+      try WALChunkSummary(from: &$0)
+    }
   }
 }

@@ -21,6 +21,9 @@ public struct WALChunkSummary: Hashable, Sendable {
   /// Earliest and latest time of those records; times do not ascend with LSNs.
   public var earliestTime: PostgresTimestamp?
   public var latestTime: PostgresTimestamp?
+  /// Start of the last record, among those that end in the chunk, whose effect no page chain shows; see
+  /// ``RecordRole/hard(_:)``.
+  public var lastHardLSN: LSN?
 
   public init(
     line: LineID, timeline: TimelineID, systemIdentifier: UInt64, startLSN: LSN, endLSN: LSN
@@ -34,6 +37,16 @@ public struct WALChunkSummary: Hashable, Sendable {
 
   public var byteCount: UInt64 { endLSN - startLSN }
 
+  /// Where the block index counts positions from.
+  var recordBase: LSN { firstRecordStart ?? startLSN }
+  /// Where the records that end in the chunk begin; empty where none does.
+  var recordStarts: Range<LSN> { recordBase..<(firstRecordStart == nil ? startLSN : endLSN) }
+  /// Positions in the block index lie below this.
+  var recordUnits: UInt64 {
+    let starts = recordStarts
+    return (starts.upperBound - starts.lowerBound + BlockRecords.unit - 1) / BlockRecords.unit
+  }
+
   /// Takes in what the chunk that follows says: the summary of both together.
   mutating func append(_ next: WALChunkSummary) {
     endLSN = next.endLSN
@@ -43,6 +56,7 @@ public struct WALChunkSummary: Hashable, Sendable {
     aborts += next.aborts
     earliestTime = [earliestTime, next.earliestTime].compactMap(\.self).min()
     latestTime = [latestTime, next.latestTime].compactMap(\.self).max()
+    lastHardLSN = next.lastHardLSN ?? lastHardLSN
   }
 }
 
@@ -60,6 +74,7 @@ extension WALChunkSummary {
     writer.append(varint: aborts)
     writer.append(earliestTime?.rawValue ?? .min)
     writer.append(latestTime?.rawValue ?? .min)
+    writer.append(lastHardLSN?.rawValue ?? 0)
   }
 
   init(from reader: inout BinaryReader) throws {
@@ -77,6 +92,7 @@ extension WALChunkSummary {
     aborts = try reader.readVarint()
     earliestTime = time(try reader.read())
     latestTime = time(try reader.read())
+    lastHardLSN = position(try reader.read())
     guard startLSN < endLSN else { throw reader.malformed("a chunk that is not empty") }
     guard (firstRecordStart == nil) == (lastRecordEnd == nil) else {
       throw reader.malformed("both ends of the records")

@@ -39,7 +39,8 @@ extension Volume {
     defer { buffer.deallocate() }
     for (id, index) in epoch.index.sorted(by: { $0.key < $1.key }) {
       let isAlive = withState { state in
-        guard let node = state.nodes[id] else { return false }
+        // Of a file that went after the newest seal: that seal's blocks can still be asked for.
+        guard let node = state.nodes[id] else { return state.current.removed.contains(id) }
         node.backingVersion += 1
         return true
       }

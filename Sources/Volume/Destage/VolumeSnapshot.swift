@@ -127,7 +127,7 @@ struct ByteWriter {
 }
 
 /// Takes little-endian integers off an array; `nil` at its end.
-private struct ByteReader {
+struct ByteReader {
   let bytes: [UInt8]
   var at: Int
 

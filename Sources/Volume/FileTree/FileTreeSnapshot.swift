@@ -48,7 +48,7 @@ public struct FileTreeEntry: Hashable, Sendable {
 }
 
 /// A whole tree at one moment, and the next identity to give out.
-public struct FileTreeSnapshot: Sendable {
+public struct FileTreeSnapshot: Hashable, Sendable {
   public var entries: [FileTreeEntry]
   public var nextFileID: FileID
 

@@ -1,0 +1,75 @@
+import DurableIO
+import Foundation
+import History
+import PageRedo
+import PostgresFormat
+import Volume
+
+/// Puts together what makes the pages of a moment.
+struct LazyPages: Sendable {
+  let specification: AgentSpecification
+  let directory: LineDirectory
+  let environment: HistoryEnvironment
+
+  /// The view of a moment.
+  /// - Parameters:
+  ///   - history: of the line on which the moment lies.
+  ///   - base: the image that the moment is made from.
+  ///   - tree: at the moment.
+  func view(
+    _ history: LineHistory, base: [LayerGroup], moment: LSN, tree: FileTreeSnapshot
+  ) async throws -> LazyBaseView {
+    let storage = LayerStorage(store: environment.store, fileSystem: environment.fileSystem)
+    async let chains = ChainReader.open(
+      history, from: base.last?.redoLSN ?? moment, to: moment, storage: storage,
+      cache: ChainCache())
+    let (image, options) = try await environment.threads.run { [specification] in
+      let image = try GroupedImage(groups: base, storage: storage)
+      return (image, try pageOptions(of: image, major: postgresMajor(specification.major)))
+    }
+    let pool = try await environment.threads.run { try makePool() }
+    let maker = PageMaker(
+      image: image, chains: try await chains, pool: pool, options: options, moment: moment)
+    return try await environment.threads.run { [directory, environment] in
+      LazyBaseView(
+        tree: tree, maker: maker,
+        pages: try MadePages(
+          path: "\(directory.scratch)/made-pages", fileSystem: environment.fileSystem))
+    }
+  }
+
+  private func makePool() throws -> RedoPool {
+    let major = try postgresMajor(specification.major)
+    let identity = specification.identity
+    return try RedoPool(
+      RedoPoolConfiguration(
+        major: major, server: "\(specification.binaries)/postgres",
+        library: try LazyPages.library(major),
+        identity: getuid() == 0 ? (identity.uid, identity.gid) : nil, startsEarly: true))
+  }
+
+  static func library(_ major: PostgresMajor) throws(PageRedoError) -> String {
+    try RedoPoolConfiguration.findLibrary(
+      major: major, environment: ProcessInfo.processInfo.environment)
+  }
+}
+
+/// How the cluster of an image keeps its pages, as its control file says.
+private func pageOptions(of image: GroupedImage, major: PostgresMajor) throws -> PageOptions {
+  let paths = TreePaths(image.tree)
+  guard
+    let entry = image.tree.entries.first(where: {
+      $0.name == "pg_control" && paths.path(of: $0) == "global/pg_control"
+    })
+  else { throw ComputeError(.damagedHistory, "open an image: it has no pg_control") }
+  var bytes = [UInt8](repeating: 0, count: blockSize)
+  var redoLSN = [LSN.invalid]
+  try bytes.withUnsafeMutableBytes { bytes in
+    try redoLSN.withUnsafeMutableBufferPointer {
+      try image.read(file: entry.id, startBlock: 0, count: 1, into: bytes, redoLSNs: $0)
+    }
+  }
+  let control = try ControlFile(bytes, major: major)
+  if control.hasDataChecksums { return .checksums }
+  return control.parameters.walLogHints ? .logsHints : []
+}

@@ -1,0 +1,52 @@
+import DurableIO
+import History
+import Synchronization
+import Volume
+
+/// Pages that were made once, kept in a local file.
+///
+/// State: a page is found only after it was written whole. Not durable: what is lost is made again.
+/// Concurrency: any thread; blocks on the file.
+final class MadePages: Sendable {
+  private struct Slots {
+    var slots: [BlockAddress: UInt32] = [:]
+    var next: UInt32 = 0
+  }
+
+  private let file: any OpenFile
+  private let slots = Mutex(Slots())
+
+  /// Makes the file and takes its name away: it goes with the process.
+  init(path: String, fileSystem: any FileSystem) throws {
+    file = try fileSystem.open(path, .createReadWrite, operation: "keep made pages")
+    try file.truncate(to: 0, operation: "keep made pages")
+    try fileSystem.unlink(path, operation: "keep made pages")
+  }
+
+  var count: Int { slots.withLock { $0.slots.count } }
+
+  func holds(_ address: BlockAddress) -> Bool { slots.withLock { $0.slots[address] != nil } }
+
+  /// Copies a page; false where it has not been made.
+  func copy(_ address: BlockAddress, into target: UnsafeMutableRawBufferPointer) throws -> Bool {
+    guard let slot = slots.withLock({ $0.slots[address] }) else { return false }
+    let count = try file.read(
+      into: target, at: UInt64(slot) * UInt64(blockSize), operation: "read made page")
+    guard count == blockSize else {
+      throw ComputeError(.environment, "read made page: '\(file.path)' ends at slot \(slot)")
+    }
+    return true
+  }
+
+  /// Keeps a page; one that is there stays as it is, since both are the same.
+  func keep(_ address: BlockAddress, _ page: UnsafeRawBufferPointer) throws {
+    let slot: UInt32? = slots.withLock { held in
+      guard held.slots[address] == nil else { return nil }
+      defer { held.next += 1 }
+      return held.next
+    }
+    guard let slot else { return }
+    try file.write(page, at: UInt64(slot) * UInt64(blockSize), operation: "keep made page")
+    slots.withLock { $0.slots[address] = $0.slots[address] ?? slot }
+  }
+}

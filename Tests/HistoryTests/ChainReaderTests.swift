@@ -1,0 +1,284 @@
+import DurableIO
+import ObjectStorage
+import PostgresFormat
+import TestSupport
+import Testing
+
+@testable import History
+
+/// What the index finds is what a scan finds.
+@Suite(.serialized) struct ChainReaderTests {
+  private func append(_ chunks: [WALChunk], to writer: LineWriter) async throws {
+    for chunk in chunks { try await writer.appendChunk(chunk) }
+  }
+
+  private func open(
+    _ line: LineID, _ store: any ObjectStore, from: LSN, to: LSN,
+    cache: ChainCache = ChainCache(indexBytes: 1 << 20, walBytes: 1 << 20)
+  ) async throws -> ChainReader {
+    let history = try await LineHistory.open(line, store: store)
+    return try await ChainReader.open(
+      history, from: from, to: to,
+      storage: LayerStorage(store: store, fileSystem: SystemFileSystem()), cache: cache)
+  }
+
+  /// Compares chains of `keys` over `[from, to)` with a scan's.
+  private func compare(
+    _ reader: ChainReader, _ keys: [BlockKey], _ scan: Scan, from: LSN, to: LSN,
+    _ comment: String
+  ) throws {
+    let found = try reader.chains(of: keys, from: from, to: to)
+    for (key, chain) in zip(keys, found) {
+      let expected = WorkloadWAL.chain(of: key, scan.records(of: key), from: from, to: to)
+      let same =
+        chain.origin == expected.origin && chain.records.count == expected.records.count
+        && zip(chain.records, expected.records).allSatisfy { found, scanned in
+          found.startLSN == scanned.0.start && found.endLSN == scanned.0.end
+            && found.effect == scanned.1
+            && Array(chain.bytes[found.range]) == scanned.0.bytes
+        }
+      #expect(same, "\(comment): \(key) in \(from)-\(to)")
+    }
+  }
+
+  /// Records by what they concern, so that scanning for many keys ends.
+  private struct Scan {
+    private let records: [WorkloadWAL.Record]
+    private var byKey: [BlockKey: [Int]] = [:]
+    private var cuts: [RelFileLocator: [Int]] = [:]
+    private var databases: [Int] = []
+    var keys: [BlockKey] { byKey.keys.sorted() }
+
+    init(_ records: [WorkloadWAL.Record]) {
+      self.records = records
+      for (index, record) in records.enumerated() {
+        for block in record.blocks { byKey[block.key, default: []].append(index) }
+        for key in record.cleared { byKey[key, default: []].append(index) }
+        for cut in record.cut {
+          switch cut {
+          case .drop(let locator), .create(let locator, _), .truncate(let locator, _):
+            cuts[locator, default: []].append(index)
+          case .database: databases.append(index)
+          }
+        }
+      }
+    }
+
+    func records(of key: BlockKey) -> [WorkloadWAL.Record] {
+      let all = Set((byKey[key] ?? []) + (cuts[key.locator] ?? []) + databases)
+      return all.sorted().map { records[$0] }
+    }
+  }
+
+  private func compareAll(
+    _ reader: ChainReader, _ records: [WorkloadWAL.Record], _ random: inout SeededRandom,
+    _ comment: String
+  ) throws {
+    let scan = Scan(records)
+    let keys = scan.keys
+    let (first, last) = (reader.range.lowerBound, reader.range.upperBound)
+    try compare(reader, keys, scan, from: first, to: last, comment)
+    for _ in 0..<6 {
+      let from = records.randomElement(using: &random)!.start
+      // Mostly record ends, at times inside a record.
+      var to = records.randomElement(using: &random)!.end
+      if UInt64.random(in: 0..<3, using: &random) == 0 { to = LSN(to.rawValue - 9) }
+      guard from < to, from >= first, to <= last else { continue }
+      let some = (0..<200).map { _ in keys.randomElement(using: &random)! }
+      try compare(reader, some, scan, from: from, to: to, comment)
+      let key = some[0]
+      let alone = try reader.chain(of: key, from: from, to: to)
+      let batch = try reader.chains(of: [key, key], from: from, to: to)
+      #expect(batch.allSatisfy { $0.bytes == alone.bytes && $0.records == alone.records })
+    }
+    let absent = BlockKey(RelFileLocator(tablespace: 1663, database: 5, relation: 4), block: 7)
+    let none = try reader.chain(of: absent, from: first, to: last)
+    #expect(none.origin == .base && none.records.isEmpty && none.bytes.isEmpty)
+  }
+
+  private func touched(
+    _ reader: ChainReader, _ records: [WorkloadWAL.Record], from: LSN, to: LSN
+  ) throws {
+    var found: [BlockKey] = []
+    try reader.blocksTouched(from: from, to: to) {
+      found.append($0)
+      return true
+    }
+    let expected = Set(
+      records.filter { $0.start >= from && $0.start < to }
+        .flatMap { $0.blocks.map(\.key) + $0.cleared })
+    #expect(found == expected.sorted())
+  }
+
+  @Test(arguments: [false, true]) func findsWhatAScanFinds(images: Bool) async throws {
+    let wal = try await (images ? WorkloadWAL.withImages : WorkloadWAL.withoutImages).value
+    let kinds = wal.records.reduce(into: (0, 0, 0)) { sums, record in
+      sums.0 += record.cleared.count
+      sums.1 += record.cut.count
+      sums.2 += record.blocks.filter { $0.key.fork == .visibilityMap && $0.key.block > 0 }.count
+    }
+    #expect(kinds.0 > 100 && kinds.1 > 100 && kinds.2 > 0, "\(kinds)")
+    try await withTemporaryDirectory { directory in
+      var random = SeededRandom(images ? 3 : 4)
+      let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
+      let start = wal.records[0].start
+      let writer = try await LineWriter.create(
+        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
+      try await append(
+        try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
+      let before = try await open(lineA, store, from: start, to: wal.end)
+      let seeds = random
+      try await blocking {
+        var random = seeds
+        try compareAll(before, wal.records, &random, "as captured")
+        try touched(before, wal.records, from: start, to: wal.end)
+      }
+      #expect(try await writer.mergeChunks(olderThan: .zero) > 10)
+      let merged = try await open(lineA, store, from: start, to: wal.end)
+      try await blocking {
+        var random = SeededRandom(9)
+        // One that was opened before still reads the chunks that are gone, or finds the new ones.
+        try compareAll(before, wal.records, &random, "opened before the merge")
+        try compareAll(merged, wal.records, &random, "merged")
+        let middle = wal.records[wal.records.count / 2].start
+        try touched(merged, wal.records, from: middle, to: wal.records.last!.start)
+      }
+    }
+  }
+
+  @Test func chunksWithoutAnIndexAreParsed() async throws {
+    let wal = try await WorkloadWAL.withImages.value
+    try await withTemporaryDirectory { directory in
+      var random = SeededRandom(5)
+      let store = MemoryObjectStore()
+      let start = wal.records[0].start
+      let end = wal.records[wal.records.count / 3].end
+      let records = wal.records.filter { $0.end <= end }
+      let writer = try await LineWriter.create(
+        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
+      try await append(
+        try wal.chunks(line: lineA, from: start, to: end, random: &random) { $0 % 3 != 1 },
+        to: writer)
+      for merged in [false, true] {
+        if merged { _ = try await writer.mergeChunks(olderThan: .zero) }
+        let reader = try await open(lineA, store, from: start, to: end)
+        let seeds = random
+        try await blocking {
+          var random = seeds
+          try compareAll(reader, records, &random, "parsed")
+          try touched(reader, records, from: start, to: end)
+        }
+      }
+    }
+  }
+
+  /// The parent goes on after the branch point, in the same chunk and with other blocks.
+  @Test func aChildSeesItsParentUpToTheBranchPoint() async throws {
+    let wal = try await WorkloadWAL.withoutImages.value
+    try await withTemporaryDirectory { directory in
+      var random = SeededRandom(6)
+      let store = MemoryObjectStore()
+      let start = wal.records[0].start
+      let environment = testEnvironment(store, directory)
+      let branches = [wal.records[wal.records.count / 3].end, wal.records[wal.records.count / 2].end]
+      var parent: LineOrigin?
+      var lineStart = start
+      for (index, line) in [lineA, lineB, lineC].enumerated() {
+        let branch = index < 2 ? branches[index] : wal.end
+        let other = index < 2 ? try wal.diverging(after: branch) : wal
+        if index < 2 { #expect(other.bytes != wal.bytes) }
+        let writer = try await LineWriter.create(
+          testDescription(line, start: lineStart, parent: parent), environment: environment)
+        let stop = min(branch + 3_000_000, wal.end)
+        try await append(
+          try other.chunks(line: line, from: lineStart, to: stop, random: &random), to: writer)
+        _ = try await writer.mergeChunks(olderThan: .zero)
+        parent = LineOrigin(line: line, branchLSN: branch, baseLayers: [])
+        lineStart = branch
+      }
+      let reader = try await open(lineC, store, from: start, to: wal.end)
+      let seeds = random
+      try await blocking {
+        var random = seeds
+        try compareAll(reader, wal.records, &random, "grandchild")
+        try touched(reader, wal.records, from: start, to: wal.end)
+      }
+    }
+  }
+
+  @Test func missingWALIsAGapAndNeverAShorterChain() async throws {
+    let wal = try await WorkloadWAL.withoutImages.value
+    try await withTemporaryDirectory { directory in
+      var random = SeededRandom(8)
+      let store = MemoryObjectStore()
+      let start = wal.records[0].start
+      let end = wal.records[wal.records.count / 4].end
+      let writer = try await LineWriter.create(
+        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
+      try await append(
+        try wal.chunks(line: lineA, from: start, to: end, random: &random), to: writer)
+      let reader = try await open(lineA, store, from: start, to: end)
+      let keys = store.keys.filter { $0.contains("/wal/") }
+      store[keys[keys.count / 2]] = nil
+      let error = await historyError {
+        _ = try await open(lineA, store, from: start, to: end)
+      }
+      #expect(error?.code == .gap)
+      // One that was open before finds out when it reads.
+      let late = await historyError {
+        try await blocking {
+          _ = try reader.chains(of: wal.keys, from: start, to: end)
+        }
+      }
+      #expect(late?.code == .gap, "\(String(describing: late))")
+      let after = await historyError {
+        _ = try await open(lineA, store, from: start, to: end + 8)
+      }
+      #expect(after?.code == .afterEnd)
+    }
+  }
+
+  /// Any flipped byte of a chunk is an error that names it, or does not matter.
+  @Test func damageIsNeverAWrongChain() async throws {
+    let wal = try await WorkloadWAL.withoutImages.value
+    try await withTemporaryDirectory { directory in
+      var random = SeededRandom(10)
+      let store = MemoryObjectStore()
+      let start = wal.records[0].start
+      let end = wal.records[wal.records.count / 8].end
+      let records = wal.records.filter { $0.end <= end }
+      let writer = try await LineWriter.create(
+        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
+      try await append(
+        try wal.chunks(line: lineA, from: start, to: end, random: &random), to: writer)
+      _ = try await writer.mergeChunks(olderThan: .zero)
+      let scan = Scan(records)
+      let keys = scan.keys
+      let history = try await LineHistory.open(lineA, store: store)
+      let chunkKeys = store.keys.filter { $0.contains("/wal/") }
+      var damaged = 0
+      for _ in 0..<150 {
+        let key = chunkKeys.randomElement(using: &random)!
+        let good = store[key]!
+        store[key]![Int.random(in: 0..<good.count, using: &random)] ^= 0x10
+        let reader = try await ChainReader.open(
+          history, from: start, to: end,
+          storage: LayerStorage(store: store, fileSystem: SystemFileSystem()),
+          cache: ChainCache())
+        let some = (0..<60).map { _ in keys.randomElement(using: &random)! }
+        let error = await historyError {
+          try await blocking {
+            try compare(reader, some, scan, from: start, to: end, "damaged")
+          }
+        }
+        if let error {
+          damaged += 1
+          #expect(error.key == key, "\(error)")
+          #expect([.damaged, .unsupportedVersion, .wrongObject].contains(error.code), "\(error)")
+        }
+        store[key] = good
+      }
+      #expect(damaged > 20)
+    }
+  }
+}
