@@ -113,7 +113,7 @@ struct MomentOpening: Sendable {
       writer: writer,
       tail: RewrittenTail(
         format: try postgresMajor(specification.major), redo: plan.redoLSN,
-        segmentSize: plan.segmentSize, image: image)
+        segmentSize: plan.segmentSize, image: image, isForReading: specification.isReading)
     )
     for try await run in history.readWAL(from: start, to: plan.lsn) {
       state = try await environment.threads.run { [state] in
@@ -261,14 +261,20 @@ struct MomentOpening: Sendable {
     var (start, writer) = tailWriter(plan)
     var check = TailCheck(
       format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, image: image)
+    var locks: TailRewriter? =
+      specification.isReading
+      ? TailRewriter(
+        format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, scope: .locks) : nil
     for try await run in history.readWAL(from: start, to: plan.lsn) {
-      (writer, check) = try await environment.threads.run { [writer, check] in
-        var (writer, check) = (writer, check)
-        try run.bytes.withUnsafeBytes { bytes in
-          try check.append(bytes, at: run.startLSN)
-          try writer.append(bytes, at: run.startLSN)
-        }
-        return (writer, check)
+      (writer, check, locks) = try await environment.threads.run { [writer, check, locks] in
+        var (writer, check, locks) = (writer, check, locks)
+        var bytes = run.bytes
+        try bytes.withUnsafeBytes { try check.append($0, at: run.startLSN) }
+        let patches =
+          try bytes.withUnsafeMutableBytes { try locks?.append($0, at: run.startLSN) } ?? []
+        try bytes.withUnsafeBytes { try writer.append($0, at: run.startLSN) }
+        for patch in patches { try writer.overwrite(patch.bytes, at: patch.lsn) }
+        return (writer, check, locks)
       }
     }
     return try await environment.threads.run { [writer, check, identity = specification.identity] in
