@@ -34,7 +34,11 @@ extension MomentOpening {
       prepared = try await readLazily(history, moment)
     }
     let ready: PreparedReading
-    if let prepared { ready = prepared } else { ready = try await readReplayed(history, moment, major) }
+    if let prepared {
+      ready = prepared
+    } else {
+      ready = try await readReplayed(history, moment, major)
+    }
     try await environment.threads.run {
       _ = try ready.volume.writeFile("standby.signal", [])
     }

@@ -169,7 +169,8 @@ private struct TenantSession {
       "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1",
       parameters: [.text(rename.from)])
     try connection.query(
-      "ALTER DATABASE \(try SQL.identifier(rename.from)) RENAME TO \(try SQL.identifier(rename.to))")
+      "ALTER DATABASE \(try SQL.identifier(rename.from)) RENAME TO \(try SQL.identifier(rename.to))"
+    )
   }
 
   private func apply(_ role: RoleRequest) throws {
