@@ -6,7 +6,15 @@ import Foundation
 public struct Housekeeping: Sendable {
   let core: Core
   let directory: EndpointDirectory
-  var scheduler: BackupScheduler?
+  let scheduler: BackupScheduler?
+  private let meter: UsageMeter
+
+  init(core: Core, directory: EndpointDirectory, scheduler: BackupScheduler? = nil) {
+    self.core = core
+    self.directory = directory
+    self.scheduler = scheduler
+    meter = UsageMeter(core: core)
+  }
 
   private static let expiredBatch = 100
   /// How long a repeated request gets its first answer; seconds.
@@ -28,9 +36,26 @@ public struct Housekeeping: Sendable {
     }
   }
 
+  /// Measures sizes until the task is cancelled; beside ``run(every:)``, because it takes long.
+  func measure(every interval: Duration = .seconds(5)) async {
+    while !Task.isCancelled {
+      do {
+        try await meter.measure()
+        try await Task.sleep(for: interval)
+      } catch is CancellationError {
+        return
+      } catch {
+        core.logger.error("measuring sizes failed", metadata: ["error": "\(error)"])
+        await core.ended.wait(since: core.ended.generation, timeout: interval)
+      }
+    }
+  }
+
   /// One round; what it started runs as operations.
   public func round() async throws {
     try await directory.flush()
+    try await meter.round()
+    try await QuotaService(core: core).enforce()
     try await suspendIdle()
     try await deleteExpired()
     try await core.reading.endIdle(core)

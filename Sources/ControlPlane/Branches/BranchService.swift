@@ -31,12 +31,12 @@ public struct BranchService: Sendable {
         of: project.id, search: search,
         deletedSince: includesDeleted
           ? core.clock.now.addingTimeInterval(-Presenter.recoverySeconds) : nil, by: column, page)
-      let transfer = try tx.transfer(of: project.id, since: presenter.billingPeriod().start)
+      let usage = try tx.usage(of: project.id, since: presenter.billingPeriod().start)
       let annotated = found.elements.filter { !$0.annotation.isEmpty }
       return List(
         branches: found.elements.map {
           presenter.branch(
-            $0, isDefault: $0.id == project.defaultBranchID, transfer: transfer[$0.id] ?? 0)
+            $0, isDefault: $0.id == project.defaultBranchID, usage: usage[$0.id] ?? UsageTotals())
         },
         annotations: Dictionary(
           uniqueKeysWithValues: annotated.map { ($0.id.rawValue, presenter.annotation($0)) }),
@@ -56,11 +56,11 @@ public struct BranchService: Sendable {
   public func get(
     _ id: BranchID, project: ProjectID, account: AccountID
   ) async throws -> (branch: API.Branch, annotation: API.Annotation) {
-    let (project, branch, resolver, transfer) = try await core.catalog.read { tx in
+    let (project, branch, resolver, usage) = try await core.catalog.read { tx in
       let project = try core.project(tx, project, of: account)
       let branch = try core.branch(tx, id, of: project.id)
-      let sums = try tx.transfer(of: project.id, since: presenter.billingPeriod().start)
-      return (project, branch, try MomentResolver(core, project, branch, tx), sums[id] ?? 0)
+      let usage = try tx.usage(of: id, project: project.id, since: presenter.billingPeriod().start)
+      return (project, branch, try MomentResolver(core, project, branch, tx), usage)
     }
     var window: API.RestoreWindow?
     var size: Int?
@@ -69,7 +69,7 @@ public struct BranchService: Sendable {
       size = await core.fleet.logicalSize(line: branch.lineID.rawValue)
     }
     let shown = presenter.branch(
-      branch, isDefault: branch.id == project.defaultBranchID, transfer: transfer, window: window,
+      branch, isDefault: branch.id == project.defaultBranchID, usage: usage, window: window,
       logicalSize: size)
     return (shown, presenter.annotation(branch))
   }

@@ -14,22 +14,34 @@ public struct ConnectionURIService: Sendable {
     public var role: String
     /// A session at this moment of the branch, which cannot write; needs no endpoint.
     public var moment: PastSessions.Moment?
+    /// Through the endpoint's pooler.
+    public var isPooled: Bool
 
     public init(
       branch: BranchID?, endpoint: EndpointID?, database: String, role: String,
-      moment: PastSessions.Moment? = nil
+      isPooled: Bool = false, moment: PastSessions.Moment? = nil
     ) {
       self.branch = branch
       self.endpoint = endpoint
       self.database = database
       self.role = role
       self.moment = moment
+      self.isPooled = isPooled
     }
   }
 
   public func uri(_ query: Query, project: ProjectID, account: AccountID) async throws -> String {
+    if query.isPooled, query.moment != nil {
+      throw ControlPlaneError(
+        .badValue, "'pooled' and a moment are both set: sessions at a moment are not pooled",
+        hint: "leave one of them out")
+    }
     if let moment = query.moment {
       return try await pastURI(query, moment, project: project, account: account)
+    }
+    if query.isPooled, !core.settings.hasPooler {
+      throw ControlPlaneError.unsupported(
+        "pooled", allowed: "leave it out, or install the package pgbouncer on the server")
     }
     let (endpoint, role) = try await core.catalog.read { tx -> (EndpointRecord, RoleRecord) in
       let project = try core.project(tx, project, of: account)
@@ -45,7 +57,7 @@ public struct ConnectionURIService: Sendable {
     }
     return Presenter(core: core).connection(
       endpoint: endpoint.id, role: role.name, password: RoleService.password(of: role, core),
-      database: query.database
+      database: query.database, isPooled: query.isPooled
     ).connectionURI
   }
 

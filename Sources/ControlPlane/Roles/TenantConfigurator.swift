@@ -62,6 +62,8 @@ public protocol TenantConfigurator: Sendable {
   /// Whether a client's statement or transaction is under way or ended less than `seconds` ago. A
   /// compute that does not run is not.
   func isInUse(_ compute: RunningCompute, within seconds: Int) async throws -> Bool
+  /// Bytes of all databases that are not the platform's, as PostgreSQL counts them.
+  func logicalSize(of compute: RunningCompute) async throws -> Int
 }
 
 /// The real one: SQL over the compute's unix socket, as its superuser.
@@ -112,6 +114,18 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
     } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss
     {
       return false
+    }
+  }
+
+  public func logicalSize(of compute: RunningCompute) async throws -> Int {
+    try await onConnection(to: compute) { connection in
+      let row = try connection.query(
+        """
+        SELECT coalesce(sum(pg_database_size(oid)), 0)::bigint::text AS size FROM pg_database
+        WHERE NOT datistemplate AND datname <> 'postgres'
+        """
+      ).first
+      return try row?.value("size", as: Int.self) ?? 0
     }
   }
 

@@ -50,44 +50,12 @@ extension RouteTable {
     ]
   }
 
-  /// Routes of the reference that later issues bring; they say so instead of pretending.
-  static let notBuilt: [Route] = [
-    ("GET", "/projects/shared", "listSharedProjects", "the platform: permissions"),
-    (
-      "GET", "/projects/{project_id}/permissions", "listProjectPermissions",
-      "the platform: permissions"
-    ),
-    (
-      "POST", "/projects/{project_id}/permissions", "grantPermissionToProject",
-      "the platform: permissions"
-    ),
-    (
-      "DELETE", "/projects/{project_id}/permissions/{permission_id}",
-      "revokePermissionFromProject", "the platform: permissions"
-    ),
-    (
-      "GET", "/consumption_history/account", "getConsumptionHistoryPerAccount",
-      "the platform: metering"
-    ),
-    (
-      "GET", "/consumption_history/projects", "getConsumptionHistoryPerProject",
-      "the platform: metering"
-    ),
-    (
-      "GET", "/consumption_history/v2/projects", "getConsumptionHistoryPerProjectV2",
-      "the platform: metering"
-    ),
-    (
-      "GET", "/consumption_history/v2/branches", "getConsumptionHistoryPerBranchV2",
-      "the platform: metering"
-    ),
-    ("GET", "/consumption/projects", "listProjectsConsumption", "the platform: metering"),
-  ].map { Route(notBuilt: $0.0, $0.1, $0.2, area: $0.3) }
-
   /// Everything below `/api/v2`.
   static func all(_ plane: ControlPlane) -> RouteTable {
     RouteTable(
       projects(plane) + branches(plane) + rolesAndDatabases(plane) + endpoints(plane)
-        + accounts(plane) + restores(plane) + schemas(plane) + notBuilt)
+        + accounts(plane) + restores(plane) + schemas(plane)
+        // Accounts' own: administration, sharing, retention, use.
+        + administration(plane) + permissions(plane) + retention(plane) + consumption(plane))
   }
 }

@@ -6,6 +6,7 @@ import Synchronization
 final class DirectoryAdapter: ProxyDirectory {
   private let directory: EndpointDirectory
   private let past: PastSessions
+  private let poolers: Poolers?
   /// The endpoint whose transfer a moment's bytes are.
   private let countedFor = Mutex<[String: String]>([:])
 
@@ -13,9 +14,10 @@ final class DirectoryAdapter: ProxyDirectory {
   /// connection.
   private static let momentsLimit = 4096
 
-  init(directory: EndpointDirectory, past: PastSessions) {
+  init(directory: EndpointDirectory, past: PastSessions, poolers: Poolers? = nil) {
     self.directory = directory
     self.past = past
+    self.poolers = poolers
   }
 
   func authentication(target: ProxyTarget, role: String) async throws -> RoleAuthentication? {
@@ -33,13 +35,18 @@ final class DirectoryAdapter: ProxyDirectory {
         sqlState: "57P03", message: "endpoint \(found.endpointID) is disabled",
         hint: "Enable it: exzo endpoints update \(found.endpointID).")
     }
-    return RoleAuthentication(
+    if let quota = found.quota {
+      refusal = ProxyRefusal(sqlState: "53400", message: quota.reason, hint: quota.hint)
+    }
+    var authentication = RoleAuthentication(
       scramVerifier: found.scramVerifier, endpointID: found.endpointID, refusal: refusal)
+    if let rules = found.allowedAddresses { authentication.admits = { rules.allow($0) } }
+    return authentication
   }
 
   func wake(_ endpointID: String) async throws -> ComputeAddress {
     guard PastSessions.isKey(endpointID) else {
-      return ComputeAddress(try await directory.wake(endpointID))
+      return ComputeAddress(try await running(endpointID))
     }
     do {
       let session = try await past.open(endpointID)
@@ -52,6 +59,33 @@ final class DirectoryAdapter: ProxyDirectory {
       throw ProxyRefusal(
         sqlState: error.code == .unavailable ? "53300" : "22023", message: error.message,
         hint: error.hint)
+    }
+  }
+
+  func wakePooled(
+    _ endpointID: String, role: String, verifier: String
+  ) async throws -> ComputeAddress {
+    guard let poolers else {
+      throw ProxyRefusal(
+        sqlState: "0A000", message: "this server has no pooler",
+        hint: "Leave '-pooler' out, or install the package pgbouncer on the server.")
+    }
+    let compute = try await running(endpointID)
+    guard let project = try await directory.project(of: endpointID) else {
+      throw ProxyRefusal(sqlState: "08004", message: "endpoint '\(endpointID)' is gone")
+    }
+    return ComputeAddress(
+      socketPath: try await poolers.socket(
+        endpoint: endpointID, project: project, compute: compute, role: role, verifier: verifier))
+  }
+
+  private func running(_ endpointID: String) async throws -> RunningCompute {
+    do {
+      return try await directory.wake(endpointID)
+    } catch let error as ControlPlaneError {
+      // Appendix A: configuration_limit_exceeded, cannot_connect_now.
+      let state = error.code == .quotaExceeded ? "53400" : "57P03"
+      throw ProxyRefusal(sqlState: state, message: error.message, hint: error.hint)
     }
   }
 
