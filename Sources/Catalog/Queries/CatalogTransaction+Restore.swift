@@ -47,10 +47,6 @@ extension CatalogTransaction {
     try first(where: "t.id = $1", .text(id.rawValue))
   }
 
-  public func compute(_ id: ComputeID) throws -> ComputeRecord? {
-    try first(where: "t.id = $1", .text(id.rawValue))
-  }
-
   /// Endpoints that were deleted together with something at `date`.
   public func endpoints(of branch: BranchID, deletedAt date: Date) throws -> [EndpointRecord] {
     try select(

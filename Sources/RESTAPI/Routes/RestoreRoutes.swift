@@ -129,20 +129,3 @@ extension RouteTable {
 extension APIRequest {
   var snapshot: SnapshotID { SnapshotID(parameters["snapshot_id"] ?? "") }
 }
-
-extension QueryValues {
-  /// An RFC 3339 time.
-  func time(_ name: String) throws -> Date? {
-    guard let text = self[name] else { return nil }
-    // A '+' of the offset that was put into a URL unescaped comes as a blank.
-    let mended =
-      text.count > 6 && text.dropLast(5).last == " "
-      ? String(text.dropLast(6)) + "+" + text.suffix(5) : text
-    guard let date = RFC3339.date(mended) else {
-      throw ControlPlaneError(
-        .badValue,
-        "'\(name)' is '\(text.prefix(64))', must be a time like 2026-11-23T10:00:00Z")
-    }
-    return date
-  }
-}
