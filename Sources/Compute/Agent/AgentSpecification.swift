@@ -18,6 +18,10 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   public var roles: [RoleCredential]?
   /// Replay time that the spacing of keyframes must guarantee, seconds.
   public var restoreObjective: Double
+  /// The moment is only read: no line is made of it, and the server cannot write.
+  public var readsOnly: Bool?
+
+  var isReading: Bool { readsOnly == true }
 
   /// Where the data comes from.
   public enum Origin: Codable, Sendable, Equatable {
