@@ -38,6 +38,7 @@ struct APIResponder: HTTPResponder {
   let table: RouteTable
   let document: Data
   let metrics: RequestMetrics
+  let limiter: RateLimiter
   let logger: Logger
 
   static let base = "/api/v2"

@@ -1,3 +1,4 @@
+import ControlPlane
 import Synchronization
 
 /// Counts of requests for `/metrics`, by route and status; no ids, no names.
@@ -31,7 +32,7 @@ final class RequestMetrics: Sendable {
   }
 
   /// Prometheus' text format, version 0.0.4.
-  func text(gauges: [(name: String, value: Int)]) -> String {
+  func text(gauges: [Gauge]) -> String {
     let state = state.withLock { $0 }
     var lines = ["# TYPE exzo_http_requests_total counter"]
     for (key, count) in state.counts.sorted(by: {
@@ -51,7 +52,11 @@ final class RequestMetrics: Sendable {
       "exzo_http_request_duration_seconds_count \(state.total)",
     ]
     for gauge in gauges {
-      lines += ["# TYPE \(gauge.name) gauge", "\(gauge.name) \(gauge.value)"]
+      lines.append("# TYPE \(gauge.name) \(gauge.isCounter ? "counter" : "gauge")")
+      for (value, number) in gauge.values {
+        let label = gauge.label.map { "{\($0)=\"\(value)\"}" } ?? ""
+        lines.append("\(gauge.name)\(label) \(number)")
+      }
     }
     return lines.joined(separator: "\n") + "\n"
   }

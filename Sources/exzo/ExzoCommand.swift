@@ -16,7 +16,7 @@ struct ExzoCommand: AsyncParsableCommand {
   static let clientVerbs: [any ParsableCommand.Type] = [
     ProjectsCommand.self, BranchesCommand.self, EndpointsCommand.self, OperationsCommand.self,
     ConnectionStringCommand.self, PsqlCommand.self, StatusCommand.self, SetContextCommand.self,
-    APIKeysCommand.self,
+    APIKeysCommand.self, AccountsCommand.self, DoctorCommand.self,
   ]
 
   static func main() async {

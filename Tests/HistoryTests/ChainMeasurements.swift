@@ -64,7 +64,7 @@ struct ChainMeasurements {
     var built: [WALChunk] = []
     let observing = try seconds { built = try chunks(wal, size: 16 << 20, observing: true) }
     print("parse \(wal.megabytes / parsing) MB/s, with index \(wal.megabytes / observing) MB/s")
-    for partSize in [8, 16, 32] {
+    for partSize in [2, 4, 8, 16, 32] {
       var (raw, stored) = (0, 0)
       let encoding = try seconds {
         for chunk in built {

@@ -45,10 +45,21 @@ extension Agent {
     _ = try await capture.waitReceived(try await server.flushLSN(), timeout: .seconds(30))
     watch(capture)
     steps.mark("capture")
+    startBackground(prepared, capture, keyframes, server)
+  }
+
+  /// Keyframes, checkpoints, merging of chunks, and pages made ahead of reads.
+  private func startBackground(
+    _ prepared: PreparedCompute, _ capture: WALCapture, _ keyframes: KeyframeService,
+    _ server: ServerSession
+  ) {
     let scheduler = CheckpointScheduler(
       policy: CheckpointPolicy(objective: specification.restoreObjective), capture: capture,
       keyframes: keyframes, server: server, log: log)
-    background = [Task { await keyframes.run() }, Task { await scheduler.run() }]
+    let merging = ChunkMerging(writer: prepared.writer, log: log)
+    background = [
+      Task { await keyframes.run() }, Task { await scheduler.run() }, Task { await merging.run() },
+    ]
     if let lazy = prepared.lazy { makePagesAhead(lazy) }
   }
 

@@ -176,7 +176,9 @@ actor KeyframeService {
   /// What changed since the newest complete layer, up to the newest of `epochs`.
   private func accumulate(_ epochs: [any SealedEpoch]) async throws -> ChangedBlocks {
     let kept: (changes: ChangedBlocks, epoch: UInt64)?
-    if let changes, let accumulated { kept = (changes, accumulated) } else {
+    if let changes, let accumulated {
+      kept = (changes, accumulated)
+    } else {
       kept = try await blocking { [changesFile] in try changesFile.read() }
     }
     let first = epochs.first?.number ?? 1
@@ -190,7 +192,8 @@ actor KeyframeService {
         // The volume's first epochs: they are all there is.
         for epoch in epochs { all.add(epoch.files) }
       } else {
-        log.notice("what changed since the last complete layer is not known: all local blocks count")
+        log.notice(
+          "what changed since the last complete layer is not known: all local blocks count")
         all.add(volume.localBlocks())
       }
     }

@@ -125,7 +125,8 @@ struct PageMaker: Sendable {
       }
       let run = rest.prefix { $0.effect == .redo }
       let batch = RedoBatch()
-      try add(key, PageMaker.isNew(slot) ? nil : UnsafeRawBufferPointer(slot), run, chain, to: batch)
+      try add(
+        key, PageMaker.isNew(slot) ? nil : UnsafeRawBufferPointer(slot), run, chain, to: batch)
       try self.run(batch)
       try take(batch, 0, into: slot)
       rest = rest.dropFirst(run.count)

@@ -50,7 +50,11 @@ public final class Postmaster: Sendable {
     let command = identity.applied(
       to: ProcessCommand(
         path: installation.server, arguments: arguments,
-        environment: ["LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin"],
+        // The server's user may have no name on this machine; libpq, which subscriptions and foreign
+        // servers connect by, asks for one unless it is told what a plain server's would be.
+        environment: [
+          "LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/bin:/bin", "PGUSER": "postgres",
+        ],
         output: writeEnd, errorOutput: writeEnd),
       endsWithUs: true)
     Thread.detachNewThread { [self] in follow(log: readEnd) }

@@ -10,7 +10,7 @@ struct EncodedBlockIndex {
 extension BlockRecords {
   /// A part is ended once it has this many bytes: what one look-up decompresses.
   /// Measured in docs/decisions/2026-11-25-block-index.md.
-  static let partSize = 16 << 10
+  static let partSize = 4 << 10
   /// Records of one block that are encoded together; a hotter block is repeated.
   static let runLength = 1024
 

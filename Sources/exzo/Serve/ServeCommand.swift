@@ -33,6 +33,8 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Disk for what is read from a bucket (default: 10G).") var cacheSize: String?
   @Option(help: "postgresql://… (default: an embedded server).") var metadataUrl: String?
   @Option(help: "Rebuild everything from an object store first.") var recoverFrom: String?
+  @Option(help: "Requests of one account a minute (default 700; 0: no limit).")
+  var requestsPerMinute: Int?
   @Flag(help: "Allow HTTP and plain Postgres connections beyond loopback.")
   var allowPlain = false
 
@@ -67,7 +69,9 @@ struct ServeCommand: AsyncParsableCommand {
       metadataURL: layers.value("metadata-url", flag: metadataUrl),
       recoverFrom: layers.value("recover-from", flag: recoverFrom),
       allowPlainBeyondLoopback: allowPlain
-        || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""))
+        || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""),
+      requestsPerMinute: try layers.count(
+        "requests-per-minute", flag: requestsPerMinute, standard: 700))
   }
 }
 

@@ -24,6 +24,8 @@ struct ServeOptions: Sendable {
   var recoverFrom: String?
   /// Allows HTTP and plain PostgreSQL beyond loopback.
   var allowPlainBeyondLoopback: Bool
+  /// Of one account; 0 sets no limit.
+  var requestsPerMinute: Int
 }
 
 /// `host:port`; the host of an IPv6 address stands in brackets.
@@ -82,13 +84,21 @@ struct LayeredSettings {
 
   static let names: Set<String> = [
     "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
-    "metadata-url", "recover-from", "allow-plain", "encryption", "master-key",
+    "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption", "master-key",
     "master-key-command", "mirror", "cache-size",
   ]
 
   func value(_ name: String, flag: String?) -> String? {
     let variable = "EXZO_" + name.uppercased().replacingOccurrences(of: "-", with: "_")
     return flag ?? environment[variable] ?? file[name]
+  }
+
+  func count(_ name: String, flag: Int?, standard: Int) throws -> Int {
+    guard let text = value(name, flag: flag.map(String.init)) else { return standard }
+    guard let count = Int(text), (0...1_000_000).contains(count) else {
+      throw ValidationError("--\(name): '\(text)' is not a number from 0 to 1000000")
+    }
+    return count
   }
 
   /// `on` or `off`.
