@@ -146,13 +146,16 @@ extension Agent {
     let bell = serverEndsBell
     var settings = specification.settings
     if let control = prepared?.control { settings.raise(to: control.parameters) }
+    // The parent's subscriptions are disabled before any of their workers starts.
+    let withoutApplyWorkers = recovering && prepared?.mayHoldSubscriptions ?? true
     postmaster = try await blocking { [directory, specification, settings] in
       try endProcesses(workingIn: directory.mountPoint)
       let postmaster = try Postmaster(
         installation: PostgresInstallation(
           major: specification.major, binaries: specification.binaries),
         directory: directory, identity: specification.identity, settings: settings,
-        recovering: recovering, onExit: { bell.yield($0) })
+        recovering: recovering, withoutApplyWorkers: withoutApplyWorkers,
+        onExit: { bell.yield($0) })
       // Crash recovery of a large tail takes its time; a server that makes no progress ends itself.
       try postmaster.waitUntilReady(seconds: 600)
       return postmaster
