@@ -27,6 +27,12 @@ public protocol ComputeFleet: Sendable {
   func running() async -> [RunningCompute]
   /// Bytes of the databases on a line, as last measured; `nil` where nobody measured.
   func logicalSize(line: String) async -> Int?
+  /// Counters for `/metrics`: a name, labels in braces where it has any, and a value; no tenant's names.
+  func counters() -> [(name: String, value: Int)]
+}
+
+extension ComputeFleet {
+  public func counters() -> [(name: String, value: Int)] { [] }
 }
 
 /// The first line of a project.

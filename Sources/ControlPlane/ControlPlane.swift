@@ -70,6 +70,9 @@ public final class ControlPlane: Sendable {
     try await Task { try await directory.flush() }.value
   }
 
+  /// Counters for `/metrics`: see ``ComputeFleet/counters()``.
+  public func counters() -> [(name: String, value: Int)] { core.fleet.counters() }
+
   /// Gauges for `/metrics`: name and value; no tenant's names.
   public func gauges() async throws -> [(name: String, value: Int)] {
     let (operations, active) = try await core.catalog.read { tx in

@@ -123,7 +123,8 @@ struct APIResponder: HTTPResponder {
       try await plane.catalog.ping()
       return APIAnswer(status: 200, body: Data(#"{"status":"ready"}"#.utf8), operation: "readyz")
     case "/metrics":
-      let text = metrics.text(gauges: try await plane.gauges())
+      let text = metrics.text(
+        gauges: try await plane.gauges(), counters: plane.counters())
       return APIAnswer(
         status: 200, body: Data(text.utf8), contentType: "text/plain; version=0.0.4",
         operation: "metrics")

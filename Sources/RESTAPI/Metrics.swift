@@ -31,7 +31,10 @@ final class RequestMetrics: Sendable {
   }
 
   /// Prometheus' text format, version 0.0.4.
-  func text(gauges: [(name: String, value: Int)]) -> String {
+  /// - Parameter counters: names may carry labels in braces.
+  func text(
+    gauges: [(name: String, value: Int)], counters: [(name: String, value: Int)] = []
+  ) -> String {
     let state = state.withLock { $0 }
     var lines = ["# TYPE exzo_http_requests_total counter"]
     for (key, count) in state.counts.sorted(by: {
@@ -52,6 +55,13 @@ final class RequestMetrics: Sendable {
     ]
     for gauge in gauges {
       lines += ["# TYPE \(gauge.name) gauge", "\(gauge.name) \(gauge.value)"]
+    }
+    var named: Substring?
+    for counter in counters.sorted(by: { $0.name < $1.name }) {
+      let name = counter.name.prefix { $0 != "{" }
+      if name != named { lines.append("# TYPE \(name) counter") }
+      named = name
+      lines.append("\(counter.name) \(counter.value)")
     }
     return lines.joined(separator: "\n") + "\n"
   }

@@ -176,6 +176,13 @@ final class FleetAdapter: ComputeFleet {
 
   func logicalSize(line: String) async -> Int? { nil }
 
+  func counters() -> [(name: String, value: Int)] {
+    fleet.openingCounts.map { opening, count in
+      let labels = "way=\"\(opening.way.rawValue)\",reason=\"\(opening.reason ?? "")\""
+      return ("exzo_openings_total{\(labels)}", count)
+    }
+  }
+
   private func line(ofCompute id: String) -> String? {
     fleet.lines().first { (try? fleet.specification(line: $0))??.computeID == id }
   }
