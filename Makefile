@@ -1,4 +1,4 @@
-# Everything one does here is a verb: setup build demo test bench chaos lint format docs.
+# Everything one does here is a verb: setup build demo test regress bench chaos lint format docs.
 #
 # One configuration for all of it: release, with testing enabled, so that a machine builds once and
 # the tests run the same `exzo` that the benches measure.
@@ -13,7 +13,7 @@ CHAOS ?=
 export EXZO
 export EXZO_EXTENSION_DIR ?= $(CURDIR)/.build/extensions
 
-.PHONY: setup build demo test bench chaos lint format docs clean
+.PHONY: setup build demo test regress bench chaos lint format docs clean
 
 setup:
 	@scripts/setup
@@ -30,6 +30,12 @@ test: setup
 	@scripts/build_extension
 	@swift build $(SWIFT_FLAGS) --build-tests
 	@CONFIGURATION=$(CONFIGURATION) scripts/test '$(FILTER)'
+
+# PostgreSQL's own regression suite on a compute, and a moment opened after it.
+regress: setup
+	@swift build $(SWIFT_FLAGS) --build-tests
+	@EXZO_REGRESS=1 EXZO_TEST_SECONDS=1800 CONFIGURATION=$(CONFIGURATION) \
+	  scripts/test 'ComputeTests.RegressionSuiteTests'
 
 # BENCH="--short" runs each row for a minute; BENCH="--rows tpcb,wake" some of them.
 bench: build

@@ -66,7 +66,9 @@ let package = Package(
     module("PostgresFormat", ["CCRC32C"]),
     module("DurableIO", ["CCRC32C"]),
     module("PostgresClient", ["CLibpq", "PostgresFormat"]),
-    module("ObjectStorage", ["DurableIO"]),
+    module(
+      "ObjectStorage",
+      ["DurableIO", "CCRC32C", httpClient, nio, nioHTTP1, nioSSL, crypto]),
     module("Volume", ["DurableIO", "CCRC32C", log]),
     module(
       "History",
@@ -122,7 +124,7 @@ let package = Package(
     tests("TestSupport", []),
     tests("DurableIO", ["DurableIO"]),
     tests("PostgresClient", ["PostgresClient"]),
-    tests("ObjectStorage", ["ObjectStorage"]),
+    tests("ObjectStorage", ["ObjectStorage", "DurableIO", crypto]),
     tests("History", ["History"]),
     tests("Volume", ["Volume"]),
     tests("VolumeMount", ["VolumeMount", "Volume", "VolumeMounting", log]),

@@ -38,8 +38,9 @@ class Worker(threading.Thread):
         super().__init__(daemon=True)
         self.number, self.uri, self.stop_event = number, uri, stop
         self.acknowledged = self.reconnects = 0
+        # How many sessions had been lost when the last commit was acknowledged.
+        self.progress_after = 0
         self.failure = None
-        self.last_progress = time.monotonic()
 
     def run(self):
         while not self.stop_event.is_set():
@@ -71,7 +72,7 @@ class Worker(threading.Thread):
                 if session.stdout.readline().strip() != str(step):
                     raise Failure("connection lost")
                 self.acknowledged = step
-                self.last_progress = time.monotonic()
+                self.progress_after = self.reconnects
         finally:
             session.kill()
             session.wait()
@@ -136,14 +137,16 @@ def verify(uri, workers):
 
 
 def round_of(serve, target, workers, delay):
-    """Works, kills, waits until every worker has made progress again; seconds that took."""
+    """Works, kills, waits until every worker has lost its session and made progress in another; seconds
+    that took."""
     time.sleep(delay)
-    heard = {worker.number: worker.acknowledged for worker in workers}
+    lost = {worker.number: worker.reconnects for worker in workers}
     started = time.monotonic()
     kill_one(serve, target)
     deadline = started + 120
-    # A commit acknowledged after the kill: the compute is back (or never left, when serve was killed).
-    while any(w.last_progress < started or w.acknowledged <= heard[w.number] for w in workers):
+    # A session ends with each of the three: what is acknowledged after it shows that work goes on, and not
+    # that the kill had not arrived yet.
+    while any(worker.progress_after <= lost[worker.number] for worker in workers):
         broken = next((w.failure for w in workers if w.failure), None)
         if broken:
             raise broken

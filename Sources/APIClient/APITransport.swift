@@ -76,8 +76,16 @@ public protocol APITransport: Sendable {
   func send(_ request: APIRequest, to base: String, key: String?) async throws -> APIResponse
 }
 
-/// Requests over HTTP with the process's shared client.
+/// Requests over HTTP with one client for the process.
 public struct HTTPTransport: APITransport {
+  /// A refused connection is an answer: the library's own shared client would try again until the
+  /// request's time is up. Never shut down: it lives as long as the process.
+  private static let client: HTTPClient = {
+    var configuration = HTTPClient.Configuration.singletonConfiguration
+    configuration.connectionPool.retryConnectionEstablishment = false
+    return HTTPClient(
+      eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
+  }()
   /// Above every answer of the API, in bytes.
   static let longestAnswer = 64 << 20
   private let timeout: TimeAmount
@@ -96,7 +104,7 @@ public struct HTTPTransport: APITransport {
       outgoing.body = .bytes(ByteBuffer(bytes: body))
     }
     do {
-      let answer = try await HTTPClient.shared.execute(outgoing, timeout: timeout)
+      let answer = try await Self.client.execute(outgoing, timeout: timeout)
       let body = try await answer.body.collect(upTo: Self.longestAnswer)
       return APIResponse(
         status: Int(answer.status.code), body: Data(body.readableBytesView),

@@ -134,6 +134,8 @@ extension API {
   /// The caller's account and its limits.
   public struct CurrentUser: Codable, Hashable, Sendable {
     public var activeSecondsLimit: Int
+    /// Optional in the reference; the oldest client cannot do without it.
+    public var billingAccount: BillingAccount?
     public var authAccounts: [CurrentUserAuthAccount]
     public var email: String
     public var id: String
@@ -148,11 +150,13 @@ extension API {
     public var plan: String
 
     public init(
-      activeSecondsLimit: Int, authAccounts: [CurrentUserAuthAccount], email: String, id: String,
-      image: String, login: String, name: String, lastName: String, projectsLimit: Int,
+      activeSecondsLimit: Int, billingAccount: BillingAccount? = nil,
+      authAccounts: [CurrentUserAuthAccount], email: String, id: String, image: String,
+      login: String, name: String, lastName: String, projectsLimit: Int,
       branchesLimit: Int, maxAutoscalingLimit: Double, computeSecondsLimit: Int? = nil, plan: String
     ) {
       self.activeSecondsLimit = activeSecondsLimit
+      self.billingAccount = billingAccount
       self.authAccounts = authAccounts
       self.email = email
       self.id = id
@@ -170,6 +174,7 @@ extension API {
     enum CodingKeys: String, CodingKey {
       case email, id, image, login, name, plan
       case activeSecondsLimit = "active_seconds_limit"
+      case billingAccount = "billing_account"
       case authAccounts = "auth_accounts"
       case lastName = "last_name"
       case projectsLimit = "projects_limit"

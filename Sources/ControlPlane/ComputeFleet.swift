@@ -25,14 +25,51 @@ public protocol ComputeFleet: Sendable {
   func destroy(computeID: String, line: String) async throws
   /// The computes that run now, also those that outlived a restart of `serve`.
   func running() async -> [RunningCompute]
+  /// The compute that runs on a line. Costs the same however many lines there are.
+  func running(line: String) async -> RunningCompute?
   /// Bytes of the databases on a line, as last measured; `nil` where nobody measured.
   func logicalSize(line: String) async -> Int?
-  /// Counters for `/metrics`: a name, labels in braces where it has any, and a value; no tenant's names.
-  func counters() -> [(name: String, value: Int)]
+  /// Moments opened, by way, and those by replay, by reason.
+  func openings() -> (byWay: [String: Int], replayedByReason: [String: Int])
+  /// Bytes that the line's own objects take in the store; `nil` where nobody can tell.
+  func historyBytes(line: String) async -> Int?
+  /// What would be gone if all moments of the line before `date` were evicted; `nil` where nobody
+  /// can tell.
+  func historyCost(line: String, before date: Date) async -> HistoryCost?
 }
 
 extension ComputeFleet {
-  public func counters() -> [(name: String, value: Int)] { [] }
+  public func openings() -> (byWay: [String: Int], replayedByReason: [String: Int]) { ([:], [:]) }
+  public func running(line: String) async -> RunningCompute? {
+    await running().first { $0.lineID == line }
+  }
+  public func historyBytes(line: String) async -> Int? { nil }
+  public func historyCost(line: String, before date: Date) async -> HistoryCost? { nil }
+}
+
+/// What an eviction takes away.
+public struct HistoryCost: Codable, Hashable, Sendable {
+  public var bytes: Int
+  /// Transactions that committed in the time evicted.
+  public var commits: Int
+
+  public init(bytes: Int, commits: Int) {
+    self.bytes = bytes
+    self.commits = commits
+  }
+}
+
+/// What a running compute has counted. Positions only grow while its line is the same.
+public struct ComputeCounters: Codable, Hashable, Sendable {
+  /// Where the line's own WAL starts; `nil` where the agent does not tell.
+  public var startLSN: LSN?
+  /// WAL that the compute has written ends here.
+  public var writtenLSN: LSN
+
+  public init(startLSN: LSN? = nil, writtenLSN: LSN) {
+    self.startLSN = startLSN
+    self.writtenLSN = writtenLSN
+  }
 }
 
 /// The first line of a project.
@@ -200,10 +237,12 @@ public struct RunningCompute: Codable, Hashable, Sendable {
   public var port: Int
   public var startedAt: Date
   public var pid: Int32
+  /// `nil` where nobody counted.
+  public var counters: ComputeCounters?
 
   public init(
     computeID: String, lineID: String, socketDirectory: String, port: Int, startedAt: Date,
-    pid: Int32
+    pid: Int32, counters: ComputeCounters? = nil
   ) {
     self.computeID = computeID
     self.lineID = lineID
@@ -211,6 +250,7 @@ public struct RunningCompute: Codable, Hashable, Sendable {
     self.port = port
     self.startedAt = startedAt
     self.pid = pid
+    self.counters = counters
   }
 }
 

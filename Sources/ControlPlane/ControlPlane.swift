@@ -1,3 +1,4 @@
+import APITypes
 import Catalog
 import Foundation
 import Logging
@@ -52,6 +53,11 @@ public final class ControlPlane: Sendable {
   public var databases: DatabaseService { DatabaseService(core: core) }
   public var operations: OperationService { OperationService(core: core) }
   public var accounts: AccountService { AccountService(core: core) }
+  public var administration: AccountAdministration { AccountAdministration(core: core) }
+  public var permissions: PermissionService { PermissionService(core: core) }
+  public var retention: RetentionService { RetentionService(core: core) }
+  public var consumption: ConsumptionService { ConsumptionService(core: core) }
+  public var billing: BillingService { BillingService(core: core) }
   public var connections: ConnectionURIService { ConnectionURIService(core: core) }
   public var catalog: Catalog { core.catalog }
   public var sealer: SecretSealer { core.sealer }
@@ -64,24 +70,54 @@ public final class ControlPlane: Sendable {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await self.engine.run() }
       group.addTask { await self.housekeeping.run() }
+      group.addTask { await self.housekeeping.measure() }
       // The first error ends all: leaving the group cancels the others.
       for try await _ in group {}
     }
     try await Task { try await directory.flush() }.value
   }
 
-  /// Counters for `/metrics`: see ``ComputeFleet/counters()``.
-  public func counters() -> [(name: String, value: Int)] { core.fleet.counters() }
-
-  /// Gauges for `/metrics`: name and value; no tenant's names.
-  public func gauges() async throws -> [(name: String, value: Int)] {
-    let (operations, active) = try await core.catalog.read { tx in
-      (try tx.operationCounts(), try tx.endpoints(in: .active).count)
+  /// Gauges for `/metrics`; no tenant's names.
+  public func gauges() async throws -> [Gauge] {
+    let (operations, endpoints, transfer) = try await core.catalog.read { tx in
+      (try tx.operationCounts(), try tx.endpointCounts(), try tx.transferByKind())
     }
+    let states = Dictionary(
+      uniqueKeysWithValues: API.EndpointState.allCases.map {
+        ($0.rawValue, endpoints[$0.rawValue] ?? 0)
+      })
+    let openings = core.fleet.openings()
+    let unfinished = ["scheduling", "running"].map { ($0, operations[$0] ?? 0) }
     return [
-      ("exzo_operations_scheduling", operations["scheduling"] ?? 0),
-      ("exzo_operations_running", operations["running"] ?? 0), ("exzo_endpoints_active", active),
-      ("exzo_computes_running", await core.fleet.running().count),
+      Gauge("exzo_operations", "state", Dictionary(uniqueKeysWithValues: unfinished)),
+      Gauge("exzo_endpoints", "state", states),
+      Gauge("exzo_computes_running", await core.fleet.running().count),
+      Gauge("exzo_openings_total", "way", openings.byWay, isCounter: true),
+      Gauge(
+        "exzo_openings_replayed_total", "reason", openings.replayedByReason, isCounter: true),
+      Gauge("exzo_data_transfer_bytes_total", "kind", transfer, isCounter: true),
     ]
+  }
+}
+
+/// A number for `/metrics`, or several by one label.
+public struct Gauge: Sendable {
+  public var name: String
+  public var isCounter: Bool
+  /// `nil` for a single number.
+  public var label: String?
+  public var values: [(value: String, number: Int)]
+
+  init(_ name: String, _ number: Int) {
+    self.name = name
+    isCounter = false
+    values = [("", number)]
+  }
+
+  init(_ name: String, _ label: String, _ values: [String: Int], isCounter: Bool = false) {
+    self.name = name
+    self.label = label
+    self.isCounter = isCounter
+    self.values = values.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
   }
 }

@@ -15,10 +15,15 @@ public struct InstallationSettings: Sendable {
   public var majors: [Int]
   /// Idle time until an endpoint is suspended that does not say otherwise; seconds.
   public var defaultSuspendSeconds: Int
+  /// Requests of one account; 0 sets no limit.
+  public var requestsPerMinute: Int
+  /// Whether `-pooler` names pool.
+  public var hasPooler: Bool
 
   public init(
     domain: String? = nil, postgresHost: String = "127.0.0.1", postgresPort: Int = 5433,
-    regionID: String = "local", majors: [Int] = [15], defaultSuspendSeconds: Int = 300
+    regionID: String = "local", majors: [Int] = [15], defaultSuspendSeconds: Int = 300,
+    requestsPerMinute: Int = 700, hasPooler: Bool = false
   ) {
     precondition(!majors.isEmpty, "no PostgreSQL version")
     self.domain = domain
@@ -27,6 +32,8 @@ public struct InstallationSettings: Sendable {
     self.regionID = regionID
     self.majors = majors
     self.defaultSuspendSeconds = defaultSuspendSeconds
+    self.requestsPerMinute = requestsPerMinute
+    self.hasPooler = hasPooler
   }
 }
 

@@ -6,6 +6,13 @@ import Foundation
 public struct Housekeeping: Sendable {
   let core: Core
   let directory: EndpointDirectory
+  private let meter: UsageMeter
+
+  init(core: Core, directory: EndpointDirectory) {
+    self.core = core
+    self.directory = directory
+    meter = UsageMeter(core: core)
+  }
 
   private static let expiredBatch = 100
   /// How long a repeated request gets its first answer; seconds.
@@ -27,9 +34,26 @@ public struct Housekeeping: Sendable {
     }
   }
 
+  /// Measures sizes until the task is cancelled; beside ``run(every:)``, because it takes long.
+  func measure(every interval: Duration = .seconds(5)) async {
+    while !Task.isCancelled {
+      do {
+        try await meter.measure()
+        try await Task.sleep(for: interval)
+      } catch is CancellationError {
+        return
+      } catch {
+        core.logger.error("measuring sizes failed", metadata: ["error": "\(error)"])
+        await core.ended.wait(since: core.ended.generation, timeout: interval)
+      }
+    }
+  }
+
   /// One round; what it started runs as operations.
   public func round() async throws {
     try await directory.flush()
+    try await meter.round()
+    try await QuotaService(core: core).enforce()
     try await suspendIdle()
     try await deleteExpired()
     let now = core.clock.now

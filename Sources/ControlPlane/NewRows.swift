@@ -60,6 +60,9 @@ struct NewRows {
     guard request.type == .readWrite else {
       throw ControlPlaneError.unsupported("\(request.field)type", allowed: "use 'read_write'")
     }
+    if !request.isDisabled {
+      try QuotaService(core: core).require(project, tx, doing: "start a compute")
+    }
     let now = core.clock.now
     let endpoint = EndpointRecord(
       id: core.names.endpoint(), accountID: project.accountID, plan: project.plan,
@@ -80,7 +83,7 @@ struct NewRows {
   }
 
   /// The branch's compute and its volume outlive endpoints: the new one takes it over.
-  private func placeCompute(
+  func placeCompute(
     of endpoint: EndpointRecord, _ branch: BranchRecord, _ tx: CatalogTransaction
   ) throws {
     let present = try tx.computes(project: project.id, branch: branch.id, endpoint: nil)

@@ -29,19 +29,24 @@ struct Presenter: Sendable {
       kind: record.kind)
   }
 
-  func project(_ record: ProjectRecord, owner: AccountRecord, transfer: Int) -> API.Project {
+  func project(
+    _ record: ProjectRecord, owner: AccountRecord, usage: UsageTotals = UsageTotals()
+  ) -> API.Project {
     let period = billingPeriod()
     return API.Project(
-      dataStorageBytesHour: 0, dataTransferBytes: transfer, writtenDataBytes: 0,
-      computeTimeSeconds: 0, activeTimeSeconds: 0, cpuUsedSec: 0, id: record.id.rawValue,
+      dataStorageBytesHour: usage.historyByteHours, dataTransferBytes: usage.transferBytes,
+      writtenDataBytes: usage.writtenBytes, computeTimeSeconds: usage.computeSeconds,
+      activeTimeSeconds: usage.activeSeconds, cpuUsedSec: usage.computeSeconds,
+      id: record.id.rawValue,
       platformID: Self.platform, regionID: core.settings.regionID, name: record.name,
       provisioner: Self.provisioner, defaultEndpointSettings: record.defaultEndpointSettings,
       settings: record.settings, pgVersion: record.pgVersion, proxyHost: proxyHost,
       branchLogicalSizeLimit: Self.sizeLimit >> 20, branchLogicalSizeLimitBytes: Self.sizeLimit,
       storePasswords: record.storePasswords, creationSource: Self.creationSource,
       historyRetentionSeconds: record.historyRetentionSeconds, createdAt: record.createdAt,
-      updatedAt: record.updatedAt, consumptionPeriodStart: period.start,
-      consumptionPeriodEnd: period.end, ownerID: owner.id.rawValue)
+      updatedAt: record.updatedAt, syntheticStorageSize: usage.historyBytes,
+      consumptionPeriodStart: period.start, consumptionPeriodEnd: period.end,
+      ownerID: owner.id.rawValue)
   }
 
   func listItem(_ record: ProjectRecord) -> API.ProjectListItem {
@@ -59,8 +64,8 @@ struct Presenter: Sendable {
   }
 
   func branch(
-    _ record: BranchRecord, isDefault: Bool, transfer: Int = 0, window: API.RestoreWindow? = nil,
-    logicalSize: Int? = nil
+    _ record: BranchRecord, isDefault: Bool, usage: UsageTotals = UsageTotals(),
+    window: API.RestoreWindow? = nil, logicalSize: Int? = nil
   ) -> API.Branch {
     let recovery = record.deletedAt.map {
       API.BranchRecovery(
@@ -73,9 +78,11 @@ struct Presenter: Sendable {
       parentTimestamp: record.parentTimestamp, name: record.name,
       currentState: record.state == "ready" ? .ready : .`init`,
       pendingState: record.state == "ready" ? nil : .ready, stateChangedAt: record.stateChangedAt,
-      logicalSize: logicalSize, creationSource: Self.creationSource, isPrimary: isDefault,
-      isDefault: isDefault, isProtected: record.isProtected, cpuUsedSec: 0, computeTimeSeconds: 0,
-      activeTimeSeconds: 0, writtenDataBytes: 0, dataTransferBytes: transfer,
+      logicalSize: logicalSize ?? usage.logicalBytes, creationSource: Self.creationSource,
+      isPrimary: isDefault,
+      isDefault: isDefault, isProtected: record.isProtected, cpuUsedSec: usage.computeSeconds,
+      computeTimeSeconds: usage.computeSeconds, activeTimeSeconds: usage.activeSeconds,
+      writtenDataBytes: usage.writtenBytes, dataTransferBytes: usage.transferBytes,
       createdAt: record.createdAt, updatedAt: record.updatedAt,
       ttlIntervalSeconds: record.expiresAt.map { Int($0.timeIntervalSince(record.createdAt)) },
       expiresAt: record.expiresAt, initSource: record.initSource, recovery: recovery,
@@ -95,7 +102,7 @@ struct Presenter: Sendable {
       autoscalingLimitMinCU: record.computeUnitsMinimum,
       autoscalingLimitMaxCU: record.computeUnitsMaximum, regionID: core.settings.regionID,
       type: record.type, currentState: record.state, pendingState: record.pendingState,
-      settings: record.settings, poolerEnabled: false, poolerMode: .transaction,
+      settings: record.settings, poolerEnabled: core.settings.hasPooler, poolerMode: .transaction,
       isDisabled: record.isDisabled, passwordlessAccess: false, lastActive: record.lastActiveAt,
       creationSource: Self.creationSource, createdAt: record.createdAt, updatedAt: record.updatedAt,
       startedAt: record.startedAt, suspendedAt: record.suspendedAt, proxyHost: proxyHost,
@@ -118,13 +125,8 @@ struct Presenter: Sendable {
 
   /// The current calendar month in UTC.
   func billingPeriod() -> (start: Date, end: Date) {
-    let text = RFC3339.text(core.clock.now)
-    let year = Int(text.prefix(4)) ?? 1970
-    let month = Int(text.dropFirst(5).prefix(2)) ?? 1
-    func start(_ year: Int, _ month: Int) -> Date {
-      RFC3339.date("\(year)-\(month < 10 ? "0" : "")\(month)-01T00:00:00Z") ?? core.clock.now
-    }
-    return (start(year, month), month == 12 ? start(year + 1, 1) : start(year, month + 1))
+    let period = BillingPeriod(holding: core.clock.now)
+    return (period.start, period.end)
   }
 }
 
@@ -139,19 +141,20 @@ extension Presenter {
 
   /// A string that connects as it stands.
   func connection(
-    endpoint: EndpointID, role: String, password: String?, database: String
+    endpoint: EndpointID, role: String, password: String?, database: String, isPooled: Bool = false
   ) -> API.ConnectionDetails {
+    let name = isPooled ? "\(endpoint)-pooler" : "\(endpoint)"
     let secret = password.map { ":" + Self.escape($0) } ?? ""
     let user = Self.escape(role) + secret
     let path = Self.escape(database)
     let uri: String
     if let domain = core.settings.domain {
       let port = core.settings.postgresPort == 5432 ? "" : ":\(core.settings.postgresPort)"
-      uri = "postgresql://\(user)@\(endpoint).\(domain)\(port)/\(path)?sslmode=require"
+      uri = "postgresql://\(user)@\(name).\(domain)\(port)/\(path)?sslmode=require"
     } else {
       let address = "\(core.settings.postgresHost):\(core.settings.postgresPort)"
       uri =
-        "postgresql://\(user)@\(address)/\(path)?sslmode=require&options=endpoint%3D\(endpoint)"
+        "postgresql://\(user)@\(address)/\(path)?sslmode=require&options=endpoint%3D\(name)"
     }
     return API.ConnectionDetails(
       connectionURI: uri,

@@ -150,14 +150,9 @@ struct SettingsRules: Sendable {
   /// honoured are refused.
   static func project(_ settings: API.ProjectSettings?) throws {
     guard let settings else { return }
-    let quota = settings.quota
-    let isLimited = [
-      quota?.activeTimeSeconds, quota?.computeTimeSeconds, quota?.writtenDataBytes,
-      quota?.dataTransferBytes, quota?.logicalSizeBytes,
-    ].contains { ($0 ?? 0) != 0 }
+    try quota(settings.quota)
+    _ = try AddressRules(settings.allowedIPs?.ips ?? [])
     let refused: [(Bool, String, String)] = [
-      (isLimited, "quota", "leave it out or set limits to 0"),
-      (settings.allowedIPs?.ips?.isEmpty == false, "allowed_ips", "leave it out or empty"),
       (settings.maintenanceWindow != nil, "maintenance_window", "leave it out"),
       (settings.blockPublicConnections == true, "block_public_connections", "false"),
       (settings.blockVpcConnections == true, "block_vpc_connections", "false"),
@@ -168,5 +163,19 @@ struct SettingsRules: Sendable {
       throw ControlPlaneError.unsupported("project.settings.\(name)", allowed: allowed)
     }
     try preloadLibraries("project.settings", settings.preloadLibraries)
+  }
+
+  private static func quota(_ quota: API.ProjectQuota?) throws {
+    let limits = [
+      ("active_time_seconds", quota?.activeTimeSeconds),
+      ("compute_time_seconds", quota?.computeTimeSeconds),
+      ("written_data_bytes", quota?.writtenDataBytes),
+      ("data_transfer_bytes", quota?.dataTransferBytes),
+      ("logical_size_bytes", quota?.logicalSizeBytes),
+    ]
+    for case (let name, let limit?) in limits where limit < 0 {
+      throw ControlPlaneError.value(
+        "project.settings.quota.\(name)", limit, allowed: "0 (no limit) or more")
+    }
   }
 }

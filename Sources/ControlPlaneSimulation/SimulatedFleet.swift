@@ -22,6 +22,7 @@ public final class SimulatedFleet: ComputeFleet {
     var running: [String: RunningCompute] = [:]
     var calls: [String] = []
     var failures: [String: [ComputeFleetError]] = [:]
+    var historyBytes: [String: Int] = [:]
   }
 
   private let state = Mutex(State())
@@ -147,7 +148,36 @@ public final class SimulatedFleet: ComputeFleet {
     }
   }
 
-  public func running() async -> [RunningCompute] { state.withLock { Array($0.running.values) } }
+  public func running() async -> [RunningCompute] {
+    state.withLock { state in
+      state.running.values.map { compute in
+        var compute = compute
+        compute.counters = state.lines[compute.lineID].map {
+          ComputeCounters(startLSN: $0.start, writtenLSN: $0.head)
+        }
+        return compute
+      }
+    }
+  }
+
+  /// Says how much a line's objects take.
+  public func set(historyBytes: Int, of line: String) {
+    state.withLock { $0.historyBytes[line] = historyBytes }
+  }
+
+  public func historyBytes(line: String) async -> Int? { state.withLock { $0.historyBytes[line] } }
+
+  /// As if the line had grown evenly since it was made.
+  public func historyCost(line: String, before date: Date) async -> HistoryCost? {
+    state.withLock { state in
+      guard let bytes = state.historyBytes[line], let start = state.lines[line]?.createdAt,
+        clock.now > start
+      else { return nil }
+      let part = date.timeIntervalSince(start) / clock.now.timeIntervalSince(start)
+      let share = min(max(part, 0), 1)
+      return HistoryCost(bytes: Int(Double(bytes) * share), commits: Int(1000 * share))
+    }
+  }
 
   public func logicalSize(line: String) async -> Int? { 7_000_000 }
 }

@@ -36,6 +36,10 @@ public final class SimulatedTenants: TenantConfigurator {
   }
 }
 
+extension SimulatedTenants {
+  public func logicalSize(of compute: RunningCompute) async throws -> Int { 7_000_000 }
+}
+
 /// A clock that moves when it is told to.
 public final class ManualClock: WallClock {
   private let time: Mutex<Date>

@@ -14,6 +14,10 @@ public struct ObjectStorageError: Error, Sendable, CustomStringConvertible {
     case unavailable
     /// What was read back is not what was written.
     case damaged
+    /// The key that the object was sealed with is not at hand.
+    case unknownKey
+    /// The store cannot be used as it was configured.
+    case misconfigured
   }
 
   public var code: Code
@@ -23,22 +27,26 @@ public struct ObjectStorageError: Error, Sendable, CustomStringConvertible {
   public var key: String
   public var detail: String
   public var cause: (any Error)?
+  /// What to do about it.
+  public var hint: String
 
   public init(
     _ code: Code, operation: String, key: String, detail: String = "",
-    cause: (any Error)? = nil
+    cause: (any Error)? = nil, hint: String = ""
   ) {
     self.code = code
     self.operation = operation
     self.key = key
     self.detail = detail
     self.cause = cause
+    self.hint = hint
   }
 
   public var description: String {
     var text = "\(operation) '\(key)': \(code.rawValue)"
     if !detail.isEmpty { text += ": \(detail)" }
     if let cause { text += ": \(cause)" }
+    if !hint.isEmpty { text += "\nHINT: \(hint)" }
     return text
   }
 }

@@ -18,6 +18,18 @@ public protocol ObjectStore: Sendable {
   func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectListing]
   /// Deletes an object; no error where it is absent.
   func delete(_ key: ObjectKey) async throws
+  /// Deletes objects, in as few requests as the store allows. On throw some of them may be gone.
+  func delete(_ keys: [ObjectKey]) async throws
+  /// As much of a range as the object has, with the object's size. Throws `.notFound`.
+  func slice(_ key: ObjectKey, _ range: Range<UInt64>) async throws -> ObjectSlice
+  /// Fills `buffer` from `offset` on the caller's thread, which it blocks and which must not belong
+  /// to the cooperative pool. Errors as of ``get(_:range:)``.
+  func read(_ key: ObjectKey, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer) throws
+  /// The next part of every key that starts with `prefix` and goes on below it: names of
+  /// directories, in byte order. `prefix` is empty or ends with `/`.
+  func directories(in prefix: String) async throws -> [String]
+  /// Lets go of copies that the store keeps nearer, because they do not fit the object any more.
+  func forget(_ key: ObjectKey)
   /// The path of a local file that holds the object byte for byte, where there is one: the fast
   /// path for reading ranges without suspension. The file may vanish when the object is deleted.
   func localFile(_ key: ObjectKey) -> String?
@@ -67,5 +79,17 @@ public struct ObjectListing: Sendable, Equatable {
   public init(key: ObjectKey, size: UInt64) {
     self.key = key
     self.size = size
+  }
+}
+
+/// A part of an object.
+public struct ObjectSlice: Sendable, Equatable {
+  /// What lies in the range asked for: fewer bytes where the object ends within it.
+  public var bytes: [UInt8]
+  /// Of the whole object.
+  public var objectSize: UInt64
+  public init(bytes: [UInt8], objectSize: UInt64) {
+    self.bytes = bytes
+    self.objectSize = objectSize
   }
 }

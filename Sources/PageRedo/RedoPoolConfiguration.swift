@@ -28,7 +28,7 @@ package struct RedoPoolConfiguration: Sendable {
 
   package init(
     major: PostgresMajor, server: String? = nil, library: String, scratch: String = "/dev/shm",
-    identity: (uid: UInt32, gid: UInt32)? = nil, workers: Int = 2, timeLimit: UInt32 = 30,
+    identity: (uid: UInt32, gid: UInt32)? = nil, workers: Int = 2, timeLimit: UInt32 = 10,
     exchangeBytes: Int = RedoPoolConfiguration.defaultExchangeBytes, startsEarly: Bool = false
   ) {
     self.major = major

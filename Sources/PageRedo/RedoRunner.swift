@@ -74,40 +74,31 @@ struct RedoRunner {
     let load = slice.load(
       from: progress, into: worker.exchange, bytes: worker.exchangeBytes)
     guard !load.offsets.isEmpty else {
-      slice.fail(
-        progress.request,
-        PageRedoError(
-          .recordLength, page: slice.batch.target(of: progress.request), record: nil,
-          reason: "a record does not fit into \(worker.exchangeBytes) bytes"))
-      progress.advance()
-      return
+      let failure = PageRedoError(
+        .recordLength, page: slice.batch.target(of: progress.request), record: nil,
+        reason: "a record does not fit into \(worker.exchangeBytes) bytes")
+      return settle(slice, &progress, failure, limit: 1)
     }
     let answer = worker.run()
     let completed = min(worker.completed, load.offsets.count)
     for index in 0..<completed {
       let place = worker.exchange + load.offsets[index]
       let failure = slice.take(&progress, from: place, part: load.part)
-      if let failure {
-        if failure.code == .redo {
-          self.worker = nil
-          let limit = isFresh && index == 0 ? 1 : RedoRunner.attemptLimit
-          settle(slice, &progress, failure, limit: limit)
-          return
-        }
-        slice.fail(progress.request, failure)
+      if let failure, failure.code == .redo {
+        self.worker = nil
+        let limit = isFresh && index == 0 ? 1 : RedoRunner.attemptLimit
+        settle(slice, &progress, failure, limit: limit)
+        return
       }
+      if let failure { slice.fail(progress.request, failure) }
       if failure != nil || load.part == nil { progress.advance() }
     }
-    switch answer {
-    case .done: return
-    case .ended: self.worker = nil
-    case .lost(let reason, let wasKilled):
-      self.worker = nil
-      guard completed < load.offsets.count else { return }
-      let place = worker.exchange + load.offsets[completed]
+    if case .done = answer { return }
+    self.worker = nil
+    if case .lost(let reason, let wasKilled) = answer, completed < load.offsets.count {
       let failure = PageRedoError(
         .workerLost, page: slice.batch.target(of: progress.request),
-        record: slice.recordAtWork(in: place), reason: reason)
+        record: slice.recordAtWork(in: worker.exchange + load.offsets[completed]), reason: reason)
       settle(
         slice, &progress, failure,
         limit: wasKilled ? RedoRunner.killLimit : RedoRunner.attemptLimit)

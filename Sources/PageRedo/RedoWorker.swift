@@ -37,6 +37,8 @@ final class RedoWorker {
   private static let startSeconds: Int32 = 20
   /// The worker ends itself at its limit; this much later we do.
   private static let graceSeconds: Int32 = 2
+  /// How long a process may take to end after it closed its channel.
+  private static let closingMilliseconds = 2_000
 
   /// Starts the process and returns when it waits for its first batch.
   init(
@@ -104,13 +106,19 @@ final class RedoWorker {
   func end() -> Ending {
     guard !isReaped else { return Ending(text: "had ended") }
     isReaped = true
-    var status: Int32 = 0
     // A closed channel is seen a moment before the process is gone.
     var descriptor = pollfd(fd: channel, events: Int16(POLLIN), revents: 0)
     let isClosing = poll(&descriptor, 1, 0) == 1 && Int32(descriptor.revents) & POLLHUP != 0
-    if !isClosing { kill(pid, SIGKILL) }
-    var reaped: pid_t
-    repeat { reaped = waitpid(pid, &status, 0) } while reaped < 0 && errno == EINTR
+    var status: Int32 = 0
+    var reaped: pid_t = 0
+    for _ in 0..<(isClosing ? RedoWorker.closingMilliseconds : 0) where reaped == 0 {
+      reaped = waitpid(pid, &status, WNOHANG)
+      if reaped == 0 { usleep(1_000) }
+    }
+    if reaped == 0 {
+      kill(pid, SIGKILL)
+      repeat { reaped = waitpid(pid, &status, 0) } while reaped < 0 && errno == EINTR
+    }
     close(channel)
     let signal = status & 0x7F
     if signal == SIGALRM || !isClosing { return Ending(text: "was ended at its time limit") }

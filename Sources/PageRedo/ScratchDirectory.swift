@@ -9,6 +9,7 @@ import PostgresFormat
 /// Crash: the next pool below the same scratch directory removes what dead ones left.
 final class ScratchDirectory: Sendable {
   static let prefix = "exzo-redo-"
+  private static let makeLimit = 3
 
   let path: String
   private let lock: Int32
@@ -17,17 +18,32 @@ final class ScratchDirectory: Sendable {
   init(_ configuration: RedoPoolConfiguration) throws(PageRedoError) {
     self.configuration = configuration
     ScratchDirectory.removeStale(below: configuration.scratch)
-    var template = Array("\(configuration.scratch)/\(ScratchDirectory.prefix)XXXXXX".utf8CString)
+    // Another pool that starts now may take a directory not yet locked for a dead one's.
+    for _ in 1..<ScratchDirectory.makeLimit {
+      do throws(PageRedoError) {
+        (path, lock) = try ScratchDirectory.make(below: configuration.scratch)
+        return
+      } catch { continue }
+    }
+    (path, lock) = try ScratchDirectory.make(below: configuration.scratch)
+  }
+
+  private static func make(below scratch: String) throws(PageRedoError) -> (String, Int32) {
+    var template = Array("\(scratch)/\(prefix)XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else {
       throw PageRedoError(
-        .workerStart, "make a directory below '\(configuration.scratch)': \(systemReason())",
+        .workerStart, "make a directory below '\(scratch)': \(systemReason())",
         hint: "name a directory that this user may write, best on tmpfs")
     }
-    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    lock = open("\(path)/owner", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let lock = open("\(path)/owner", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     guard lock >= 0, flock(lock, LOCK_EX | LOCK_NB) == 0, chmod(path, 0o711) == 0 else {
-      throw PageRedoError(.workerStart, "lock '\(path)/owner': \(systemReason())")
+      let reason = systemReason()
+      if lock >= 0 { close(lock) }
+      removeTree(path)
+      throw PageRedoError(.workerStart, "lock '\(path)/owner': \(reason)")
     }
+    return (path, lock)
   }
 
   /// Removes the directory. Workers must have ended.

@@ -16,6 +16,11 @@ public protocol ProxyDirectory: Sendable {
   /// proxy stops waiting, and cancels the task, at its own deadline.
   func wake(_ endpointID: String) async throws -> ComputeAddress
 
+  /// The same through the endpoint's pooler, which then knows the role with this verifier.
+  func wakePooled(
+    _ endpointID: String, role: String, verifier: String
+  ) async throws -> ComputeAddress
+
   /// Adds bytes sent to clients. Called at most once a second for a session, and when it ends;
   /// each byte is reported once. Must not block.
   func record(transfer: TransferCount)
@@ -24,6 +29,13 @@ public protocol ProxyDirectory: Sendable {
   func sessionOpened(endpointID: String)
   /// The counterpart of ``sessionOpened(endpointID:)``, called once for each.
   func sessionClosed(endpointID: String)
+}
+
+extension ProxyDirectory {
+  /// Without a pooler a pooled name means the compute itself.
+  public func wakePooled(
+    _ endpointID: String, role: String, verifier: String
+  ) async throws -> ComputeAddress { try await wake(endpointID) }
 }
 
 /// What ``ProxyDirectory`` knows of one role at one target.
@@ -36,15 +48,28 @@ public struct RoleAuthentication: Sendable {
   public var allowsReplication: Bool
   /// Told to a client that has proved its password, instead of waking: "the endpoint is disabled".
   public var refusal: ProxyRefusal?
+  /// Whether a client at this numeric address may connect; nil where all may. Told after the proof
+  /// of the password, so that strangers learn nothing of it.
+  public var admits: (@Sendable (String) -> Bool)?
 
   public init(
     scramVerifier: String, endpointID: String, allowsReplication: Bool = false,
-    refusal: ProxyRefusal? = nil
+    refusal: ProxyRefusal? = nil, admits: (@Sendable (String) -> Bool)? = nil
   ) {
     self.scramVerifier = scramVerifier
     self.endpointID = endpointID
     self.allowsReplication = allowsReplication
     self.refusal = refusal
+    self.admits = admits
+  }
+
+  /// The same with a refusal where a client at `address` may not connect. A client without one
+  /// came over a unix socket.
+  func checking(address: String?) -> RoleAuthentication {
+    guard let admits, let address, !admits(address) else { return self }
+    var refused = self
+    refused.refusal = .addressNotAllowed(address)
+    return refused
   }
 }
 
@@ -75,16 +100,21 @@ public enum SessionKind: String, Sendable, CaseIterable, Codable {
   case replication
   case dump
   case restore
+  /// Through the pooler.
+  case pooled
+  /// At a moment of the past.
+  case timeTravel = "time_travel"
 
   /// From the startup parameters: `replication`, else the `application_name` that PostgreSQL's own
-  /// programs give.
-  init(parameters: [StartupParameter]) {
+  /// programs give; else from what the client asked to be connected to.
+  init(parameters: [StartupParameter], target: ProxyTarget) {
     let names = Dictionary(parameters.map { ($0.name, $0.value) }) { $1 }
     switch names["application_name"] {
     case _ where ReplicationMode(names["replication"]) != .none: self = .replication
     case "pg_dump", "pg_dumpall": self = .dump
     case "pg_restore": self = .restore
-    default: self = .query
+    case _ where target.moment != nil: self = .timeTravel
+    default: self = target.isPooled ? .pooled : .query
     }
   }
 }

@@ -30,6 +30,12 @@ extension ProxyRefusal {
     sqlState: "28000", message: "a connection from another machine requires TLS",
     hint: "Connect with sslmode=require.")
 
+  static func addressNotAllowed(_ address: String) -> ProxyRefusal {
+    ProxyRefusal(
+      sqlState: "28000", message: "connections from \(address) are not allowed",
+      hint: "The project's allowed_ips setting lists the addresses that are.")
+  }
+
   static let noEndpoint = ProxyRefusal(
     sqlState: "08004", message: "the connection does not name an endpoint",
     hint: "Use the endpoint's host name, or options=endpoint%3Dep-… in the URI, "

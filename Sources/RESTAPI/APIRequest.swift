@@ -32,11 +32,13 @@ struct APIRequest: Sendable {
 /// The query string's values.
 struct QueryValues: Sendable {
   private let values: [String: String]
+  private let lists: [String: [String]]
 
-  /// - Parameter text: what follows `?`; the last of equal names counts.
+  /// - Parameter text: what follows `?`; of equal names the last counts, but for lists.
   /// - Throws: ``ControlPlaneError`` where an escape is broken.
   init(_ text: Substring) throws {
     var values: [String: String] = [:]
+    var lists: [String: [String]] = [:]
     for item in text.split(separator: "&") {
       let parts = item.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(parts[0]).replacing("+", with: " ").removingPercentEncoding
@@ -47,8 +49,33 @@ struct QueryValues: Sendable {
           .badValue, "the query '\(item.prefix(64))' is not percent-encoded text")
       }
       values[name] = value
+      lists[name, default: []] += value.split(separator: ",").map(String.init)
     }
     self.values = values
+    self.lists = lists
+  }
+
+  /// All values of a name, each of which may be several with commas between; `nil` where it is
+  /// absent or empty.
+  func list(_ name: String, atMost maximum: Int) throws -> [String]? {
+    guard let items = lists[name] ?? lists["\(name)[]"], !items.isEmpty else { return nil }
+    guard items.count <= maximum else {
+      throw ControlPlaneError(
+        .badValue, "'\(name)' has \(items.count) values, must have at most \(maximum)")
+    }
+    return items
+  }
+
+  /// An RFC 3339 time.
+  func time(_ name: String) throws -> Date? {
+    guard let text = self[name] else { return nil }
+    // A '+' of an offset that was not escaped comes as a blank.
+    let first = RFC3339.date(text)
+    guard let date = first ?? RFC3339.date(text.replacing(" ", with: "+")) else {
+      throw ControlPlaneError(
+        .badValue, "'\(name)' is '\(text.prefix(64))', must be a time like 2026-11-23T10:00:00Z")
+    }
+    return date
   }
 
   /// `nil` where the parameter is absent or empty.

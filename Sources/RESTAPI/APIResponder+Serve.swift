@@ -10,7 +10,14 @@ import NIOCore
 extension APIResponder {
   /// Authenticates, reads the body and answers; writes are noted in the audit log.
   func serve(_ routed: RoutedRequest) async throws -> APIAnswer {
-    let caller = try await authenticate(routed)
+    let caller: Caller
+    do {
+      caller = try await authenticate(routed)
+    } catch let error as ControlPlaneError where error.code == .unauthorized {
+      try limit("address \(routed.address)")
+      throw error
+    }
+    try limit("account \(caller.account.id)")
     let body: Data
     do {
       let buffer = try await routed.request.body.collect(upTo: Self.bodyLimit)
@@ -34,9 +41,16 @@ extension APIResponder {
         AuditRecord(
           accountID: caller.account.id, plan: caller.account.plan, keyID: caller.key.id,
           requestID: routed.requestID, method: routed.route.method, path: routed.path,
-          status: answer.status, createdAt: now))
+          status: answer.status, address: routed.address, createdAt: now))
     }
     return answer
+  }
+
+  /// Refuses a caller that asks too often: an account by all its requests, an address by those
+  /// whose key was wrong.
+  private func limit(_ caller: String) throws {
+    guard let seconds = limiter.delay(caller, at: plane.now) else { return }
+    throw TooManyRequests(perMinute: limiter.perMinute, retryAfterSeconds: seconds)
   }
 
   private func authenticate(_ routed: RoutedRequest) async throws -> Caller {

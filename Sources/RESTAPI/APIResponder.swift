@@ -38,6 +38,7 @@ struct APIResponder: HTTPResponder {
   let table: RouteTable
   let document: Data
   let metrics: RequestMetrics
+  let limiter: RateLimiter
   let logger: Logger
 
   static let base = "/api/v2"
@@ -123,8 +124,7 @@ struct APIResponder: HTTPResponder {
       try await plane.catalog.ping()
       return APIAnswer(status: 200, body: Data(#"{"status":"ready"}"#.utf8), operation: "readyz")
     case "/metrics":
-      let text = metrics.text(
-        gauges: try await plane.gauges(), counters: plane.counters())
+      let text = metrics.text(gauges: try await plane.gauges())
       return APIAnswer(
         status: 200, body: Data(text.utf8), contentType: "text/plain; version=0.0.4",
         operation: "metrics")

@@ -24,6 +24,11 @@ struct ErrorAnswer: Sendable {
       self.init(
         status: Self.status(error.code), code: error.code.rawValue, message: error.description)
       if status == 423 || status == 503 { retryAfterSeconds = 1 }
+    case let error as TooManyRequests:
+      self.init(
+        status: 429, code: "rate_limited",
+        message: "more than \(error.perMinute) requests in a minute",
+        retryAfterSeconds: error.retryAfterSeconds)
     case let error as APICodingError:
       self.init(status: 400, code: "bad_value", message: error.description)
     case let error as NotBuilt:
@@ -58,10 +63,14 @@ struct ErrorAnswer: Sendable {
     case .badValue, .settingNotSupported, .restorePointOutOfWindow, .restorePointAmbiguous: 400
     case .unauthorized: 401
     case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
-      .databaseNotFound, .apiKeyNotFound:
+      .databaseNotFound, .apiKeyNotFound, .accountNotFound, .planNotFound, .permissionNotFound,
+      .routeNotFound:
       404
-    case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists:
+    case .timeRangeNotAcceptable: 406
+    case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,
+      .accountAlreadyExists:
       409
+    case .planTooSmall, .quotaExceeded, .confirmationRequired, .retentionNotPending: 412
     case .branchIsDefault, .branchIsProtected, .branchHasChildren, .roleIsProtected,
       .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached:
       412

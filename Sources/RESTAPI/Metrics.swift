@@ -1,3 +1,4 @@
+import ControlPlane
 import Synchronization
 
 /// Counts of requests for `/metrics`, by route and status; no ids, no names.
@@ -31,10 +32,7 @@ final class RequestMetrics: Sendable {
   }
 
   /// Prometheus' text format, version 0.0.4.
-  /// - Parameter counters: names may carry labels in braces.
-  func text(
-    gauges: [(name: String, value: Int)], counters: [(name: String, value: Int)] = []
-  ) -> String {
+  func text(gauges: [Gauge]) -> String {
     let state = state.withLock { $0 }
     var lines = ["# TYPE exzo_http_requests_total counter"]
     for (key, count) in state.counts.sorted(by: {
@@ -54,14 +52,11 @@ final class RequestMetrics: Sendable {
       "exzo_http_request_duration_seconds_count \(state.total)",
     ]
     for gauge in gauges {
-      lines += ["# TYPE \(gauge.name) gauge", "\(gauge.name) \(gauge.value)"]
-    }
-    var named: Substring?
-    for counter in counters.sorted(by: { $0.name < $1.name }) {
-      let name = counter.name.prefix { $0 != "{" }
-      if name != named { lines.append("# TYPE \(name) counter") }
-      named = name
-      lines.append("\(counter.name) \(counter.value)")
+      lines.append("# TYPE \(gauge.name) \(gauge.isCounter ? "counter" : "gauge")")
+      for (value, number) in gauge.values {
+        let label = gauge.label.map { "{\($0)=\"\(value)\"}" } ?? ""
+        lines.append("\(gauge.name)\(label) \(number)")
+      }
     }
     return lines.joined(separator: "\n") + "\n"
   }

@@ -32,7 +32,8 @@ public struct RESTServer: Service {
     let table = RouteTable.all(plane)
     responder = APIResponder(
       plane: plane, table: table, document: try APICoding.encode(OpenAPIDocument(table).json),
-      metrics: RequestMetrics(), logger: logger)
+      metrics: RequestMetrics(),
+      limiter: RateLimiter(perMinute: plane.settings.requestsPerMinute), logger: logger)
     address = .hostname(host, port: port)
     self.server = server
     self.onRunning = onRunning

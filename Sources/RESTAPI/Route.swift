@@ -9,6 +9,8 @@ struct QueryParameter: Sendable {
     case flag
     case integer(ClosedRange<Int>)
     case words([String])
+    case time
+    case list(maximum: Int)
   }
 
   var name: String

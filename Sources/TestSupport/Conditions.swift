@@ -22,6 +22,18 @@ extension Trait where Self == ConditionTrait {
 
   public static var needsRoot: Self { need(getuid() == 0, "needs root: sudo make test") }
 
+  /// The Python client of PyPI in its own environment.
+  public static var needsPythonClient: Self {
+    need(
+      FileManager.default.isExecutableFile(atPath: pythonOfTheClient),
+      "needs neon-api 0.3.0 in \(pythonOfTheClient): scripts/setup --client")
+  }
+
+  /// The interpreter that has it.
+  public static var pythonOfTheClient: String {
+    "\(FileManager.default.currentDirectoryPath)/.build/neon-client/bin/python"
+  }
+
   /// Free space below `EXZO_TEST_DIR` or `/tmp`.
   public static func needsDisk(gigabytes: UInt64) -> Self {
     let root = ProcessInfo.processInfo.environment["EXZO_TEST_DIR"] ?? "/tmp"

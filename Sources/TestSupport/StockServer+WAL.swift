@@ -43,13 +43,19 @@ extension StockServer {
 
   /// As ``baseBackup(to:)``, of any server whose user may replicate, such as a compute on its
   /// socket.
-  public static func makeBaseBackup(of server: ServerConnection, to path: String) throws {
+  ///
+  /// - Parameter asPostgresUser: off where the server knows its clients by their system user; the
+  ///   backup is `postgres`'s all the same.
+  public static func makeBaseBackup(
+    of server: ServerConnection, to path: String, asPostgresUser: Bool = true
+  ) throws {
     try makeOwnedDirectory(path)
     try run(
       [
         server.program("pg_basebackup"), "-D", "\(path)/data", "-X", "none", "-c", "fast",
         "--no-sync", "--no-verify-checksums", "-d", server.conninfo,
-      ], environment: server.environment, asPostgresUser: true)
+      ], environment: server.environment, asPostgresUser: asPostgresUser)
+    if !asPostgresUser, getuid() == 0 { try run(["chown", "-R", "postgres:postgres", path]) }
   }
 
   public func insertLSN() throws -> LSN { try lsn("pg_current_wal_insert_lsn()") }

@@ -27,7 +27,8 @@ struct FuseConnection {
       throw failure("mount the control file system")
     }
     defer { umount2(directory, Int32(MNT_DETACH)) }
-    let path = String(decoding: directory.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
+    let path = String(
+      decoding: directory.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
     let file = open("\(path)/\(number)/abort", O_WRONLY | O_CLOEXEC)
     if file < 0, errno == ENOENT { return }
     guard file >= 0 else { throw failure("open its file") }

@@ -8,13 +8,15 @@ import Foundation
 struct ExzoCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "exzo", abstract: "A Postgres platform whose every past moment opens as a branch.",
-    subcommands: [ServeCommand.self, ShutdownCommand.self, AgentCommand.self] + clientVerbs)
+    subcommands: [
+      ServeCommand.self, ShutdownCommand.self, StoreCommand.self, AgentCommand.self,
+    ] + clientVerbs)
 
   /// Verbs that talk to a server's API.
   static let clientVerbs: [any ParsableCommand.Type] = [
     ProjectsCommand.self, BranchesCommand.self, EndpointsCommand.self, OperationsCommand.self,
     ConnectionStringCommand.self, PsqlCommand.self, StatusCommand.self, SetContextCommand.self,
-    APIKeysCommand.self,
+    APIKeysCommand.self, AccountsCommand.self, DoctorCommand.self,
   ]
 
   static func main() async {

@@ -50,6 +50,29 @@ import Testing
         createdAt: Self.now, updatedAt: Self.now))
   }
 
+  /// A branch of development may bring a lower number after a higher one.
+  @Test func aMigrationThatWasPassedOverIsAppliedLater() async throws {
+    try await withTemporaryDirectory { directory in
+      let server = try EmbeddedMetadataServer(
+        directory: directory,
+        logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+      try await server.start()
+      do {
+        let connection = try PostgresConnection(server.connectionParameters)
+        let first = Migration(number: 1, title: "a", sql: "CREATE TABLE exzo.a ()")
+        let second = Migration(number: 2, title: "b", sql: "CREATE TABLE exzo.b ()")
+        let third = Migration(number: 3, title: "c", sql: "CREATE TABLE exzo.c ()")
+        #expect(try Migration.apply([first, third], to: connection) == [1, 3])
+        #expect(try Migration.apply([first, second, third], to: connection) == [2])
+        #expect(try Migration.apply([first, second, third], to: connection) == [])
+      } catch {
+        try await server.stop()
+        throw error
+      }
+      try await server.stop()
+    }
+  }
+
   private func operation(_ name: String, waitsFor: [String] = []) -> OperationRecord {
     OperationRecord(
       id: OperationID(name), position: 0, accountID: AccountID("a"), plan: "pro",

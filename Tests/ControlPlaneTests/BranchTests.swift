@@ -103,8 +103,8 @@ import Testing
         (API.NewProject(branch: API.NewProjectBranch(databaseName: "postgres")), .badValue),
         (API.NewProject(settings: API.ProjectSettings(hipaa: true)), .settingNotSupported),
         (
-          API.NewProject(settings: API.ProjectSettings(allowedIPs: API.AllowedIPs(ips: ["::1"]))),
-          .settingNotSupported
+          API.NewProject(settings: API.ProjectSettings(allowedIPs: API.AllowedIPs(ips: ["::x"]))),
+          .badValue
         ),
         (
           API.NewProject(

@@ -8,6 +8,9 @@ final class Platform: @unchecked Sendable {
   let httpPort: Int
   let postgresPort: Int
   private(set) var serve: BackgroundProgram?
+  /// Of serve, after those that every test has.
+  private let arguments: [String]
+  private let environment: [String: String]
 
   /// The program under test, built beside the tests.
   static var program: String {
@@ -16,8 +19,12 @@ final class Platform: @unchecked Sendable {
       .deletingLastPathComponent().appendingPathComponent("exzo").path
   }
 
-  init(directory: String) throws {
+  init(
+    directory: String, arguments: [String] = [], environment: [String: String] = [:]
+  ) throws {
     self.directory = directory
+    self.arguments = arguments
+    self.environment = environment
     httpPort = try freePort()
     postgresPort = try freePort()
   }
@@ -28,7 +35,12 @@ final class Platform: @unchecked Sendable {
       [
         Platform.program, "serve", "--data-dir", "\(directory)/data", "--http",
         "127.0.0.1:\(httpPort)", "--postgres", "127.0.0.1:\(postgresPort)",
-      ], environment: ["HOME": directory], log: "\(directory)/serve.log")
+      ] + arguments,
+      // Tests ask more often than people; the limit has tests of its own.
+      environment: environment.merging(
+        ["HOME": directory, "EXZO_REQUESTS_PER_MINUTE": "0"]
+      ) { $1 },
+      log: "\(directory)/serve.log")
     for _ in 0..<600 {
       if try curl(["-o", "/dev/null", "-w", "%{http_code}", url("/readyz")]).output == "200" {
         return
@@ -132,10 +144,14 @@ final class Platform: @unchecked Sendable {
 }
 
 /// A platform that is down when the closure returns, however it does.
-func withPlatform<Result>(_ body: (Platform) async throws -> Result) async throws -> Result {
+func withPlatform<Result>(
+  arguments: [String] = [], environment: [String: String] = [:],
+  _ body: (Platform) async throws -> Result
+) async throws -> Result {
   try await withTemporaryDirectory { directory in
     chmod(directory, 0o711)
-    let platform = try Platform(directory: directory)
+    let platform = try Platform(
+      directory: directory, arguments: arguments, environment: environment)
     try await platform.start()
     do {
       let result = try await body(platform)
@@ -150,7 +166,7 @@ func withPlatform<Result>(_ body: (Platform) async throws -> Result) async throw
 }
 
 /// A TCP port that nobody listens on now.
-private func freePort() throws -> Int {
+func freePort() throws -> Int {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(descriptor) }
   var address = sockaddr_in()

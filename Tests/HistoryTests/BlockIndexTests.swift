@@ -26,7 +26,10 @@ import Testing
         let key = BlockKey(
           locator(hot ? 7 : UInt32.random(in: 1...90, using: &random)),
           hot ? .main : ForkNumber.allCases.randomElement(using: &random)!,
-          block: hot ? 3 : UInt32.random(in: 0...(.max), using: &random) >> UInt32.random(in: 0..<32, using: &random))
+          block: hot
+            ? 3
+            : UInt32.random(in: 0...(.max), using: &random)
+              >> UInt32.random(in: 0..<32, using: &random))
         let starts = UInt64.random(in: 0..<5, using: &random) == 0
         records.add(key.locator, key.fork, block: key.block, lsn: lsn, startsPage: starts)
         expected[key, default: [:]][lsn] = starts || expected[key]?[lsn] == true
@@ -62,7 +65,8 @@ import Testing
       }
       #expect(found == records, "\(key)")
     }
-    #expect(parts.reduce(0) { $0 + $1.positions.count } == expected.values.reduce(0) { $0 + $1.count })
+    #expect(
+      parts.reduce(0) { $0 + $1.positions.count } == expected.values.reduce(0) { $0 + $1.count })
   }
 
   @Test func whatWentInComesOut() throws {
@@ -122,28 +126,35 @@ import Testing
         default: encoded.parts.randomElement(using: &random)!
         }
       for _ in 0..<Int.random(in: 1...4, using: &random) {
-        bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8(truncatingIfNeeded: random.next())
+        bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8(
+          truncatingIfNeeded: random.next())
       }
       if round % 5 == 0 { bytes.removeLast(Int.random(in: 0..<bytes.count, using: &random)) }
       if round % 7 == 0 { bytes = (0..<200).map { _ in UInt8(truncatingIfNeeded: random.next()) } }
-      do {
-        switch round % 4 {
-        case 0: _ = try BlockFence(encoded: bytes, key: "k")
-        case 1: _ = try BlockCut.decode(bytes, records: base..<base + 8000, key: "k")
-        default:
-          let part = try bytes.withUnsafeBytes {
-            try BlockIndexPart(encoded: $0, units: 5_000, key: "k")
-          }
-          #expect(part.positions.allSatisfy { $0.units < 5_000 })
-          #expect(part.starts.count == part.blocks.count + 1)
-          _ = part.runs(of: BlockKey(locator(7), block: 3))
-        }
-      } catch let error as HistoryError {
-        #expect(error.code == .damaged && error.key == "k")
-        refused += 1
-      }
+      if try isRefused(bytes, kind: round % 4) { refused += 1 }
     }
     #expect(refused > 5_000)
+  }
+
+  /// Decodes bytes that may be damaged.
+  private func isRefused(_ bytes: [UInt8], kind: Int) throws -> Bool {
+    do {
+      switch kind {
+      case 0: _ = try BlockFence(encoded: bytes, key: "k")
+      case 1: _ = try BlockCut.decode(bytes, records: base..<base + 8000, key: "k")
+      default:
+        let part = try bytes.withUnsafeBytes {
+          try BlockIndexPart(encoded: $0, units: 5_000, key: "k")
+        }
+        #expect(part.positions.allSatisfy { $0.units < 5_000 })
+        #expect(part.starts.count == part.blocks.count + 1)
+        _ = part.runs(of: BlockKey(locator(7), block: 3))
+      }
+      return false
+    } catch let error as HistoryError {
+      #expect(error.code == .damaged && error.key == "k")
+      return true
+    }
   }
 
   @Test func anImageForConsistencyChecksStartsNoPage() throws {
@@ -201,10 +212,12 @@ import Testing
     let cache = BoundedCache<Int, Int>(limit: 30)
     var made: [Int] = []
     func value(_ key: Int) -> Int {
-      cache.value(key, cost: { _ in 10 }) {
-        made.append(key)
-        return key * 2
-      }
+      cache.value(
+        key, cost: { _ in 10 },
+        make: {
+          made.append(key)
+          return key * 2
+        })
     }
     for key in [1, 2, 3, 1, 4, 1, 2] { #expect(value(key) == key * 2) }
     #expect(made == [1, 2, 3, 4, 2])
@@ -212,8 +225,8 @@ import Testing
     for key in 10..<1000 { _ = value(key) }
     #expect(cache.cost == 30)
     let single = BoundedCache<Int, Int>(limit: 5)
-    #expect(single.value(1, cost: { _ in 10 }) { 7 } == 7)
-    #expect(single.value(2, cost: { _ in 10 }) { 8 } == 8)
+    #expect(single.value(1, cost: { _ in 10 }, make: { 7 }) == 7)
+    #expect(single.value(2, cost: { _ in 10 }, make: { 8 }) == 8)
     #expect(single.cost == 10)
   }
 }

@@ -1,4 +1,5 @@
 import ObjectStorage
+import Synchronization
 import Testing
 
 @testable import History
@@ -92,35 +93,63 @@ import Testing
     }
   }
 
-  @Test func sealedPartsOpenOnlyInTheirPlace() throws {
-    let sealer = TestSealer()
-    var writer = EnvelopeWriter(kind: .walChunk, key: key, sealer: sealer)
-    try writer.addPart(type: 1, [UInt8](repeating: 7, count: 300))
+  /// Version 1 seals whole objects, below the envelope: a part's key id says it is from later.
+  @Test func aKeyIDIsRefused() throws {
+    var bytes = try object(key)
+    let header = EnvelopeHeader(
+      kind: .walChunk, keyID: 9, id: ObjectID(of: key),
+      nonce: [UInt8](repeating: 0, count: Envelope.nonceSize))
+    let size = bytes.count
+    let old = try EnvelopeFooter(
+      Array(bytes.suffix(Envelope.footerSize)), key: key, kind: .walChunk, size: UInt64(size))
+    let footer = EnvelopeFooter(
+      header: header, directoryOffset: old.directoryOffset, directoryLength: old.directoryLength,
+      directoryCRC: old.directoryCRC, partCount: old.partCount)
+    bytes.replaceSubrange(0..<Envelope.headerSize, with: header.encoded)
+    bytes.replaceSubrange(size - Envelope.footerSize..<size, with: footer.encoded)
+    let error = #expect(throws: HistoryError.self) { try readAll(bytes) }
+    #expect(error?.code == .unknownKey)
+  }
+
+  /// A far object costs one read to open where its end holds what opening needs.
+  @Test func farObjectsOpenWithOneReadAndFindTheSameDamage() throws {
+    var writer = EnvelopeWriter(kind: .walChunk, key: key)
+    var random = SeededRandom(3)
+    let parts = (0..<5).map { _ in
+      (0..<100_000).map { _ in UInt8.random(in: 0...255, using: &random) }
+    }
+    for part in parts { try writer.addPart(type: 1, part) }
     try writer.finish()
     let bytes = writer.takePending()
-    let source = MemoryObjectBytes(key: key, bytes: bytes)
-    let reader = try EnvelopeReader(source, kind: .walChunk, sealer: sealer)
-    #expect(try reader.read(0) == [UInt8](repeating: 7, count: 300))
-    let error = #expect(throws: HistoryError.self) {
-      try EnvelopeReader(key: key, bytes: bytes, kind: .walChunk)
+    let far = FarBytes(key: key, bytes: bytes)
+    let reader = try EnvelopeReader(far, kind: .walChunk)
+    #expect(far.reads == 1)
+    for index in parts.indices { #expect(try reader.read(index) == parts[index]) }
+    #expect(far.reads == 5, "the last part lies in the tail")
+    for offset in [70, 250_000, bytes.count - 200, bytes.count - 10] {
+      var bad = bytes
+      bad[offset] ^= 4
+      #expect(throws: HistoryError.self, "byte \(offset)") {
+        let reader = try EnvelopeReader(FarBytes(key: key, bytes: bad), kind: .walChunk)
+        for index in 0..<5 { _ = try reader.read(index) }
+      }
     }
-    #expect(error?.code == .unknownKey)
   }
 }
 
-/// Adds a byte that tells the place, and turns all bits.
-private struct TestSealer: PartSealer {
-  var keyID: UInt32 { 9 }
-  var overhead: Int { 1 }
+/// Bytes that count how often they are asked for.
+private final class FarBytes: ObjectBytes {
+  private let memory: MemoryObjectBytes
+  private let count = Mutex(0)
+  var key: ObjectKey { memory.key }
+  var size: UInt64 { memory.size }
+  var isNear: Bool { false }
+  var reads: Int { count.withLock { $0 } }
 
-  func seal(_ bytes: inout [UInt8], object: ObjectID, nonce: [UInt8], offset: UInt64) {
-    bytes = bytes.map { ~$0 } + [UInt8(truncatingIfNeeded: offset)]
-  }
+  init(key: ObjectKey, bytes: [UInt8]) { memory = MemoryObjectBytes(key: key, bytes: bytes) }
 
-  func open(_ bytes: inout [UInt8], object: ObjectID, nonce: [UInt8], offset: UInt64) throws {
-    guard bytes.popLast() == UInt8(truncatingIfNeeded: offset) else {
-      throw HistoryError(.damaged, operation: "open part")
-    }
-    bytes = bytes.map { ~$0 }
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
+    count.withLock { $0 += 1 }
+    try memory.read(into: buffer, at: offset)
   }
 }

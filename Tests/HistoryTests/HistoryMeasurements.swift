@@ -66,8 +66,10 @@ struct HistoryMeasurements {
         buffer.deallocate()
       }
       var layer: SpooledLayer?
-      let built = try seconds { layer = try build.build(
-        [epoch], covering: epoch.number...epoch.number, check: nil) }
+      let built = try seconds {
+        layer = try build.build(
+          [epoch], covering: epoch.number...epoch.number, check: nil)
+      }
       let spooled = try #require(layer)
       try await store.put(spooled.reference.key(ofObject: 0), .file(path: spooled.paths[0]))
       layers = [spooled.reference]
@@ -122,7 +124,7 @@ struct HistoryMeasurements {
           line: lineA, number: ObjectNumber(epoch: 1, sequence: number),
           directory: environment.spoolDirectory, fileSystem: environment.fileSystem)
         let layer = try build.build(
-        [epoch], covering: epoch.number...epoch.number, check: nil)
+          [epoch], covering: epoch.number...epoch.number, check: nil)
         for (index, path) in layer.paths.enumerated() {
           try await store.put(layer.reference.key(ofObject: index), .file(path: path))
         }

@@ -46,8 +46,10 @@ import Volume
     let build = LayerBuild(
       line: lineA, number: ObjectNumber(epoch: 1, sequence: sequence),
       directory: environment.spoolDirectory, fileSystem: environment.fileSystem, layout: layout)
-    return try await stored(environment) { try build.build(
-        epochs, covering: epochs[0].number...epochs[epochs.count - 1].number, check: nil) }
+    return try await stored(environment) {
+      try build.build(
+        epochs, covering: epochs[0].number...epochs[epochs.count - 1].number, check: nil)
+    }
   }
 
   private func merged(

@@ -51,7 +51,9 @@ struct WorkloadWAL: Sendable {
       let workloads: [any Workload] = [
         DDLWorkload(), RewriteWorkload(), IndexWorkload(), DatabaseWorkload(), RowLockWorkload(),
       ]
-      try await blocking { for workload in workloads { try workload.prepare(on: server.connection) } }
+      try await blocking {
+        for workload in workloads { try workload.prepare(on: server.connection) }
+      }
       _ = try await WorkloadRun(on: server.connection, seed: 7).run(workloads, seconds: 2)
       try await blocking {
         try server.psql("CHECKPOINT")

@@ -20,6 +20,66 @@ struct ObjectStoreContract {
     try await listsInKeyOrder()
     try await listsAfterAKeyAndUpToALimit()
     try await putsAtOnceDoNotMix()
+    try await slicesEndWithTheObject()
+    try await readsOnAThread()
+    try await findsDirectories()
+    try await deletesManyAtOnce()
+  }
+
+  func slicesEndWithTheObject() async throws {
+    let key = ObjectKey("slice/object")
+    try await store.put(key, .bytes(bytes(10_000)))
+    for range: Range<UInt64> in [
+      0..<10, 9_000..<11_000, 0..<1_000_000, 10_000..<10_001, 20_000..<20_001,
+    ] {
+      let found = try await store.slice(key, range)
+      let expected = range.clamped(to: 0..<10_000)
+      #expect(found.objectSize == 10_000)
+      #expect(
+        found.bytes == Array(bytes(10_000)[Int(expected.lowerBound)..<Int(expected.upperBound)]))
+    }
+    #expect(await code { _ = try await store.slice(ObjectKey("slice/absent"), 0..<1) } == .notFound)
+  }
+
+  func readsOnAThread() async throws {
+    let key = ObjectKey("read/object")
+    try await store.put(key, .bytes(bytes(50_000)))
+    let found = try await onThread { [store] in
+      var buffer = [UInt8](repeating: 0, count: 30_000)
+      try buffer.withUnsafeMutableBytes { try store.read(key, at: 17_000, into: $0) }
+      return buffer
+    }
+    #expect(found == Array(bytes(50_000)[17_000..<47_000]))
+    for (offset, count) in [(49_999, 2), (50_001, 1)] {
+      let error = await code {
+        try await onThread { [store] in
+          var buffer = [UInt8](repeating: 0, count: count)
+          try buffer.withUnsafeMutableBytes { try store.read(key, at: UInt64(offset), into: $0) }
+        }
+      }
+      #expect(error == .outOfRange)
+    }
+  }
+
+  func findsDirectories() async throws {
+    for name in ["tree/b/1", "tree/a/x/y", "tree/a-c/1", "tree/a0/2", "tree/file", "tree/a/z"] {
+      try await store.put(ObjectKey(name), .bytes([1]))
+    }
+    #expect(try await store.directories(in: "tree/") == ["a", "a-c", "a0", "b"])
+    #expect(try await store.directories(in: "tree/a/") == ["x"])
+    #expect(try await store.directories(in: "tree/b/") == [])
+    #expect(try await store.directories(in: "no-tree/") == [])
+    #expect(try await store.directories(in: "").contains("tree"))
+    try await store.delete(ObjectKey("tree/b/1"))
+    #expect(try await store.directories(in: "tree/") == ["a", "a-c", "a0"])
+  }
+
+  func deletesManyAtOnce() async throws {
+    let keys = (0..<30).map { ObjectKey("many/\($0)") }
+    for key in keys { try await store.put(key, .bytes([1])) }
+    try await store.delete(Array(keys.dropFirst()) + [ObjectKey("many/absent")])
+    #expect(try await store.list(prefix: "many/", after: nil, limit: 100).map(\.key) == [keys[0]])
+    try await store.delete([])
   }
 
   private func bytes(_ count: Int, seed: UInt8 = 1) -> [UInt8] {

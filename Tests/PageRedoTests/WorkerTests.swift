@@ -108,7 +108,7 @@ import Testing
       let stale = "\(directory)/\(ScratchDirectory.prefix)dead"
       try FileManager.default.createDirectory(
         atPath: "\(stale)/worker-1/global", withIntermediateDirectories: true)
-      FileManager.default.createFile(atPath: "\(stale)/owner", contents: nil)
+      #expect(FileManager.default.createFile(atPath: "\(stale)/owner", contents: nil))
       let living = try makePool(scratch: directory)
       #expect(!FileManager.default.fileExists(atPath: stale))
       let second = try makePool(scratch: directory)

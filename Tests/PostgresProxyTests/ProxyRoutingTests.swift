@@ -33,6 +33,18 @@ struct ProxyRoutingTests {
     }
   }
 
+  @Test func anAddressThatIsNotAllowedIsToldAfterItsPasswordAndWakesNothing() async throws {
+    try await withProxy { proxy in
+      proxy.directory.change { $0.allowedAddress = "192.0.2.1" }
+      let refused = try await proxy.psql("SELECT 1")
+      #expect(refused.status == 2)
+      #expect(refused.errorOutput.contains("connections from 127.0.0.1 are not allowed"))
+      #expect(proxy.directory.now.wakes == 0)
+      proxy.directory.change { $0.allowedAddress = "127.0.0.1" }
+      try await proxy.expect("SELECT 1", gives: "1")
+    }
+  }
+
   @Test func poolerSuffixReachesTheDirectory() async throws {
     try await withProxy { proxy in
       _ = try await proxy.query("SELECT 1", ["options": "endpoint=\(Backend.endpoint)-pooler"])

@@ -81,8 +81,9 @@ import Testing
   }
 
   @Test func sessionKindsAreTold() {
+    var target = ProxyTarget(name: .endpoint("ep-a-b-12345678"))
     func kind(_ name: String, _ value: String) -> SessionKind {
-      SessionKind(parameters: [.init(name: name, value: value)])
+      SessionKind(parameters: [.init(name: name, value: value)], target: target)
     }
     #expect(kind("replication", "database") == .replication)
     #expect(kind("replication", "true") == .replication)
@@ -90,6 +91,11 @@ import Testing
     #expect(kind("application_name", "pg_dump") == .dump)
     #expect(kind("application_name", "pg_restore") == .restore)
     #expect(kind("application_name", "psql") == .query)
+    target.isPooled = true
+    #expect(kind("application_name", "psql") == .pooled)
+    #expect(kind("application_name", "pg_dump") == .dump)
+    target.moment = .lsn("0/1")
+    #expect(kind("application_name", "psql") == .timeTravel)
   }
 
   @Test func tailSeesWhereAServerWaits() {

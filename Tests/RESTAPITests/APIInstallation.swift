@@ -18,8 +18,10 @@ struct APIInstallation: Sendable {
   let fleet: SimulatedFleet
   let plane: ControlPlane
 
-  static func with(_ body: @escaping @Sendable (APIInstallation) async throws -> Void) async throws
-  {
+  static func with(
+    requestsPerMinute: Int = 0,
+    _ body: @escaping @Sendable (APIInstallation) async throws -> Void
+  ) async throws {
     let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
     try await withTemporaryDirectory { directory in
       let server = try EmbeddedMetadataServer(directory: directory, logger: logger)
@@ -29,8 +31,8 @@ struct APIInstallation: Sendable {
         let fleet = SimulatedFleet(clock: SystemWallClock())
         let plane = ControlPlane(
           catalog: catalog, fleet: fleet, tenants: SimulatedTenants(),
-          sealer: try SecretSealer(key: Array(0..<32)), settings: InstallationSettings(),
-          logger: logger)
+          sealer: try SecretSealer(key: Array(0..<32)),
+          settings: InstallationSettings(requestsPerMinute: requestsPerMinute), logger: logger)
         let key = try #require(try await plane.accounts.bootstrap())
         try await serve(plane, logger) { port in
           try await body(APIInstallation(port: port, key: key, fleet: fleet, plane: plane))

@@ -6,7 +6,10 @@ struct Migration: Sendable {
   var title: String
   var sql: String
 
-  static let all: [Migration] = [Migration(number: 1, title: "first schema", sql: schema001)]
+  static let all: [Migration] = [
+    Migration(number: 1, title: "first schema", sql: schema001),
+    Migration(number: 3, title: "accounts, retention, metering", sql: schema003),
+  ]
 
   /// Serializes migrators of one database; any constant of ours will do.
   private static let advisoryLock: Int64 = 0x65787a6f_63617401
@@ -29,10 +32,10 @@ struct Migration: Sendable {
           number int PRIMARY KEY, title text NOT NULL,
           applied_at timestamptz NOT NULL DEFAULT now());
         """)
-      let row = try connection.query(
-        "SELECT coalesce(max(number), 0)::text AS number FROM exzo.migrations"
-      ).first
-      let current = try row?.value("number", as: Int.self) ?? 0
+      let present = Set(
+        try connection.query("SELECT number FROM exzo.migrations").rows
+          .map { try $0.value("number", as: Int.self) })
+      let current = present.max() ?? 0
       let newest = migrations.map(\.number).max() ?? 0
       guard current <= newest else {
         throw CatalogError(
@@ -41,7 +44,7 @@ struct Migration: Sendable {
       }
       var applied: [Int] = []
       for migration in migrations.sorted(by: { $0.number < $1.number })
-      where migration.number > current {
+      where !present.contains(migration.number) {
         try connection.execute(migration.sql)
         try connection.query(
           "INSERT INTO exzo.migrations (number, title) VALUES ($1, $2)",

@@ -61,34 +61,4 @@ extension CatalogTransaction {
   public func deleteCompute(_ id: ComputeID) throws {
     try run("DELETE FROM exzo.computes WHERE id = $1", .text(id.rawValue))
   }
-
-  /// Adds bytes sent to clients in the hour that holds `date`. Unknown endpoints are ignored: they
-  /// were deleted.
-  public func addTransfer(
-    endpoint: EndpointID, kind: String, bytes: Int, at date: Date
-  ) throws {
-    try run(
-      """
-      INSERT INTO exzo.transfer AS t
-        (endpoint_id, account_id, plan, project_id, branch_id, hour, kind, bytes, created_at)
-      SELECT id, account_id, plan, project_id, branch_id, date_trunc('hour', $4::timestamptz), $2,
-        $3::bigint, $4::timestamptz
-      FROM exzo.endpoints WHERE id = $1
-      ON CONFLICT (endpoint_id, hour, kind) DO UPDATE SET bytes = t.bytes + excluded.bytes
-      """, .text(endpoint.rawValue), .text(kind), .init(bytes), .init(date))
-  }
-
-  /// Bytes sent to clients since `date`, by branch.
-  public func transfer(of project: ProjectID, since date: Date) throws -> [BranchID: Int] {
-    let result = try run(
-      """
-      SELECT branch_id, sum(bytes)::bigint::text AS bytes FROM exzo.transfer
-      WHERE project_id = $1 AND hour >= date_trunc('hour', $2::timestamptz) GROUP BY branch_id
-      """, .text(project.rawValue), .init(date))
-    var sums: [BranchID: Int] = [:]
-    for row in result.rows {
-      sums[BranchID(try row.value("branch_id"))] = try row.value("bytes", as: Int.self)
-    }
-    return sums
-  }
 }

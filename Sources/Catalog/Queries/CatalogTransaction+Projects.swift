@@ -2,11 +2,11 @@ import Foundation
 import PostgresClient
 
 extension CatalogTransaction {
-  /// A project of `account`, deleted or not.
+  /// A project of `account` or shared with it, deleted or not.
   public func project(_ id: ProjectID, of account: AccountID) throws -> ProjectRecord? {
     try first(
-      where: "t.id = $1 AND t.account_id = $2", .text(id.rawValue), .text(account.rawValue)
-    )
+      where: "t.id = $1 AND \(Self.isVisible(to: "$2"))", .text(id.rawValue),
+      .text(account.rawValue))
   }
 
   /// Any project, for the platform's own work.
@@ -17,9 +17,8 @@ extension CatalogTransaction {
   /// Takes the project's row lock: writes to one project go one after the other.
   public func lockProject(_ id: ProjectID, of account: AccountID) throws -> ProjectRecord? {
     try first(
-      where: "t.id = $1 AND t.account_id = $2 FOR UPDATE", .text(id.rawValue),
-      .text(account.rawValue)
-    )
+      where: "t.id = $1 AND \(Self.isVisible(to: "$2")) FOR UPDATE", .text(id.rawValue),
+      .text(account.rawValue))
   }
 
   /// The account's projects that are there, or the deleted ones, newest first.

@@ -3,7 +3,16 @@ import PostgresClient
 
 extension CatalogTransaction {
   /// Claims an idempotency key: `nil` when it is now the caller's, else the row that is there.
+  ///
+  /// A claim that has no answer after ten minutes is of a request that died with its process.
   public func claim(_ record: IdempotencyRecord) throws -> IdempotencyRecord? {
+    try run(
+      """
+      DELETE FROM exzo.idempotency_keys
+      WHERE account_id = $1 AND method = $2 AND path = $3 AND key = $4 AND status IS NULL
+        AND created_at < $5::timestamptz - interval '10 minutes'
+      """, .text(record.accountID.rawValue), .text(record.method), .text(record.path),
+      .text(record.key), .init(record.createdAt))
     let columns = IdempotencyRecord.columns.joined(separator: ", ")
     let result = try run(
       """

@@ -14,12 +14,15 @@ public struct PlanRecord: CatalogRecord, Hashable {
   public var computeUnitsMaximum: Double
   public var computeSecondsLimit: Int?
   public var transferBytesLimit: Int?
+  public var writtenBytesLimit: Int?
+  /// Of one unit of each metric, by its name; metrics without one cost nothing.
+  public var prices: [String: Double]
   public var createdAt: Date
 
   public init(
     name: String, projectsLimit: Int, branchesLimit: Int, retentionSecondsMaximum: Int,
     computeUnitsMaximum: Double, computeSecondsLimit: Int? = nil, transferBytesLimit: Int? = nil,
-    createdAt: Date
+    writtenBytesLimit: Int? = nil, prices: [String: Double] = [:], createdAt: Date
   ) {
     self.name = name
     self.projectsLimit = projectsLimit
@@ -28,17 +31,20 @@ public struct PlanRecord: CatalogRecord, Hashable {
     self.computeUnitsMaximum = computeUnitsMaximum
     self.computeSecondsLimit = computeSecondsLimit
     self.transferBytesLimit = transferBytesLimit
+    self.writtenBytesLimit = writtenBytesLimit
+    self.prices = prices
     self.createdAt = createdAt
   }
 
   enum CodingKeys: String, CodingKey, CaseIterable {
-    case name
+    case name, prices
     case projectsLimit = "projects_limit"
     case branchesLimit = "branches_limit"
     case retentionSecondsMaximum = "retention_seconds_maximum"
     case computeUnitsMaximum = "compute_units_maximum"
     case computeSecondsLimit = "compute_seconds_limit"
     case transferBytesLimit = "transfer_bytes_limit"
+    case writtenBytesLimit = "written_bytes_limit"
     case createdAt = "created_at"
   }
 }

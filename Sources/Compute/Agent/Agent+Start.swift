@@ -48,10 +48,21 @@ extension Agent {
     _ = try await capture.waitReceived(try await server.flushLSN(), timeout: .seconds(30))
     watch(capture)
     steps.mark("capture")
+    startBackground(prepared, capture, keyframes, server)
+  }
+
+  /// Keyframes, checkpoints, merging of chunks, and pages made ahead of reads.
+  private func startBackground(
+    _ prepared: PreparedCompute, _ capture: WALCapture, _ keyframes: KeyframeService,
+    _ server: ServerSession
+  ) {
     let scheduler = CheckpointScheduler(
       policy: CheckpointPolicy(objective: specification.restoreObjective), capture: capture,
       keyframes: keyframes, server: server, log: log)
-    background = [Task { await keyframes.run() }, Task { await scheduler.run() }]
+    let merging = ChunkMerging(writer: prepared.writer, log: log)
+    background = [
+      Task { await keyframes.run() }, Task { await scheduler.run() }, Task { await merging.run() },
+    ]
     if let lazy = prepared.lazy { makePagesAhead(lazy) }
   }
 
@@ -114,7 +125,8 @@ extension Agent {
   func historyEnvironment() throws -> HistoryEnvironment {
     let fileSystem = SystemFileSystem()
     return HistoryEnvironment(
-      store: try openObjectStore(specification.objectStore, fileSystem: fileSystem),
+      store: try openObjectStore(
+        specification.objectStore, fileSystem: fileSystem, project: specification.projectID),
       fileSystem: fileSystem, threads: BlockingThreads(count: 4),
       spoolDirectory: directory.scratch)
   }
@@ -137,13 +149,16 @@ extension Agent {
     let bell = serverEndsBell
     var settings = specification.settings
     if let control = prepared?.control { settings.raise(to: control.parameters) }
+    // The parent's subscriptions are disabled before any of their workers starts.
+    let withoutApplyWorkers = recovering && prepared?.mayHoldSubscriptions ?? true
     postmaster = try await blocking { [directory, specification, settings] in
       try endProcesses(workingIn: directory.mountPoint)
       let postmaster = try Postmaster(
         installation: PostgresInstallation(
           major: specification.major, binaries: specification.binaries),
         directory: directory, identity: specification.identity, settings: settings,
-        recovering: recovering, onExit: { bell.yield($0) })
+        recovering: recovering, withoutApplyWorkers: withoutApplyWorkers,
+        onExit: { bell.yield($0) })
       // Crash recovery of a large tail takes its time; a server that makes no progress ends itself.
       try postmaster.waitUntilReady(seconds: 600)
       return postmaster

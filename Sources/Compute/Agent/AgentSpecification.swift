@@ -10,7 +10,7 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   /// The exact version of these binaries, such as `15.20`: history records it.
   public var serverVersion: String
   public var identity: ProcessIdentity
-  /// URL of the object store, `file:///…`.
+  /// URL of the object store: see ``openObjectStore(_:fileSystem:project:environment:)``.
   public var objectStore: String
   public var origin: Origin
   public var settings: ServerSettings

@@ -12,10 +12,10 @@ import PostgresFormat
 struct CheckpointPolicy: Sendable {
   /// Seconds of replay that a tail may take.
   var objective: Double
-  /// Bytes of WAL (full-page writes off) that a warm server replays in a second: 36 MB took 1.1 s
-  /// on two cores.
-  var replayRate: Double = 33_000_000
-  /// A checkpoint for less is not worth its layer.
+  /// Bytes of WAL whose tail is read, rewritten, put in place and recovered in a second, one after the other:
+  /// rewriting runs at some 840 MB/s, stock recovery without pages at 450 MB/s, reading and writing at 400.
+  var replayRate: Double = 150_000_000
+  /// A checkpoint for less is not worth its writes.
   var floor: UInt64 = 4 << 20
 
   /// Bytes since the redo LSN at which a checkpoint is due; the last part of a tail is written

@@ -45,6 +45,9 @@ struct MomentOpening: Sendable {
     let (writer, plan) = try await planReplay(history, moment, reason)
     var prepared = try await replay(history, writer, plan)
     prepared.replayReason = reason?.name
+    // Nobody has ever connected to a template.
+    let isTemplate = await history.description.project == TemplateBuilder.project
+    prepared.mayHoldSubscriptions = !isTemplate
     return prepared
   }
 
@@ -98,7 +101,7 @@ struct MomentOpening: Sendable {
       volume: volume, writer: writer,
       expectation: RecoveryExpectation(
         target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
-      control: control, lazy: view)
+      control: control, mayHoldSubscriptions: mayHoldSubscriptions(view.tree), lazy: view)
   }
 
   /// The keyframe's tree without what stays behind.
@@ -290,6 +293,13 @@ struct MomentOpening: Sendable {
     let seconds = UInt64(Date().timeIntervalSince1970)
     return seconds << 32 | (environment.random() & 0xFFFF_FFFF)
   }
+}
+
+/// Whether `pg_subscription` (OID 6100) may have rows: its file is not empty, or has another name.
+private func mayHoldSubscriptions(_ tree: FileTreeSnapshot) -> Bool {
+  let paths = TreePaths(tree)
+  let entry = tree.entries.first { $0.name == "6100" && paths.path(of: $0) == "global/6100" }
+  return entry.map { $0.size > 0 } ?? true
 }
 
 /// Opens the volume in a line's directory.

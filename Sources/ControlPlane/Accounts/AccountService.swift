@@ -14,6 +14,7 @@ public struct AccountService: Sendable {
   let core: Core
 
   static let keyPrefix = "exzo_"
+  static let defaultPlan = "free"
   /// Uses of a key are noted at most this often; seconds.
   private static let touchInterval: TimeInterval = 60
 
@@ -89,10 +90,14 @@ public struct AccountService: Sendable {
     guard (1...64).contains(name.unicodeScalars.count), !name.unicodeScalars.contains("\0") else {
       throw ControlPlaneError.value("key_name", name, allowed: "1 to 64 characters")
     }
+    return try await core.catalog.write { tx in try self.insertKey(name, for: account, tx) }
+  }
+
+  func insertKey(
+    _ name: String, for account: AccountRecord, _ tx: CatalogTransaction
+  ) throws -> API.CreatedKey {
     let key = newKey()
-    let row = try await core.catalog.write { tx in
-      try tx.insert(self.keyRow(key, name, account, try tx.nextAPIKeyID()))
-    }
+    let row = try tx.insert(keyRow(key, name, account, try tx.nextAPIKeyID()))
     return API.CreatedKey(
       id: row.id, key: key, name: name, createdAt: row.createdAt, createdBy: account.id.rawValue)
   }
@@ -127,7 +132,10 @@ public struct AccountService: Sendable {
       throw ControlPlaneError(.unauthorized, "show account: its plan is gone")
     }
     return API.CurrentUser(
-      activeSecondsLimit: plan.computeSecondsLimit ?? 0, authAccounts: [], email: account.email,
+      activeSecondsLimit: plan.computeSecondsLimit ?? 0,
+      billingAccount: API.BillingAccount(
+        quotaResetAtLast: BillingPeriod(holding: core.clock.now).start, name: account.name,
+        email: account.email), authAccounts: [], email: account.email,
       id: account.id.rawValue, image: "", login: account.name, name: account.name, lastName: "",
       projectsLimit: plan.projectsLimit, branchesLimit: plan.branchesLimit,
       maxAutoscalingLimit: plan.computeUnitsMaximum, computeSecondsLimit: plan.computeSecondsLimit,

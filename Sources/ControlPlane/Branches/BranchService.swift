@@ -29,12 +29,12 @@ public struct BranchService: Sendable {
       let project = try core.project(tx, project, of: account)
       let found = try tx.branches(
         of: project.id, search: search, includesDeleted: includesDeleted, by: column, page)
-      let transfer = try tx.transfer(of: project.id, since: presenter.billingPeriod().start)
+      let usage = try tx.usage(of: project.id, since: presenter.billingPeriod().start)
       let annotated = found.elements.filter { !$0.annotation.isEmpty }
       return List(
         branches: found.elements.map {
           presenter.branch(
-            $0, isDefault: $0.id == project.defaultBranchID, transfer: transfer[$0.id] ?? 0)
+            $0, isDefault: $0.id == project.defaultBranchID, usage: usage[$0.id] ?? UsageTotals())
         },
         annotations: Dictionary(
           uniqueKeysWithValues: annotated.map { ($0.id.rawValue, presenter.annotation($0)) }),
@@ -54,11 +54,11 @@ public struct BranchService: Sendable {
   public func get(
     _ id: BranchID, project: ProjectID, account: AccountID
   ) async throws -> (branch: API.Branch, annotation: API.Annotation) {
-    let (project, branch, line, transfer) = try await core.catalog.read { tx in
+    let (project, branch, line, usage) = try await core.catalog.read { tx in
       let project = try core.project(tx, project, of: account)
       let branch = try core.branch(tx, id, of: project.id)
-      let sums = try tx.transfer(of: project.id, since: presenter.billingPeriod().start)
-      return (project, branch, try tx.line(branch.lineID), sums[id] ?? 0)
+      let usage = try tx.usage(of: id, project: project.id, since: presenter.billingPeriod().start)
+      return (project, branch, try tx.line(branch.lineID), usage)
     }
     var window: API.RestoreWindow?
     var size: Int?
@@ -68,7 +68,7 @@ public struct BranchService: Sendable {
       size = await core.fleet.logicalSize(line: line.id.rawValue)
     }
     let shown = presenter.branch(
-      branch, isDefault: branch.id == project.defaultBranchID, transfer: transfer, window: window,
+      branch, isDefault: branch.id == project.defaultBranchID, usage: usage, window: window,
       logicalSize: size)
     return (shown, presenter.annotation(branch))
   }

@@ -12,16 +12,26 @@ public struct ConnectionURIService: Sendable {
     public var endpoint: EndpointID?
     public var database: String
     public var role: String
+    /// Through the endpoint's pooler.
+    public var isPooled: Bool
 
-    public init(branch: BranchID?, endpoint: EndpointID?, database: String, role: String) {
+    public init(
+      branch: BranchID?, endpoint: EndpointID?, database: String, role: String,
+      isPooled: Bool = false
+    ) {
       self.branch = branch
       self.endpoint = endpoint
       self.database = database
       self.role = role
+      self.isPooled = isPooled
     }
   }
 
   public func uri(_ query: Query, project: ProjectID, account: AccountID) async throws -> String {
+    if query.isPooled, !core.settings.hasPooler {
+      throw ControlPlaneError.unsupported(
+        "pooled", allowed: "leave it out, or install the package pgbouncer on the server")
+    }
     let (endpoint, role) = try await core.catalog.read { tx -> (EndpointRecord, RoleRecord) in
       let project = try core.project(tx, project, of: account)
       let endpoint = try self.endpoint(query, project, tx)
@@ -36,7 +46,7 @@ public struct ConnectionURIService: Sendable {
     }
     return Presenter(core: core).connection(
       endpoint: endpoint.id, role: role.name, password: RoleService.password(of: role, core),
-      database: query.database
+      database: query.database, isPooled: query.isPooled
     ).connectionURI
   }
 

@@ -11,16 +11,14 @@ public final class EndpointDirectory: Sendable {
     var last: Date
   }
 
-  private struct Transfer: Hashable {
-    var endpoint: EndpointID
-    var kind: String
-  }
-
   private let core: Core
   private let uses = Mutex<[EndpointID: Use]>([:])
-  private let transfers = Mutex<[Transfer: Int]>([:])
+  private let transfers: TransferBatches
 
-  init(core: Core) { self.core = core }
+  init(core: Core) {
+    self.core = core
+    transfers = TransferBatches(writer: core.random.uuid())
+  }
 
   /// A role at an endpoint.
   public struct Authentication: Sendable {
@@ -30,6 +28,10 @@ public final class EndpointDirectory: Sendable {
     /// PostgreSQL's `SCRAM-SHA-256$…`.
     public var scramVerifier: String
     public var isDisabled: Bool
+    /// Addresses that may connect; `nil` where all may.
+    public var allowedAddresses: AddressRules?
+    /// Why the endpoint's compute may not run now, and what to do about it.
+    public var quota: (reason: String, hint: String)?
   }
 
   /// `nil` where endpoint or role does not exist or the role cannot log in. Starts nothing.
@@ -42,10 +44,29 @@ public final class EndpointDirectory: Sendable {
         let row = try tx.role(role, of: endpoint.branchID), row.canLogin, !row.isDropped,
         let verifier = row.scramVerifier
       else { return nil }
-      return Authentication(
+      var found = Authentication(
         endpointID: endpoint.id.rawValue, branchID: endpoint.branchID.rawValue,
         computeID: compute.id.rawValue, scramVerifier: verifier, isDisabled: endpoint.isDisabled)
+      guard let project = try tx.project(endpoint.projectID) else { return nil }
+      found.allowedAddresses = try Self.allowedAddresses(project, endpoint.branchID, tx)
+      if endpoint.state != .active {
+        found.quota = try QuotaService(core: self.core).breach(of: project, tx).map {
+          ("endpoint '\(endpoint.id)' is suspended: \($0.reason)", $0.hint)
+        }
+      }
+      return found
     }
+  }
+
+  private static func allowedAddresses(
+    _ project: ProjectRecord, _ branch: BranchID, _ tx: CatalogTransaction
+  ) throws -> AddressRules? {
+    guard let rules = project.settings.allowedIPs, let entries = rules.ips, !entries.isEmpty
+    else { return nil }
+    if rules.protectedBranchesOnly == true, try tx.branch(branch)?.isProtected != true {
+      return nil
+    }
+    return try AddressRules(entries)
   }
 
   private static func endpoint(_ target: String, _ tx: CatalogTransaction) throws -> EndpointRecord?
@@ -54,6 +75,11 @@ public final class EndpointDirectory: Sendable {
       return try tx.endpoints(of: BranchID(target)).first { $0.type == .readWrite }
     }
     return try tx.endpoint(EndpointID(target))
+  }
+
+  /// The project that an endpoint belongs to; `nil` where it is gone.
+  public func project(of endpoint: String) async throws -> String? {
+    try await core.catalog.read { try $0.endpoint(EndpointID(endpoint))?.projectID.rawValue }
   }
 
   /// Makes the endpoint's compute run and tells where. Joins a start that is under way; waits for
@@ -87,7 +113,8 @@ public final class EndpointDirectory: Sendable {
   /// The compute, if the catalog and the fleet agree that it runs.
   private func runningCompute(of subject: EndpointSubject) async throws -> RunningCompute? {
     guard subject.endpoint.state == .active, let expected = subject.running else { return nil }
-    return await core.fleet.running().first { $0.computeID == expected.computeID }
+    let found = await core.fleet.running(line: expected.lineID)
+    return found?.computeID == expected.computeID ? found : nil
   }
 
   private func start(_ subject: EndpointSubject) async throws {
@@ -132,8 +159,7 @@ public final class EndpointDirectory: Sendable {
 
   /// Adds bytes sent to clients; kept in memory until ``flush()``.
   public func record(transfer bytes: Int, endpointID: String, kind: String) {
-    let key = Transfer(endpoint: EndpointID(endpointID), kind: kind)
-    transfers.withLock { $0[key, default: 0] += bytes }
+    transfers.add(bytes, endpoint: EndpointID(endpointID), kind: kind)
   }
 
   /// When each endpoint was last in use, as far as this process saw; now for those with sessions.
@@ -142,28 +168,23 @@ public final class EndpointDirectory: Sendable {
     return uses.withLock { uses in uses.mapValues { $0.sessions > 0 ? now : $0.last } }
   }
 
-  /// Writes what was counted to the catalog; nothing is lost where that fails.
+  /// Writes what was counted to the catalog: nothing is lost where that fails, and nothing counts
+  /// twice where its success was not learnt of.
   func flush() async throws {
-    let counted = transfers.withLock { transfers in
-      defer { transfers = [:] }
-      return transfers
-    }
-    let used = lastUses()
-    guard !counted.isEmpty || !used.isEmpty else { return }
     let now = core.clock.now
-    do {
-      try await core.catalog.write { tx in
-        for (key, bytes) in counted.sorted(by: { $0.key.endpoint < $1.key.endpoint }) {
-          try tx.addTransfer(endpoint: key.endpoint, kind: key.kind, bytes: bytes, at: now)
-        }
-        for (endpoint, date) in used.sorted(by: { $0.key < $1.key }) {
-          try tx.touchEndpoint(endpoint, at: date)
-        }
+    let batch = transfers.take(at: now)
+    let used = lastUses()
+    guard batch != nil || !used.isEmpty else { return }
+    let writer = transfers.writer
+    try await core.catalog.write { tx in
+      if let batch, try tx.beginBatch(batch.sequence, of: writer, at: now) {
+        for increment in batch.increments { try tx.addTransfer(increment, at: batch.date) }
       }
-    } catch {
-      transfers.withLock { $0.merge(counted) { $0 + $1 } }
-      throw error
+      for (endpoint, date) in used.sorted(by: { $0.key < $1.key }) {
+        try tx.touchEndpoint(endpoint, at: date)
+      }
     }
+    if let batch { transfers.written(batch) }
     uses.withLock { uses in
       uses = uses.filter { $0.value.sessions > 0 || $0.value.last > used[$0.key] ?? .distantPast }
     }

@@ -12,7 +12,7 @@ public struct EndpointService: Sendable {
   ) async throws -> API.EndpointOperations {
     try SettingsRules(installation: core.settings).region("endpoint.region_id", request.regionID)
     try SettingsRules.provisioner("endpoint.provisioner", request.provisioner)
-    try Self.refuse(pooler: request.poolerEnabled, passwordless: request.passwordlessAccess)
+    try refuse(pooler: request.poolerEnabled, passwordless: request.passwordlessAccess)
     let answer = try await core.catalog.write { tx in
       let project = try core.lock(tx, project, of: account)
       let branch = try core.branch(tx, BranchID(request.branchID), of: project.id)
@@ -41,9 +41,11 @@ public struct EndpointService: Sendable {
     return answer
   }
 
-  private static func refuse(pooler: Bool?, passwordless: Bool?) throws {
-    if pooler == true {
-      throw ControlPlaneError.unsupported("endpoint.pooler_enabled", allowed: "false")
+  /// The pooler needs no switch: where there is one, every endpoint's `-pooler` name pools.
+  private func refuse(pooler: Bool?, passwordless: Bool?) throws {
+    if pooler == true, !core.settings.hasPooler {
+      throw ControlPlaneError.unsupported(
+        "endpoint.pooler_enabled", allowed: "install the package pgbouncer on the server")
     }
     if passwordless == true {
       throw ControlPlaneError.unsupported("endpoint.passwordless_access", allowed: "false")
@@ -80,18 +82,20 @@ public struct EndpointService: Sendable {
     _ id: EndpointID, _ change: API.EndpointUpdate, project: ProjectID, account: AccountID
   ) async throws -> API.EndpointOperations {
     try SettingsRules.provisioner("endpoint.provisioner", change.provisioner)
-    try Self.refuse(pooler: change.poolerEnabled, passwordless: change.passwordlessAccess)
+    try refuse(pooler: change.poolerEnabled, passwordless: change.passwordlessAccess)
     let answer = try await core.catalog.write { tx in
       let project = try core.lock(tx, project, of: account)
       let before = try core.endpoint(tx, id, of: project.id)
       try core.requireFree(
         tx, project.id, [OperationLock.endpoint(id)], doing: "change endpoint '\(id)'")
-      if let branch = change.branchID, branch != before.branchID.rawValue {
-        throw ControlPlaneError.unsupported(
-          "endpoint.branch_id", allowed: "make an endpoint on the other branch instead")
-      }
       var endpoint = before
       try self.apply(change, to: &endpoint, project, tx)
+      if let branch = change.branchID, branch != before.branchID.rawValue {
+        let operations = try EndpointMove(core: core, project: project).move(
+          &endpoint, to: BranchID(branch), tx)
+        return API.EndpointOperations(
+          endpoint: presenter.endpoint(endpoint), operations: operations.map(presenter.operation))
+      }
       let needsRestart =
         endpoint.settings != before.settings
         || endpoint.computeUnitsMaximum != before.computeUnitsMaximum
@@ -180,6 +184,9 @@ public struct EndpointService: Sendable {
       }
       guard isNeeded(endpoint) else {
         return API.EndpointOperations(endpoint: presenter.endpoint(endpoint), operations: [])
+      }
+      if state == .active {
+        try QuotaService(core: core).require(project, tx, doing: action)
       }
       endpoint.pendingState = state
       endpoint.updatedAt = core.clock.now

@@ -39,7 +39,7 @@ struct NewProjectRows {
         maximum: request.autoscalingLimitMaxCU), of: branch, plan, after: [creation.id], tx)
     let presenter = Presenter(core: core)
     return API.CreatedProject(
-      project: presenter.project(project, owner: owner, transfer: 0),
+      project: presenter.project(project, owner: owner),
       connectionURIs: [
         presenter.connection(
           endpoint: endpoint.id, role: role.name, password: password, database: database.name)

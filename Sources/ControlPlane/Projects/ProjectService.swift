@@ -19,7 +19,7 @@ public struct ProjectService: Sendable {
   {
     let password = core.names.password()
     let result = try await core.catalog.write { tx -> API.CreatedProject in
-      guard let owner = try tx.account(account), let plan = try tx.plan(owner.plan) else {
+      guard let owner = try tx.lockAccount(account), let plan = try tx.plan(owner.plan) else {
         throw ControlPlaneError(.unauthorized, "create project: the account is gone")
       }
       try self.validate(request, plan)
@@ -85,8 +85,9 @@ public struct ProjectService: Sendable {
     guard let owner = try tx.account(project.accountID) else {
       throw ControlPlaneError(.projectNotFound, "find project '\(project.id)': it has no owner")
     }
-    let transfer = try tx.transfer(of: project.id, since: presenter.billingPeriod().start)
-    return presenter.project(project, owner: owner, transfer: transfer.values.reduce(0, +))
+    let usage = try tx.usage(of: project.id, since: presenter.billingPeriod().start)
+    return presenter.project(
+      project, owner: owner, usage: usage.values.reduce(into: UsageTotals()) { $0 += $1 })
   }
 
   /// Changes take effect at once, except settings of computes: those at their next start.
@@ -104,7 +105,7 @@ public struct ProjectService: Sendable {
       try SettingsRules.defaults(change.defaultEndpointSettings, plan)
       if let seconds = change.historyRetentionSeconds {
         try SettingsRules.retention(seconds, plan)
-        project.historyRetentionSeconds = seconds
+        try RetentionService(core: core).set(seconds, of: &project, tx)
       }
       if let name = change.name { project.name = name }
       if let settings = change.settings { project.settings = settings }
@@ -120,7 +121,7 @@ public struct ProjectService: Sendable {
   /// Deletes the project and all in it; deleting a deleted one answers as the first time.
   public func delete(_ id: ProjectID, account: AccountID) async throws -> API.Project {
     let project = try await core.catalog.write { tx -> API.Project in
-      guard var project = try tx.lockProject(id, of: account) else {
+      guard var project = try tx.lockProject(id, of: account), project.accountID == account else {
         throw ControlPlaneError(.projectNotFound, "delete project '\(id)': there is none")
       }
       let shown = try self.present(project, tx)

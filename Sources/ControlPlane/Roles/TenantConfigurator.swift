@@ -39,6 +39,8 @@ public protocol TenantConfigurator: Sendable {
   func apply(
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents
+  /// Bytes of all databases that are not the platform's, as PostgreSQL counts them.
+  func logicalSize(of compute: RunningCompute) async throws -> Int
 }
 
 /// The real one: SQL over the compute's unix socket, as its superuser.
@@ -55,17 +57,34 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
   public func apply(
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents {
+    try await session(compute) { try TenantSession(connection: $0).apply(configuration) }
+  }
+
+  public func logicalSize(of compute: RunningCompute) async throws -> Int {
+    try await session(compute) { connection in
+      let row = try connection.query(
+        """
+        SELECT coalesce(sum(pg_database_size(oid)), 0)::bigint::text AS size FROM pg_database
+        WHERE NOT datistemplate AND datname <> 'postgres'
+        """
+      ).first
+      return try row?.value("size", as: Int.self) ?? 0
+    }
+  }
+
+  private func session<Value: Sendable>(
+    _ compute: RunningCompute,
+    _ body: @escaping @Sendable (PostgresConnection) throws -> Value
+  ) async throws -> Value {
     let parameters = ConnectionParameters(
       host: compute.socketDirectory, port: compute.port, user: user,
       applicationName: "exzo-control", options: "-c statement_timeout=60s -c search_path=pg_catalog"
     )
     let pool = PostgresConnectionPool(parameters, size: 1, name: "tenant")
     do {
-      let contents = try await pool.withConnection { connection in
-        try TenantSession(connection: connection).apply(configuration)
-      }
+      let value = try await pool.withConnection(body)
       await pool.close()
-      return contents
+      return value
     } catch {
       await pool.close()
       throw error

@@ -6,33 +6,37 @@ import ObjectStorage
 struct EnvelopeReader: Sendable {
   let directory: PartDirectory
   let source: any ObjectBytes
-  private let sealer: any PartSealer
+
+  /// The end of a far object that is fetched first: header, directory, index and small trees of
+  /// most objects lie in it.
+  static let tailSize: UInt64 = 128 << 10
 
   /// Reads and checks header, footer and directory.
-  init(
-    _ source: any ObjectBytes, kind: Envelope.Kind, sealer: any PartSealer = PlainPartSealer()
-  ) throws {
+  init(_ source: any ObjectBytes, kind: Envelope.Kind) throws {
     let (key, size) = (source.key, source.size)
     guard size >= UInt64(Envelope.headerSize + Envelope.footerSize) else {
       throw HistoryError(
         .damaged, operation: "open", key: key.name, detail: "object of \(size) bytes")
     }
-    let header = try EnvelopeHeader(
-      EnvelopeReader.bytes(source, at: 0, count: Envelope.headerSize), key: key, kind: kind)
+    let source = source.isNear ? source : try TailedObjectBytes(source, size: Self.tailSize)
     let footer = try EnvelopeFooter(
       EnvelopeReader.bytes(
         source, at: size - UInt64(Envelope.footerSize), count: Envelope.footerSize),
       key: key, kind: kind, size: size)
-    guard footer.header == header else {
-      throw HistoryError(
-        .damaged, operation: "open", key: key.name, detail: "header and footer disagree")
+    // The footer repeats the header: of a far object that one is enough.
+    if source.isNear || size <= Self.tailSize {
+      let header = try EnvelopeHeader(
+        EnvelopeReader.bytes(source, at: 0, count: Envelope.headerSize), key: key, kind: kind)
+      guard footer.header == header else {
+        throw HistoryError(
+          .damaged, operation: "open", key: key.name, detail: "header and footer disagree")
+      }
     }
     directory = try PartDirectory(
       stored: EnvelopeReader.bytes(
         source, at: footer.directoryOffset, count: Int(footer.directoryLength)),
-      footer: footer, key: key, sealer: sealer)
+      footer: footer, key: key)
     self.source = source
-    self.sealer = sealer
   }
 
   /// Opens an object that is in memory.
@@ -59,9 +63,27 @@ struct EnvelopeReader: Sendable {
     try withUnsafeTemporaryAllocation(byteCount: max(count, 1), alignment: 16) { scratch in
       let stored = UnsafeMutableRawBufferPointer(rebasing: scratch[..<count])
       try source.read(into: stored, at: entry.offset)
+      try directory.decode(index, stored: UnsafeRawBufferPointer(stored), into: target)
+    }
+  }
+
+  /// The stored bytes from the beginning of one part to the end of another, in one read.
+  func readStored(_ parts: ClosedRange<Int>) throws -> [UInt8] {
+    let start = directory[parts.lowerBound].offset
+    return try EnvelopeReader.bytes(
+      source, at: start, count: Int(directory[parts.upperBound].storedRange.upperBound - start))
+  }
+
+  /// As ``read(_:into:)``, from what ``readStored(_:)`` returned for parts from `first` on.
+  func read(
+    _ index: Int, in stored: [UInt8], first: Int, into target: UnsafeMutableRawBufferPointer
+  ) throws {
+    let range = directory[index].storedRange
+    let start = Int(range.lowerBound - directory[first].offset)
+    try stored.withUnsafeBytes {
       try directory.decode(
-        index, stored: UnsafeRawBufferPointer(stored), into: target,
-        sealer: sealer)
+        index, stored: UnsafeRawBufferPointer(rebasing: $0[start..<start + range.count]),
+        into: target)
     }
   }
 

@@ -6,7 +6,6 @@ import ObjectStorage
 /// object of a gigabyte needs no more memory than its largest part and its directory.
 struct EnvelopeWriter {
   private let header: EnvelopeHeader
-  private let sealer: any PartSealer
   private var directory = BinaryWriter()
   private(set) var partCount: UInt32 = 0
   /// Bytes built so far, those taken away included.
@@ -14,11 +13,10 @@ struct EnvelopeWriter {
   private(set) var pending: [UInt8] = []
   private var scratch: [UInt8] = []
 
-  init(kind: Envelope.Kind, key: ObjectKey, sealer: any PartSealer = PlainPartSealer()) {
+  init(kind: Envelope.Kind, key: ObjectKey) {
     header = EnvelopeHeader(
-      kind: kind, keyID: sealer.keyID, id: ObjectID(of: key),
+      kind: kind, keyID: 0, id: ObjectID(of: key),
       nonce: [UInt8](repeating: 0, count: Envelope.nonceSize))
-    self.sealer = sealer
     append(header.encoded)
   }
 
@@ -64,13 +62,7 @@ struct EnvelopeWriter {
   ) throws {
     let offset = size
     let start = pending.count
-    if sealer.keyID == 0 {
-      pending.append(contentsOf: stored)
-    } else {
-      var bytes = Array(stored)
-      try sealer.seal(&bytes, object: header.id, nonce: header.nonce, offset: offset)
-      pending.append(contentsOf: bytes)
-    }
+    pending.append(contentsOf: stored)
     let length = pending.count - start
     let crc = pending.withUnsafeBytes {
       Envelope.checksum(
@@ -89,11 +81,8 @@ struct EnvelopeWriter {
 
   /// Adds the directory and the footer. Nothing may be added after.
   mutating func finish() throws {
-    var stored = directory.bytes
+    let stored = directory.bytes
     let offset = size
-    if sealer.keyID != 0 {
-      try sealer.seal(&stored, object: header.id, nonce: header.nonce, offset: offset)
-    }
     let crc = stored.withUnsafeBytes {
       Envelope.checksum($0, object: header.id, offset: offset)
     }

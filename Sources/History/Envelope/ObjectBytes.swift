@@ -8,6 +8,8 @@ import Synchronization
 protocol ObjectBytes: AnyObject, Sendable {
   var key: ObjectKey { get }
   var size: UInt64 { get }
+  /// Whether a read costs no request: then nothing is fetched ahead.
+  var isNear: Bool { get }
   /// Fills `buffer` from `offset`; throws where the object is shorter.
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws
 }
@@ -16,6 +18,7 @@ protocol ObjectBytes: AnyObject, Sendable {
 final class LocalObjectBytes: ObjectBytes {
   let key: ObjectKey
   let size: UInt64
+  var isNear: Bool { true }
   private let file: any OpenFile
 
   init(key: ObjectKey, path: String, fileSystem: any FileSystem) throws {
@@ -53,6 +56,7 @@ final class LocalObjectBytes: ObjectBytes {
 final class RemoteObjectBytes: ObjectBytes {
   let key: ObjectKey
   let size: UInt64
+  var isNear: Bool { false }
   private let store: any ObjectStore
 
   init(key: ObjectKey, size: UInt64, store: any ObjectStore) {
@@ -62,16 +66,8 @@ final class RemoteObjectBytes: ObjectBytes {
   }
 
   func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
-    let range = offset..<offset + UInt64(buffer.count)
-    let (store, key) = (store, key)
     do {
-      let bytes = try waitFor { try await store.get(key, range: range) }
-      guard bytes.count == buffer.count else {
-        throw HistoryError(
-          .damaged, operation: "read", key: key.name,
-          detail: "\(bytes.count) of \(buffer.count) bytes at \(offset)")
-      }
-      if !bytes.isEmpty { buffer.copyBytes(from: bytes) }
+      try store.read(key, at: offset, into: buffer)
     } catch let error as ObjectStorageError where error.code == .outOfRange {
       throw HistoryError(
         .damaged, operation: "read", key: key.name, detail: "the object is cut short",
@@ -82,11 +78,44 @@ final class RemoteObjectBytes: ObjectBytes {
   }
 }
 
+/// An object whose end is in memory.
+final class TailedObjectBytes: ObjectBytes {
+  private let base: any ObjectBytes
+  private let tail: MemoryObjectBytes
+  private let tailOffset: UInt64
+  var key: ObjectKey { base.key }
+  var size: UInt64 { base.size }
+  var isNear: Bool { false }
+
+  /// Reads the last `size` bytes, or all where there are fewer. Blocks the thread.
+  init(_ base: any ObjectBytes, size: UInt64) throws {
+    self.base = base
+    let count = Int(min(size, base.size))
+    let offset = base.size - UInt64(count)
+    tailOffset = offset
+    let bytes = try [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+      try base.read(
+        into: UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: count), at: offset)
+      initialized = count
+    }
+    tail = MemoryObjectBytes(key: base.key, bytes: bytes)
+  }
+
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws {
+    if offset >= tailOffset {
+      try tail.read(into: buffer, at: offset - tailOffset)
+    } else {
+      try base.read(into: buffer, at: offset)
+    }
+  }
+}
+
 /// An object already in memory.
 final class MemoryObjectBytes: ObjectBytes {
   let key: ObjectKey
   private let bytes: [UInt8]
   var size: UInt64 { UInt64(bytes.count) }
+  var isNear: Bool { true }
 
   init(key: ObjectKey, bytes: [UInt8]) {
     self.key = key
@@ -115,16 +144,4 @@ func openObject(
     return RemoteObjectBytes(key: key, size: size, store: store)
   }
   return try LocalObjectBytes(key: key, path: path, fileSystem: fileSystem)
-}
-
-/// Runs an asynchronous call and blocks this thread, which must not belong to the cooperative
-/// pool, until it ends.
-func waitFor<Value: Sendable>(
-  _ body: @escaping @Sendable () async throws -> Value
-) throws -> Value {
-  let latch = Latch<Value>()
-  Task.detached {
-    do { latch.set(.success(try await body())) } catch { latch.set(.failure(error)) }
-  }
-  return try latch.wait().get()
 }

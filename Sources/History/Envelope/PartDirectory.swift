@@ -9,9 +9,7 @@ struct PartDirectory: Sendable {
   let count: Int
 
   /// - Parameter stored: the bytes of the footer's ``EnvelopeFooter/directoryRange``.
-  init(
-    stored: [UInt8], footer: EnvelopeFooter, key: ObjectKey, sealer: any PartSealer
-  ) throws {
+  init(stored: [UInt8], footer: EnvelopeFooter, key: ObjectKey) throws {
     let crc = stored.withUnsafeBytes {
       Envelope.checksum($0, object: footer.header.id, offset: footer.directoryOffset)
     }
@@ -21,23 +19,17 @@ struct PartDirectory: Sendable {
     guard crc == footer.directoryCRC else {
       throw damaged("checksum \(footer.directoryCRC), computed \(crc)")
     }
-    guard sealer.keyID == footer.header.keyID else {
+    guard footer.header.keyID == 0 else {
       throw HistoryError(
         .unknownKey, operation: "read directory of", key: key.name,
         detail: "key \(footer.header.keyID)")
     }
-    var plain = stored
-    if sealer.keyID != 0 {
-      try sealer.open(
-        &plain, object: footer.header.id, nonce: footer.header.nonce,
-        offset: footer.directoryOffset)
-    }
-    guard plain.count == Int(footer.partCount) * Envelope.entrySize else {
-      throw damaged("\(plain.count) bytes for \(footer.partCount) parts")
+    guard stored.count == Int(footer.partCount) * Envelope.entrySize else {
+      throw damaged("\(stored.count) bytes for \(footer.partCount) parts")
     }
     self.key = key
     header = footer.header
-    bytes = plain
+    bytes = stored
     count = Int(footer.partCount)
     for index in 0..<count { try check(index, end: footer.directoryOffset) }
   }
@@ -47,7 +39,7 @@ struct PartDirectory: Sendable {
     let (last, overflow) = entry.offset.addingReportingOverflow(UInt64(entry.storedLength))
     guard !overflow, entry.offset >= Envelope.headerSize, last <= end,
       Int(entry.plainLength) <= Envelope.maximumPartSize,
-      entry.isCompressed || header.keyID != 0 || entry.storedLength == entry.plainLength
+      entry.isCompressed || entry.storedLength == entry.plainLength
     else {
       throw HistoryError(
         .damaged, operation: "read directory of", key: key.name,
@@ -72,11 +64,10 @@ struct PartDirectory: Sendable {
   /// The first part of a type.
   func first(type: UInt8) -> Int? { (0..<count).first { self[$0].type == type } }
 
-  /// Checks a part's stored bytes, opens and decompresses them into `target`, whose size must be
+  /// Checks a part's stored bytes, decompresses them into `target`, whose size must be
   /// the part's plain length.
   func decode(
-    _ index: Int, stored: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer,
-    sealer: any PartSealer
+    _ index: Int, stored: UnsafeRawBufferPointer, into target: UnsafeMutableRawBufferPointer
   ) throws {
     let entry = self[index]
     precondition(target.count == Int(entry.plainLength))
@@ -84,10 +75,7 @@ struct PartDirectory: Sendable {
     guard stored.count == Int(entry.storedLength), crc == entry.crc else {
       throw damaged(index, "checksum \(entry.crc), computed \(crc) over \(stored.count) bytes")
     }
-    if sealer.keyID == 0 { return try expand(index, entry, stored, into: target) }
-    var opened = Array(stored)
-    try sealer.open(&opened, object: header.id, nonce: header.nonce, offset: entry.offset)
-    try opened.withUnsafeBytes { try expand(index, entry, $0, into: target) }
+    try expand(index, entry, stored, into: target)
   }
 
   private func expand(

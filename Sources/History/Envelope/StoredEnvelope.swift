@@ -10,12 +10,10 @@ struct StoredEnvelope: Sendable {
   private let store: any ObjectStore
   private let tail: [UInt8]
   private let tailOffset: UInt64
-  private let sealer: any PartSealer
 
   /// - Parameter size: of the object, as listed.
   init(
-    _ key: ObjectKey, size: UInt64, kind: Envelope.Kind, store: any ObjectStore,
-    sealer: any PartSealer = PlainPartSealer()
+    _ key: ObjectKey, size: UInt64, kind: Envelope.Kind, store: any ObjectStore
   ) async throws {
     let offset = size - min(size, StoredEnvelope.tailSize)
     let tail = try await StoredEnvelope.get(key, offset..<size, store)
@@ -38,11 +36,10 @@ struct StoredEnvelope: Sendable {
       range.lowerBound >= offset
       ? Array(tail[Int(range.lowerBound - offset)..<Int(range.upperBound - offset)])
       : try await StoredEnvelope.get(key, range, store)
-    directory = try PartDirectory(stored: stored, footer: footer, key: key, sealer: sealer)
+    directory = try PartDirectory(stored: stored, footer: footer, key: key)
     self.key = key
     self.store = store
     self.tail = tail
-    self.sealer = sealer
     tailOffset = offset
   }
 
@@ -98,7 +95,7 @@ struct StoredEnvelope: Sendable {
     let count = Int(directory[index].plainLength)
     return try [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
       let target = UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: count)
-      try directory.decode(index, stored: stored, into: target, sealer: sealer)
+      try directory.decode(index, stored: stored, into: target)
       initialized = count
     }
   }

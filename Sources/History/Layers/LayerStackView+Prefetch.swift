@@ -21,7 +21,9 @@ extension LayerStackView {
     deliver: @escaping @Sendable (BlockAddress, UnsafeRawBufferPointer) throws -> Void
   ) throws {
     let (objects, wanted) = try locate(blocks)
-    let shares = max(1, min(threads, wanted.count))
+    // Threads that read far objects wait, and cost next to nothing meanwhile.
+    let isFar = objects.contains { !$0.envelope.source.isNear }
+    let shares = max(1, min(isFar ? max(threads, Self.farThreads) : threads, wanted.count))
     let latches = (0..<shares).map { share in
       let range = wanted.count * share / shares..<wanted.count * (share + 1) / shares
       let latch = Latch<Void>()
@@ -33,6 +35,11 @@ extension LayerStackView {
     let results = latches.map { $0.wait() }
     for result in results { try result.get() }
   }
+
+  private static let farThreads = 16
+  /// Of far objects, this much is fetched at once, with gaps up to this.
+  private static let longestRun = 1 << 20
+  private static let widestGap: UInt64 = 32 << 10
 
   private func locate(_ blocks: [BlockAddress]) throws -> ([OpenLayerObject], [Wanted]) {
     var objects: [OpenLayerObject] = []
@@ -59,14 +66,49 @@ extension LayerStackView {
     _ deliver: (BlockAddress, UnsafeRawBufferPointer) throws -> Void
   ) throws {
     var current: (object: Int, part: Int, decoded: DecodedPart)?
-    for block in wanted {
+    var run: (object: Int, parts: ClosedRange<Int>, stored: [UInt8])?
+    for (place, block) in zip(wanted.indices, wanted) {
       let object = objects[block.object]
       let (part, offset) = Int(block.ordinal)
         .quotientAndRemainder(dividingBy: object.index.blocksPerPart)
       if current?.object != block.object || current?.part != part {
-        current = (block.object, part, try DecodedPart(part, of: object))
+        if !object.envelope.source.isNear,
+          run.map({ $0.object != block.object || !$0.parts.contains(part) }) ?? true
+        {
+          let parts = part...lastPart(of: wanted[place...], in: object)
+          run = (block.object, parts, try object.envelope.readStored(parts))
+        }
+        let decoded: DecodedPart
+        if let run, run.object == block.object, run.parts.contains(part) {
+          decoded = try DecodedPart(size: object.partSize(part)) {
+            try object.envelope.read(
+              part, in: run.stored, first: run.parts.lowerBound, into: $0)
+          }
+        } else {
+          decoded = try DecodedPart(part, of: object)
+        }
+        current = (block.object, part, decoded)
       }
       if let current { try deliver(block.address, current.decoded.blocks(offset..<offset + 1)) }
     }
+  }
+
+  /// The last part that is worth reading together with that of the first block.
+  private static func lastPart(of wanted: ArraySlice<Wanted>, in object: OpenLayerObject) -> Int {
+    guard let first = wanted.first else { return 0 }
+    let directory = object.envelope.directory
+    var last = Int(first.ordinal) / object.index.blocksPerPart
+    let start = directory[last].offset
+    for block in wanted {
+      let part = Int(block.ordinal) / object.index.blocksPerPart
+      guard block.object == first.object else { break }
+      if part == last { continue }
+      let range = directory[part].storedRange
+      guard range.lowerBound <= directory[last].storedRange.upperBound + widestGap,
+        range.upperBound - start <= UInt64(longestRun)
+      else { break }
+      last = part
+    }
+    return last
   }
 }

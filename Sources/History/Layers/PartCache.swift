@@ -6,14 +6,14 @@ final class DecodedPart: @unchecked Sendable {
   // Written only by `init`, which no other thread can see.
   private let memory: UnsafeMutableRawBufferPointer
 
-  init(_ part: Int, of object: OpenLayerObject) throws {
-    memory = .allocate(byteCount: object.partSize(part), alignment: 4096)
-    do {
-      try object.envelope.read(part, into: memory)
-    } catch {
-      memory.deallocate()
-      throw error
-    }
+  convenience init(_ part: Int, of object: OpenLayerObject) throws {
+    try self.init(size: object.partSize(part)) { try object.envelope.read(part, into: $0) }
+  }
+
+  init(size: Int, fill: (UnsafeMutableRawBufferPointer) throws -> Void) throws {
+    memory = .allocate(byteCount: size, alignment: 4096)
+    // On throw `deinit` runs: every property is set.
+    try fill(memory)
   }
 
   deinit { memory.deallocate() }

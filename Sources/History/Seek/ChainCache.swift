@@ -14,7 +14,7 @@ public final class ChainCache: Sendable {
   let index: BoundedCache<PartKey, BlockIndexPart>
   let wal: BoundedCache<PartKey, WALPart>
 
-  /// - Parameter indexBytes: memory for parts of block indices, of about 50 KiB each.
+  /// - Parameter indexBytes: memory for parts of block indices, of about 15 KiB each.
   /// - Parameter walBytes: memory for decompressed WAL, in parts of usually 16 KiB.
   public init(indexBytes: Int = 64 << 20, walBytes: Int = 32 << 20) {
     index = BoundedCache(limit: indexBytes)
@@ -29,10 +29,8 @@ final class WALPart: @unchecked Sendable {
 
   init(count: Int, fill: (UnsafeMutableRawBufferPointer) throws -> Void) rethrows {
     memory = .allocate(byteCount: max(count, 1), alignment: 16)
-    do { try fill(UnsafeMutableRawBufferPointer(rebasing: memory[..<count])) } catch {
-      memory.deallocate()
-      throw error
-    }
+    // Where this throws `deinit` runs: every property is set.
+    try fill(UnsafeMutableRawBufferPointer(rebasing: memory[..<count]))
   }
 
   deinit { memory.deallocate() }

@@ -77,8 +77,8 @@ final class OpenWALChunk: Sendable {
   /// A part of WAL, by its index in the directory.
   func walPart(_ part: Int, _ cache: ChainCache) throws -> WALPart {
     let count = Int(envelope.directory[part].plainLength)
-    return try cache.wal.value(.init(chunk: identity, part: part), cost: { _ in count }) {
-      try WALPart(count: count) { try envelope.read(part, into: $0) }
-    }
+    return try cache.wal.value(
+      .init(chunk: identity, part: part), cost: { _ in count },
+      make: { try WALPart(count: count) { try envelope.read(part, into: $0) } })
   }
 }

@@ -65,7 +65,8 @@ struct BlockCut: Hashable, Sendable {
   }
 
   /// `SlotsPerFSMPage`: leaves of the tree in one page of the free space map.
-  static let freeSpaceSlots: UInt32 = UInt32(PostgresLayout.blockSize) - 28
+  static let freeSpaceSlots: UInt32 =
+    UInt32(PostgresLayout.blockSize) - 28
     - (UInt32(PostgresLayout.blockSize) / 2 - 1)
 }
 

@@ -10,7 +10,7 @@ struct EncodedBlockIndex {
 extension BlockRecords {
   /// A part is ended once it has this many bytes: what one look-up decompresses.
   /// Measured in docs/decisions/2026-11-25-block-index.md.
-  static let partSize = 16 << 10
+  static let partSize = 4 << 10
   /// Records of one block that are encoded together; a hotter block is repeated.
   static let runLength = 1024
 
@@ -33,7 +33,8 @@ extension BlockRecords {
     encoder.endPart()
     var result = EncodedBlockIndex()
     result.parts = encoder.parts
-    result.fence = BlockFence(firstKeys: encoder.firstKeys, entryCount: UInt64(entries.count)).encoded
+    result.fence =
+      BlockFence(firstKeys: encoder.firstKeys, entryCount: UInt64(entries.count)).encoded
     result.cuts = BlockCut.encode(
       cuts.sorted { ($0.locator, $0.lsn) < ($1.locator, $1.lsn) }, base: base)
     return result

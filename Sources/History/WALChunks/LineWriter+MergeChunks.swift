@@ -18,6 +18,11 @@ extension LineWriter {
     try await mergeGate.run { try await self.mergeOldChunks(age) }
   }
 
+  /// Chunks that ``mergeChunks(olderThan:)`` would replace now.
+  public func mergeableChunks(olderThan age: Duration = .seconds(60)) -> Int {
+    chunkRuns(olderThan: age).reduce(0) { $0 + $1.count }
+  }
+
   private func mergeOldChunks(_ age: Duration) async throws -> Int {
     var count = 0
     for run in chunkRuns(olderThan: age) {

@@ -38,8 +38,7 @@ struct IncomingDirectory: Sendable {
   /// Writes a body to a new file, synced, and returns the file's path. On throw no file is left,
   /// as far as it can be removed.
   func write(_ body: ObjectBody) throws -> String {
-    let number = counter.value.wrappingAdd(1, ordering: .relaxed).newValue
-    let target = "\(path)/\(owner)-\(number)"
+    let target = nextPath()
     do {
       switch body {
       case .bytes(let bytes):
@@ -54,6 +53,12 @@ struct IncomingDirectory: Sendable {
       throw error
     }
     return target
+  }
+
+  /// A name that no file has yet.
+  func nextPath() -> String {
+    let number = counter.value.wrappingAdd(1, ordering: .relaxed).newValue
+    return "\(path)/\(owner)-\(number)"
   }
 
   private func write(to target: String, _ body: (any OpenFile) throws -> Void) throws {

@@ -97,6 +97,52 @@ public final class LocalObjectStore: ObjectStore {
     }
   }
 
+  public func read(
+    _ key: ObjectKey, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+  ) throws {
+    do {
+      let file = try fileSystem.open(path(of: key), .read, operation: "get object")
+      defer { file.close() }
+      let count = try file.read(into: buffer, at: offset, operation: "get object")
+      let size = count == buffer.count ? nil : try file.size(operation: "get object")
+      if let size, size < offset + UInt64(buffer.count) {
+        throw ObjectStorageError(
+          .outOfRange, operation: "get object", key: key.name,
+          detail: "\(count) of \(buffer.count) bytes at \(offset) of \(size)")
+      }
+    } catch {
+      throw translated(error, "get object", key.name)
+    }
+  }
+
+  public func slice(_ key: ObjectKey, _ range: Range<UInt64>) async throws -> ObjectSlice {
+    try await perform("get object", key.name) { [self] in
+      let file = try fileSystem.open(path(of: key), .read, operation: "get object")
+      defer { file.close() }
+      let size = try file.size(operation: "get object")
+      let found = range.clamped(to: 0..<size)
+      let bytes = try [UInt8](unsafeUninitializedCapacity: found.count) { buffer, count in
+        let target = UnsafeMutableRawBufferPointer(start: buffer.baseAddress, count: found.count)
+        count = try file.read(into: target, at: found.lowerBound, operation: "get object")
+      }
+      return ObjectSlice(bytes: bytes, objectSize: size)
+    }
+  }
+
+  public func directories(in prefix: String) async throws -> [String] {
+    precondition(prefix.isEmpty || prefix.hasSuffix("/"), "'\(prefix)' is no directory")
+    return try await perform("list objects", prefix) { [self] in
+      let base = "\(root)/objects/\(prefix)"
+      guard try status(base)?.isDirectory == true else { return [] }
+      return try fileSystem.list(base, operation: "list objects").filter { name in
+        // A directory whose objects were all deleted may be left: it holds no key.
+        guard ObjectKey.isValid(prefix + name) else { return false }
+        var walk = LocalListing(store: self, prefix: "\(prefix)\(name)/", after: "", limit: 1)
+        return try !walk.run().isEmpty
+      }.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+    }
+  }
+
   public func size(_ key: ObjectKey) async throws -> UInt64? {
     try await perform("look up object", key.name) { [self] in
       guard let status = try status(path(of: key)), !status.isDirectory else { return nil }

@@ -171,6 +171,7 @@ static const char *redo_record(ExchangeRequest *request, const ExchangeRecord *s
   else
     GetRmgr(decoded->header.xl_rmid).rm_redo(reader);
   drop_others();
+  MemoryContextReset(redo_context);
   if (PageGetLSN(target_page()) == reader->EndRecPtr && before < reader->EndRecPtr)
     request->applied++;
   else if (named != NULL && before >= reader->EndRecPtr)
@@ -253,7 +254,6 @@ static void redo_request(ExchangeRequest *request)
     refuse(request, problem);
   else
     finish(request);
-  MemoryContextReset(redo_context);
 }
 
 /* Returns false after an error of redo's own: then nothing of this process is trusted any more. */

@@ -129,7 +129,7 @@ extension ClientHandshake {
     let login = ClientLogin(
       role: role, target: target, parameters: forwardedParameters(request),
       authentication: authentication, verifier: verifier, clientKey: key,
-      kind: SessionKind(parameters: request.parameters))
+      kind: SessionKind(parameters: request.parameters, target: target))
     return .authenticated(login, reply: reply)
   }
 

@@ -169,7 +169,8 @@ final class ClientSession: ChannelDuplexHandler, RemovableChannelHandler {
     }
     answer(question) { session, result in
       switch result {
-      case .success(let found): session.handshake.found(found)
+      case .success(let found):
+        session.handshake.found(found?.checking(address: session.channel.remoteAddress?.ipAddress))
       case .failure(let refusal as ProxyRefusal): return session.refuse(refusal)
       case .failure(let error):
         session.environment.logger.error(

@@ -27,6 +27,10 @@ final class ComputeConnector {
 
   /// Pause before the next attempt where nothing listened, or the server was still starting.
   private static let retryInterval = TimeAmount.milliseconds(25)
+  /// A pooler that runs learns of a role within its next round; so long its refusals are not the
+  /// last word: a second.
+  private static let pooledAttempts = 40
+  private var pooledAttempts = 0
 
   init(
     login: ClientLogin, environment: ProxyEnvironment, eventLoop: any EventLoop,
@@ -66,14 +70,24 @@ final class ComputeConnector {
         finish(.refused(.internalError))
       }
     }
-    let (directory, endpointID) = (environment.directory, login.authentication.endpointID)
+    let (directory, authentication) = (environment.directory, login.authentication)
+    let (isPooled, role) = (isPooled, login.role)
     wakeTask = Task {
       do {
-        promise.succeed(try await directory.wake(endpointID))
+        promise.succeed(
+          try await isPooled
+            ? directory.wakePooled(
+              authentication.endpointID, role: role, verifier: authentication.scramVerifier)
+            : directory.wake(authentication.endpointID))
       } catch {
         promise.fail(error)
       }
     }
+  }
+
+  /// Moments and replication have no pool.
+  private var isPooled: Bool {
+    login.target.isPooled && login.target.moment == nil && login.kind != .replication
   }
 
   private func connect(to address: ComputeAddress) {
@@ -123,6 +137,10 @@ final class ComputeConnector {
       self.channel = nil
       finish(.ready(channel, handler, greeting, address))
     case .refused("57P03", _): retry()
+    case .refused("28P01", _) where isPooled && pooledAttempts < Self.pooledAttempts,
+      .refused("08P01", _) where isPooled && pooledAttempts < Self.pooledAttempts:
+      pooledAttempts += 1
+      retry()
     case .refused("28P01", let error):
       environment.logger.warning(
         "a compute does not hold the verifier that the directory gave",

@@ -76,6 +76,9 @@ struct OpenAPIDocument {
           "type": "integer", "minimum": .number(range.lowerBound),
           "maximum": .number(range.upperBound),
         ]
+      case .time: ["type": "string", "format": "date-time"]
+      case .list(let maximum):
+        ["type": "array", "items": ["type": "string"], "maxItems": .number(maximum)]
       case .words(let words): ["type": "string", "enum": .list(words.map { .text($0) })]
       }
     return [

@@ -22,6 +22,10 @@ enum SchemaDiscovery {
     case is Double.Type: return ["type": "number", "format": "double"]
     case let words as any WireEnumeration.Type:
       return ["type": "string", "enum": .list(words.words.map { .text($0) })]
+    case let nullable as any NullableType.Type:
+      guard case .object(var members) = try schema(of: nullable.wrapped) else { return nil }
+      members["nullable"] = true
+      return .object(members)
     case let list as any ElementType.Type:
       let element = try schema(of: list.element)
       return list.isMap
@@ -41,6 +45,8 @@ enum SchemaDiscovery {
     case let words as any WireEnumeration.Type:
       if let value = words.sample as? Value { return value }
     case let list as any ElementType.Type: if let value = list.empty as? Value { return value }
+    case let nullable as any NullableType.Type:
+      if let value = nullable.null as? Value { return value }
     default: break
     }
     return try Value(from: Discoverer(notes: Notes()))
@@ -50,6 +56,17 @@ enum SchemaDiscovery {
 extension WireEnumeration {
   fileprivate static var words: [String] { allCases.map(\.rawValue) }
   fileprivate static var sample: Any? { allCases.first }
+}
+
+/// A field that is always there and may be null.
+private protocol NullableType {
+  static var wrapped: any Decodable.Type { get }
+  static var null: Any { get }
+}
+
+extension API.Nullable: NullableType {
+  static var wrapped: any Decodable.Type { Value.self }
+  static var null: Any { API.Nullable<Value>(nil) }
 }
 
 /// Arrays and dictionaries with text keys, whose element type is wanted.

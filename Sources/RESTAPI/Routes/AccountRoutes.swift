@@ -52,20 +52,7 @@ extension RouteTable {
 
   /// Routes of the reference that later issues bring; they say so instead of pretending.
   static let notBuilt: [Route] = [
-    ("GET", "/projects/shared", "listSharedProjects", "the platform: permissions"),
     ("POST", "/projects/{project_id}/recover", "recoverProject", "the platform: recovery"),
-    (
-      "GET", "/projects/{project_id}/permissions", "listProjectPermissions",
-      "the platform: permissions"
-    ),
-    (
-      "POST", "/projects/{project_id}/permissions", "grantPermissionToProject",
-      "the platform: permissions"
-    ),
-    (
-      "DELETE", "/projects/{project_id}/permissions/{permission_id}",
-      "revokePermissionFromProject", "the platform: permissions"
-    ),
     (
       "POST", "/projects/{project_id}/branches/{branch_id}/restore", "restoreProjectBranch",
       "the platform: restore in place"
@@ -86,23 +73,6 @@ extension RouteTable {
       "POST", "/projects/{project_id}/branches/{branch_id}/finalize_restore",
       "finalizeRestoreBranch", "the platform: restore in place"
     ),
-    (
-      "GET", "/consumption_history/account", "getConsumptionHistoryPerAccount",
-      "the platform: metering"
-    ),
-    (
-      "GET", "/consumption_history/projects", "getConsumptionHistoryPerProject",
-      "the platform: metering"
-    ),
-    (
-      "GET", "/consumption_history/v2/projects", "getConsumptionHistoryPerProjectV2",
-      "the platform: metering"
-    ),
-    (
-      "GET", "/consumption_history/v2/branches", "getConsumptionHistoryPerBranchV2",
-      "the platform: metering"
-    ),
-    ("GET", "/consumption/projects", "listProjectsConsumption", "the platform: metering"),
     (
       "POST", "/projects/{project_id}/branches/{branch_id}/snapshot", "createSnapshot",
       "backups: snapshots"
@@ -134,6 +104,8 @@ extension RouteTable {
   static func all(_ plane: ControlPlane) -> RouteTable {
     RouteTable(
       projects(plane) + branches(plane) + rolesAndDatabases(plane) + endpoints(plane)
-        + accounts(plane) + notBuilt)
+        + accounts(plane) + notBuilt
+        // Accounts' own: administration, sharing, retention, use.
+        + administration(plane) + permissions(plane) + retention(plane) + consumption(plane))
   }
 }

@@ -91,14 +91,12 @@ extension RouteTable {
         .text("role_name", isRequired: true), .flag("pooled"),
       ]
     ) { request in
-      if try request.query.flag("pooled") {
-        throw NotBuilt(operationID: "getConnectionURI?pooled=true", area: "the platform: pooling")
-      }
       let query = ConnectionURIService.Query(
         branch: request.query["branch_id"].map { BranchID($0) },
         endpoint: request.query["endpoint_id"].map { EndpointID($0) },
         database: try request.query.required("database_name"),
-        role: try request.query.required("role_name"))
+        role: try request.query.required("role_name"),
+        isPooled: try request.query.flag("pooled"))
       return API.ConnectionURIResponse(
         uri: try await plane.connections.uri(
           query, project: request.project, account: request.account))

@@ -3,7 +3,7 @@ import PostgresFormat
 
 /// A cluster that PostgreSQL itself recovered to an LSN: what any other way to open that moment is
 /// compared with.
-public struct StockRecovery {
+public struct StockRecovery: Sendable {
   /// An unpacked base backup: the directory that holds `data`. It is copied, never changed.
   public var baseBackup: String
   /// Where WAL segments lie under their names: an archive, or a server's `pg_wal`.

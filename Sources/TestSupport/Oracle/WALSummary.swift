@@ -32,6 +32,32 @@ public struct WALSummary: Sendable {
     ) { read($0, before: end) }
   }
 
+  /// Where each record of a kind ends: the start of the record after it.
+  ///
+  /// - Parameters:
+  ///   - manager: `Btree`, `Heap`, … as `pg_waldump` names it.
+  ///   - words: what the description holds, such as `SPLIT_`.
+  public static func ends(
+    ofRecordsOf manager: String, saying words: String, directory: String, from start: LSN,
+    to end: LSN, major: Int = 15
+  ) throws -> [LSN] {
+    var found: [LSN] = []
+    var isAfterOne = false
+    try forEachLine(
+      of: [
+        StockServer.binaries(major: major) + "/pg_waldump", "-p", directory, "-s", "\(start)", "-e",
+        "\(end)",
+      ]
+    ) { line in
+      guard line.hasPrefix("rmgr: "), let range = line.range(of: "lsn: "),
+        let lsn = LSN(String(line[range.upperBound...].prefix { $0 != "," }))
+      else { return }
+      if isAfterOne { found.append(lsn) }
+      isAfterOne = line.hasPrefix("rmgr: \(manager) ") && line.contains("desc: \(words)")
+    }
+    return found
+  }
+
   /// Rows that committed transactions had put into `relation` by `target`, a record boundary.
   public func committedInserts(into relations: Set<String>, before target: LSN) -> Int {
     var rows = 0

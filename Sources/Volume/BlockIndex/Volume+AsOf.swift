@@ -80,7 +80,9 @@ extension Volume {
           UnsafeMutableRawBufferPointer(rebasing: target[count...])
             .initializeMemory(as: UInt8.self, repeating: 0)
           // Destaging came between: the block may have been on its way.
-          guard withState({ $0.nodes[file]?.backingVersion ?? version }) == version else { continue }
+          guard withState({ $0.nodes[file]?.backingVersion ?? version }) == version else {
+            continue
+          }
         }
         return
       }

@@ -7,7 +7,10 @@ import Foundation
 struct ProjectsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "projects", abstract: "Lists, makes and changes projects.",
-    subcommands: [List.self, Get.self, Create.self, Update.self, Delete.self],
+    subcommands: [
+      List.self, Get.self, Create.self, Update.self, Delete.self, RetentionCommand.self,
+      Estimate.self,
+    ],
     defaultSubcommand: List.self)
 
   fileprivate static let columns: [Column<API.Project>] = [
@@ -84,6 +87,8 @@ struct ProjectsCommand: AsyncParsableCommand {
     @Argument(help: "The project's id.") var id: String?
     @Option(help: "The new name.") var name: String?
     @Option(help: "How far back restore is promised, in seconds.") var historyRetention: Int?
+    @Flag(name: [.customShort("y"), .long], help: "Shrink the window without asking.")
+    var yes = false
 
     func validate() throws {
       if name == nil, historyRetention == nil {
@@ -95,7 +100,11 @@ struct ProjectsCommand: AsyncParsableCommand {
       let session = try options.session()
       var project = id
       if project == nil { project = try await session.project() }
-      let update = API.ProjectUpdate(name: name, historyRetentionSeconds: historyRetention)
+      if let historyRetention {
+        _ = try await RetentionCommand.change(
+          to: historyRetention, of: project ?? "", isConfirmed: yes, session)
+      }
+      let update = API.ProjectUpdate(name: name)
       let request = try session.request(
         .patch, ["projects", project ?? ""], body: API.ProjectUpdateRequest(project: update))
       let answer = try await session.client.send(request, as: API.ProjectOperations.self)
@@ -115,6 +124,32 @@ struct ProjectsCommand: AsyncParsableCommand {
       let request = APIRequest(.delete, ["projects", id])
       let answer = try await session.client.send(request, as: API.ProjectResponse.self)
       try session.show(answer, rows: [answer.value.project], columns)
+    }
+  }
+
+  struct Estimate: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Shows what a project's use costs so far in this month.")
+    @OptionGroup var options: ClientOptions
+    @Argument(help: "The project's id.") var id: String?
+
+    func run() async throws {
+      let session = try options.session()
+      var project = id
+      if project == nil { project = try await session.project() }
+      let path = ["projects", project ?? "", "billing_estimate"]
+      let answer = try await session.client.send(
+        APIRequest(.get, path), as: API.BillingEstimate.self)
+      let total = API.EstimateItem(
+        metricName: "total", quantity: 0, unit: "", price: 0, amount: answer.value.total)
+      try session.show(
+        answer, rows: answer.value.items + [total],
+        [
+          Column("METRIC") { $0.metricName },
+          Column("QUANTITY") { $0.unit.isEmpty ? "" : "\($0.quantity) \($0.unit)" },
+          Column("PRICE") { $0.unit.isEmpty ? "" : "\($0.price)" },
+          Column("AMOUNT") { "\($0.amount)" },
+        ])
     }
   }
 }

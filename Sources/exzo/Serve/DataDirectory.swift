@@ -17,12 +17,16 @@ final class DataDirectory: Sendable {
       try FileManager.default.createDirectory(
         atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o711])
     } catch {
-      throw ServeError("create the data directory '\(path)': \(error.localizedDescription)")
+      throw ServeError(
+        "create the data directory '\(path)': \(error.localizedDescription)",
+        hint: "--data-dir names a directory, or a place where one can be made")
     }
     let file = "\(path)/serve.lock"
     lock = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     guard lock >= 0 else {
-      throw ServeError("open '\(file)': \(String(cString: strerror(errno)))")
+      throw ServeError(
+        "open '\(file)': \(String(cString: strerror(errno)))",
+        hint: "--data-dir names a directory that this user can write to")
     }
     guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
       let holder = DataDirectory.holder(of: path).map { " (process \($0))" } ?? ""

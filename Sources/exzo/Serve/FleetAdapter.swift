@@ -15,7 +15,8 @@ final class FleetAdapter: ComputeFleet {
   private let objectStoreURL: String
   private let installation: PostgresInstallation
   private let template: TemplateBuilder.Template
-  private let identities: IdentityRegistry
+  let identities: IdentityRegistry
+  private let log = Logger(label: "fleet")
   private let histories = Mutex<[String: LineHistory]>([:])
 
   init(
@@ -165,25 +166,42 @@ final class FleetAdapter: ComputeFleet {
   func running() async -> [RunningCompute] {
     var found: [RunningCompute] = []
     for line in fleet.lines() {
-      guard let status = await fleet.client(line: line).status(), status.phase == .running,
-        // A line whose specification cannot be read is not one that the control plane started.
-        let specification = try? fleet.specification(line: line)
-      else { continue }
-      found.append(running(specification, status))
+      if let compute = await running(line: line) { found.append(compute) }
     }
     return found
   }
 
+  func running(line: String) async -> RunningCompute? {
+    guard let status = await fleet.client(line: line).status(), status.phase == .running,
+      // A line whose specification cannot be read is not one that the control plane started.
+      let specification = try? fleet.specification(line: line)
+    else { return nil }
+    return running(specification, status)
+  }
+
+  /// Measured over the compute's own connection instead: see ``TenantConfigurator``.
   func logicalSize(line: String) async -> Int? { nil }
 
-  func counters() -> [(name: String, value: Int)] {
-    fleet.openingCounts.map { opening, count in
-      let labels = "way=\"\(opening.way.rawValue)\",reason=\"\(opening.reason ?? "")\""
-      return ("exzo_openings_total{\(labels)}", count)
+  func openings() -> (byWay: [String: Int], replayedByReason: [String: Int]) {
+    var (ways, reasons): ([String: Int], [String: Int]) = ([:], [:])
+    for (opening, count) in fleet.openingCounts {
+      ways[opening.way.rawValue, default: 0] += count
+      if let reason = opening.reason { reasons[reason, default: 0] += count }
+    }
+    return (ways, reasons)
+  }
+
+  func historyBytes(line: String) async -> Int? {
+    do {
+      return try await StoredSize(store: store).bytes(line: line)
+    } catch {
+      log.warning("history was not measured", metadata: ["line": "\(line)", "error": "\(error)"])
+      return nil
     }
   }
 
   private func line(ofCompute id: String) -> String? {
+    // A specification that cannot be read is that of no compute the control plane knows.
     fleet.lines().first { (try? fleet.specification(line: $0))??.computeID == id }
   }
 
@@ -193,7 +211,9 @@ final class FleetAdapter: ComputeFleet {
     RunningCompute(
       computeID: specification.computeID, lineID: specification.line,
       socketDirectory: fleet.directory(line: specification.line).run, port: 5432,
-      startedAt: Date(), pid: status.agentPID)
+      startedAt: Date(), pid: status.agentPID,
+      counters: status.receivedLSN == .invalid
+        ? nil : ComputeCounters(startLSN: status.startLSN, writtenLSN: status.receivedLSN))
   }
 
   // MARK: Errors

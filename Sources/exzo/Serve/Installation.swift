@@ -21,33 +21,61 @@ import ServiceLifecycle
 /// and the metadata of running ones outlive it.
 struct Installation {
   let options: ServeOptions
-  private static let postgresMajor = 15
+  static let postgresMajor = 15
 
   func run() async throws {
     let log = Logger(label: "serve")
     let data = try DataDirectory(path: options.dataDirectory)
+    try StartChecks(options: options).run(major: Self.postgresMajor)
     let metadata = try EmbeddedMetadataServer(directory: data.path, logger: log)
     try await metadata.start()
+    do {
+      try await serve(metadata, data, log)
+    } catch {
+      // A start that failed leaves nothing running; its own reason is the one to report.
+      do { try await metadata.stop() } catch {
+        log.error("metadata server not stopped", metadata: ["error": "\(error)"])
+      }
+      throw error
+    }
+    withExtendedLifetime(data) {}
+  }
+
+  /// Serves until it is told to stop.
+  private func serve(
+    _ metadata: EmbeddedMetadataServer, _ data: DataDirectory, _ log: Logger
+  ) async throws {
     let catalog = try await Catalog.open(metadata.connectionParameters)
-    let adapter = try await makeFleet(log)
+    let storage = try await StoreSetup(
+      options: options, environment: ProcessInfo.processInfo.environment, log: log)
+    let adapter = try await makeFleet(storage, log)
+    Poolers.endLeftovers(dataDirectory: data.path)
+    let poolers = Poolers.program().map {
+      Poolers(dataDirectory: data.path, program: $0, identities: adapter.identities, log: log)
+    }
     var random = SystemRandomNumberGenerator()
     let sealer = try SecretSealer.load(from: "\(data.path)/secret-key", random: &random)
     let plane = ControlPlane(
       catalog: catalog, fleet: adapter, sealer: sealer,
       settings: InstallationSettings(
         domain: options.domain, postgresHost: options.postgres.host,
-        postgresPort: options.postgres.port, majors: [Self.postgresMajor]),
+        postgresPort: options.postgres.port, majors: [Self.postgresMajor],
+        requestsPerMinute: options.requestsPerMinute, hasPooler: poolers != nil),
       logger: log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
     }
-    let proxy = try await startProxy(plane, log)
+    let proxy = try await startProxy(plane, poolers, log)
     let api = try makeAPI(plane, log)
     let group = ServiceGroup(
       configuration: .init(
         services: [
           .init(service: Supervision(metadata: metadata)),
           .init(service: Schedulers(plane: plane)),
+          .init(service: PoolerService(poolers: poolers, fleet: adapter)),
+          .init(
+            service: MirrorService(
+              mirror: storage.mirror, dataDirectory: options.dataDirectory, log: log)),
           .init(service: ProxyService(proxy: proxy)),
           .init(service: api),
         ],
@@ -55,21 +83,19 @@ struct Installation {
     try await group.run()
     await catalog.close()
     try await metadata.stop()
-    withExtendedLifetime(data) {}
   }
 
-  private func makeFleet(_ log: Logger) async throws -> FleetAdapter {
+  private func makeFleet(_ storage: StoreSetup, _ log: Logger) async throws -> FleetAdapter {
     let environment = ProcessInfo.processInfo.environment
     let installation: PostgresInstallation
     do {
       installation = try PostgresInstallation.find(
         major: Self.postgresMajor, environment: environment)
-      try MachineCheck().run()
     } catch let error as ComputeError {
       throw ServeError(error.message, hint: error.hint)
     }
     let files = SystemFileSystem()
-    let store = try openObjectStore(options.objectStore, fileSystem: files)
+    let store = storage.store
     let directory = options.dataDirectory
     let template = try await TemplateBuilder(
       dataDirectory: directory, installation: installation,
@@ -84,12 +110,14 @@ struct Installation {
         environment: environment.filter { $0.key == "PATH" || $0.key.hasPrefix("AWS_") }),
       log: log)
     return FleetAdapter(
-      fleet: fleet, store: store, objectStoreURL: options.objectStore,
+      fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory))
   }
 
-  private func startProxy(_ plane: ControlPlane, _ log: Logger) async throws -> PostgresProxy {
+  private func startProxy(
+    _ plane: ControlPlane, _ poolers: Poolers?, _ log: Logger
+  ) async throws -> PostgresProxy {
     let state = "\(options.dataDirectory)/proxy"
     try FileManager.default.createDirectory(
       atPath: state, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
@@ -102,8 +130,8 @@ struct Installation {
     }
     do {
       return try await PostgresProxy.start(
-        configuration: configuration, directory: DirectoryAdapter(directory: plane.directory),
-        logger: log)
+        configuration: configuration,
+        directory: DirectoryAdapter(directory: plane.directory, poolers: poolers), logger: log)
     } catch let error as ProxyStartError {
       throw ServeError(error.message, hint: error.hint ?? "")
     }
@@ -165,5 +193,26 @@ private struct ProxyService: Service {
   func run() async throws {
     try? await gracefulShutdown()  // cancelled means the same: drain and end
     try await proxy.shutdown(grace: .seconds(5))
+  }
+}
+
+/// Ends poolers with their computes, and all of them at shutdown.
+private struct PoolerService: Service {
+  let poolers: Poolers?
+  let fleet: FleetAdapter
+
+  func run() async throws {
+    try await cancelWhenGracefulShutdown {
+      do {
+        while true {
+          try await Task.sleep(for: .seconds(2))
+          guard let poolers else { continue }
+          for line in await poolers.lines where await fleet.running(line: line) == nil {
+            await poolers.end(line: line)
+          }
+        }
+      } catch is CancellationError {}
+    }
+    await poolers?.endAll()
   }
 }

@@ -19,9 +19,22 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Certificate chain, PEM.") var tlsCert: String?
   @Option(help: "Key of the certificate, PEM.") var tlsKey: String?
   @Option(help: "Configuration file, 'name: value' lines.") var config: String?
-  @Option(help: "file:///path (default: DIR/objects).") var objectStore: String?
+  @Option(
+    help:
+      "file:///path or s3://bucket/prefix?endpoint=…&region=…&style=path (default: DIR/objects).")
+  var objectStore: String?
+  @Option(help: "'on' or 'off': seal all that is stored (default: on for a new bucket).")
+  var encryption: String?
+  @Option(help: "File with the master key (default: DIR/master-key, made at first start).")
+  var masterKey: String?
+  @Option(help: "Shell command that prints the master key, instead of a file.")
+  var masterKeyCommand: String?
+  @Option(help: "A second object store that everything is copied to.") var mirror: String?
+  @Option(help: "Disk for what is read from a bucket (default: 10G).") var cacheSize: String?
   @Option(help: "postgresql://… (default: an embedded server).") var metadataUrl: String?
   @Option(help: "Rebuild everything from an object store first.") var recoverFrom: String?
+  @Option(help: "Requests of one account a minute (default 700; 0: no limit).")
+  var requestsPerMinute: Int?
   @Flag(help: "Allow HTTP and plain Postgres connections beyond loopback.")
   var allowPlain = false
 
@@ -48,10 +61,17 @@ struct ServeCommand: AsyncParsableCommand {
       tlsCertificate: layers.value("tls-cert", flag: tlsCert),
       tlsKey: layers.value("tls-key", flag: tlsKey),
       objectStore: layers.value("object-store", flag: objectStore) ?? "file://\(path)/objects",
+      encryption: try layers.onOrOff("encryption", flag: encryption),
+      masterKeyFile: layers.value("master-key", flag: masterKey) ?? "\(path)/master-key",
+      masterKeyCommand: layers.value("master-key-command", flag: masterKeyCommand),
+      mirror: layers.value("mirror", flag: mirror),
+      cacheSize: try layers.bytes("cache-size", flag: cacheSize, standard: 10 << 30),
       metadataURL: layers.value("metadata-url", flag: metadataUrl),
       recoverFrom: layers.value("recover-from", flag: recoverFrom),
       allowPlainBeyondLoopback: allowPlain
-        || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""))
+        || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""),
+      requestsPerMinute: try layers.count(
+        "requests-per-minute", flag: requestsPerMinute, standard: 700))
   }
 }
 

@@ -12,10 +12,20 @@ struct ServeOptions: Sendable {
   var tlsCertificate: String?
   var tlsKey: String?
   var objectStore: String
+  /// Whether what is stored is sealed; `nil` leaves it to the store.
+  var encryption: Bool?
+  var masterKeyFile: String
+  var masterKeyCommand: String?
+  /// A second store that everything is copied to.
+  var mirror: String?
+  /// Bytes of disk for what is read from a bucket.
+  var cacheSize: UInt64
   var metadataURL: String?
   var recoverFrom: String?
   /// Allows HTTP and plain PostgreSQL beyond loopback.
   var allowPlainBeyondLoopback: Bool
+  /// Of one account; 0 sets no limit.
+  var requestsPerMinute: Int
 }
 
 /// `host:port`; the host of an IPv6 address stands in brackets.
@@ -74,12 +84,42 @@ struct LayeredSettings {
 
   static let names: Set<String> = [
     "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
-    "metadata-url", "recover-from", "allow-plain",
+    "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption",
+    "master-key", "master-key-command", "mirror", "cache-size",
   ]
 
   func value(_ name: String, flag: String?) -> String? {
     let variable = "EXZO_" + name.uppercased().replacingOccurrences(of: "-", with: "_")
     return flag ?? environment[variable] ?? file[name]
+  }
+
+  func count(_ name: String, flag: Int?, standard: Int) throws -> Int {
+    guard let text = value(name, flag: flag.map(String.init)) else { return standard }
+    guard let count = Int(text), (0...1_000_000).contains(count) else {
+      throw ValidationError("--\(name): '\(text)' is not a number from 0 to 1000000")
+    }
+    return count
+  }
+
+  /// `on` or `off`.
+  func onOrOff(_ name: String, flag: String?) throws -> Bool? {
+    switch value(name, flag: flag) {
+    case nil: return nil
+    case "on": return true
+    case "off": return false
+    case .some(let other): throw ValidationError("--\(name): '\(other)' is not 'on' or 'off'")
+    }
+  }
+
+  /// Bytes: a number, with K, M, G or T for its powers of 1024.
+  func bytes(_ name: String, flag: String?, standard: UInt64) throws -> UInt64 {
+    guard let text = value(name, flag: flag) else { return standard }
+    let shifts: [Character: UInt64] = ["K": 10, "M": 20, "G": 30, "T": 40]
+    let shift = text.last.flatMap { shifts[$0] }
+    guard let number = UInt64(shift == nil ? text : String(text.dropLast())),
+      number > 0, number < 1 << 24 || shift == nil
+    else { throw ValidationError("--\(name): '\(text)' is not a size such as 10G") }
+    return number << (shift ?? 0)
   }
 
   func address(_ name: String, flag: String?, standard: String) throws -> SocketAddressOption {

@@ -24,6 +24,7 @@ struct ShutdownCommand: AsyncParsableCommand {
         throw ServeError("stop serve (process \(holder)): it still runs after 60 s")
       }
     }
+    Poolers.endLeftovers(dataDirectory: path)
     let fleet = AgentFleet(
       configuration: .init(dataDirectory: path, agentProgram: "", environment: [:]),
       log: Logger(label: "shutdown"))

@@ -12,6 +12,7 @@ final class FakeDirectory: ProxyDirectory {
     var wakeError: ProxyRefusal?
     var allowsReplication = false
     var refusal: ProxyRefusal?
+    var allowedAddress: String?
     var lookUps: [ProxyTarget] = []
     var wakes = 0
     var opened = 0
@@ -41,9 +42,11 @@ final class FakeDirectory: ProxyDirectory {
         throw ProxyRefusal(sqlState: "0A000", message: "no moments here")
       }
       guard target.id == state.endpointID, let verifier = state.verifiers[role] else { return nil }
-      return RoleAuthentication(
+      var found = RoleAuthentication(
         scramVerifier: verifier, endpointID: target.id,
         allowsReplication: state.allowsReplication, refusal: state.refusal)
+      if let allowed = state.allowedAddress { found.admits = { $0 == allowed } }
+      return found
     }
   }
 

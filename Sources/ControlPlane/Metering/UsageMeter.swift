@@ -1,0 +1,161 @@
+import APITypes
+import Catalog
+import Foundation
+import PostgresFormat
+import Synchronization
+
+/// Counts what computes use: time, WAL, and what is stored.
+///
+/// # Purpose
+/// Hourly sums for each branch, from which counters, consumption histories, quotas and estimates
+/// are made. Bytes sent to clients are the ``EndpointDirectory``'s.
+/// # State and invariants
+/// 1. Time and WAL are counted up to a mark that moves in the transaction that adds them: nothing
+///    counts twice, whenever `serve` dies.
+/// 2. A compute that outlives `serve` is counted for the time in between when `serve` is back. One
+///    that stopped loses the time since its last mark: a round, which is a second.
+/// 3. Storage counts by the whole hour, by the last known size at the hour's end.
+/// # Concurrency
+/// One caller at a time: the housekeeping.
+/// # Not guarded here
+/// WAL is counted by position: padding after a forced segment switch counts as written.
+final class UsageMeter: Sendable {
+  private let core: Core
+  /// When sizes were last measured, by compute; and up to which hour storage is accounted.
+  private let measured = Mutex<[String: Date]>([:])
+  private let accounted = Mutex<Date?>(nil)
+
+  /// Seconds between two measurements of one compute's sizes.
+  static let measureInterval: TimeInterval = 60
+  private static let storageSetting = "storage_metered_until"
+
+  init(core: Core) { self.core = core }
+
+  /// Counts up to now.
+  func round() async throws {
+    let running = try await running()
+    let now = core.clock.now
+    if !running.isEmpty {
+      try await core.catalog.write { tx in
+        for compute in running { try self.count(compute, now, tx) }
+      }
+    }
+    try await accountStorage(now)
+  }
+
+  /// Computes that the catalog takes for active and that do run. Suspended ones cost nothing.
+  private func running() async throws -> [RunningCompute] {
+    let computes = try await core.catalog.read { tx in
+      try tx.endpoints(in: .active).compactMap { try tx.compute(of: $0.id) }
+    }
+    var running: [RunningCompute] = []
+    for compute in computes {
+      guard let found = await core.fleet.running(line: compute.lineID.rawValue),
+        found.computeID == compute.id.rawValue
+      else { continue }
+      running.append(found)
+    }
+    return running
+  }
+
+  private func count(_ running: RunningCompute, _ now: Date, _ tx: CatalogTransaction) throws {
+    guard let compute = try tx.compute(ComputeID(running.computeID)),
+      let endpoint = try tx.endpoint(compute.endpointID), endpoint.state == .active,
+      let startedAt = endpoint.startedAt, let branch = try tx.branch(compute.branchID)
+    else { return }
+    try countTime(of: endpoint, compute, branch, startedAt, now, tx)
+    try countWritten(running, branch, now, tx)
+  }
+
+  private func countTime(
+    of endpoint: EndpointRecord, _ compute: ComputeRecord, _ branch: BranchRecord,
+    _ startedAt: Date, _ now: Date, _ tx: CatalogTransaction
+  ) throws {
+    let mark = try tx.usageMark(compute.id.rawValue)
+    var from = max(mark?.countedUntil ?? startedAt, startedAt)
+    while from < now {
+      let hour = CalendarUTC.start(of: .hourly, holding: from)
+      let end = min(now, CalendarUTC.next(.hourly, after: hour))
+      var totals = UsageTotals()
+      totals.activeMilliseconds = Int((end.timeIntervalSince(from) * 1000).rounded())
+      totals.computeMilliseconds = Int(
+        (Double(totals.activeMilliseconds) * endpoint.computeUnitsMaximum).rounded())
+      try tx.addUsage(totals, branch: branch, hour: hour, at: now)
+      from = end
+    }
+    try tx.set(
+      UsageMarkRecord(
+        subject: compute.id.rawValue, projectID: branch.projectID, countedUntil: from,
+        createdAt: now))
+  }
+
+  private func countWritten(
+    _ running: RunningCompute, _ branch: BranchRecord, _ now: Date, _ tx: CatalogTransaction
+  ) throws {
+    guard let counters = running.counters else { return }
+    let written = counters.writtenLSN
+    let mark = try tx.usageMark(running.lineID)
+    let from = mark?.position ?? counters.startLSN ?? written
+    guard mark == nil || written > from else { return }
+    if written > from {
+      var totals = UsageTotals()
+      totals.writtenBytes = Int(clamping: written.rawValue - from.rawValue)
+      try tx.addUsage(
+        totals, branch: branch, hour: CalendarUTC.start(of: .hourly, holding: now), at: now)
+    }
+    try tx.set(
+      UsageMarkRecord(
+        subject: running.lineID, projectID: branch.projectID, position: max(from, written),
+        createdAt: now))
+  }
+
+  private func accountStorage(_ now: Date) async throws {
+    let hour = CalendarUTC.start(of: .hourly, holding: now)
+    guard accounted.withLock({ $0 }) != hour else { return }
+    try await core.catalog.write { tx in
+      let until = try tx.setting(Self.storageSetting).flatMap { RFC3339.date($0) } ?? hour
+      if until < hour { try tx.accountStorage(from: until, to: hour) }
+      if until <= hour { try tx.set(Self.storageSetting, to: RFC3339.text(hour)) }
+      try tx.sweepMeter(at: now)
+    }
+    accounted.withLock { $0 = hour }
+  }
+
+  /// Measures the sizes of computes that were not measured for a while. Not part of ``round()``:
+  /// PostgreSQL walks its files for it.
+  func measure() async throws {
+    let running = try await running()
+    let now = core.clock.now
+    let due = measured.withLock { measured in
+      measured = measured.filter { entry in running.contains { $0.computeID == entry.key } }
+      return running.filter {
+        now.timeIntervalSince(measured[$0.computeID] ?? .distantPast) >= Self.measureInterval
+      }
+    }
+    for compute in due {
+      measured.withLock { $0[compute.computeID] = now }
+      let logical = await logicalSize(of: compute)
+      let history = await core.fleet.historyBytes(line: compute.lineID)
+      guard logical != nil || history != nil else { continue }
+      try await core.catalog.write { tx in
+        guard let record = try tx.compute(ComputeID(compute.computeID)),
+          try tx.branch(record.branchID) != nil
+        else { return }
+        try tx.setSizes(
+          logical: logical, history: history, of: record.branchID, project: record.projectID,
+          at: now)
+      }
+    }
+  }
+
+  /// `nil` where the compute does not answer, as one that is just being suspended.
+  private func logicalSize(of compute: RunningCompute) async -> Int? {
+    do {
+      return try await core.tenants.logicalSize(of: compute)
+    } catch {
+      core.logger.debug(
+        "size was not measured", metadata: ["compute": "\(compute.computeID)", "error": "\(error)"])
+      return nil
+    }
+  }
+}

@@ -1,0 +1,146 @@
+import DurableIO
+
+extension EncryptedObjectStore {
+  public func localFile(_ key: ObjectKey) -> String? { nil }
+
+  public func size(_ key: ObjectKey) async throws -> UInt64? {
+    let stored = try await stored(key)
+    return try await naming(key.name) {
+      guard let size = try await base.size(stored) else { return nil }
+      return try EncryptedObjectStore.plainSize(size, key.name)
+    }
+  }
+
+  static func plainSize(_ sealed: UInt64, _ name: String) throws -> UInt64 {
+    guard let plain = SealedObject.plainSize(sealed) else {
+      throw ObjectStorageError(
+        .damaged, operation: "look up object", key: name,
+        detail: "no sealed object has \(sealed) bytes")
+    }
+    return plain
+  }
+
+  public func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
+    guard let range else { return try await whole(key) }
+    let slice = try await self.slice(key, range)
+    guard range.upperBound <= slice.objectSize else {
+      throw ObjectStorageError(
+        .outOfRange, operation: "get object", key: key.name,
+        detail: "range \(range) of \(slice.objectSize) bytes")
+    }
+    return slice.bytes
+  }
+
+  private func whole(_ key: ObjectKey) async throws -> [UInt8] {
+    let stored = try await stored(key)
+    return try await naming(key.name) {
+      let bytes = try await base.get(stored, range: nil)
+      let header = Int(SealedObject.headerSize)
+      let sealer = try await open(bytes.prefix(header), of: key)
+      guard UInt64(bytes.count) == SealedObject.sealedSize(sealer.header.plainSize) else {
+        throw ObjectStorageError(
+          .damaged, operation: "open sealed object", key: key.name,
+          detail: "\(bytes.count) bytes for \(sealer.header.plainSize) plain ones")
+      }
+      return try await threads.run {
+        try bytes.withUnsafeBytes {
+          try sealer.open(UnsafeRawBufferPointer(rebasing: $0[header...]), firstFrame: 0)
+        }
+      }
+    }
+  }
+
+  public func slice(_ key: ObjectKey, _ range: Range<UInt64>) async throws -> ObjectSlice {
+    let stored = try await stored(key)
+    return try await naming(key.name) {
+      do {
+        return try await slice(key, stored, range)
+      } catch let error as ObjectStorageError where error.code == .damaged {
+        // What is kept nearer may be of an object that was replaced: once more from afar.
+        close(key)
+        base.forget(stored)
+        return try await slice(key, stored, range)
+      }
+    }
+  }
+
+  private func slice(
+    _ key: ObjectKey, _ stored: ObjectKey, _ range: Range<UInt64>
+  ) async throws -> ObjectSlice {
+    let sealed = SealedObject.sealedRange(range)
+    async let body = base.slice(stored, sealed)
+    let sealer: FrameSealer
+    if let known = self.sealer(of: key) {
+      sealer = known
+    } else {
+      let head = try await base.slice(stored, 0..<SealedObject.headerSize)
+      sealer = try await open(head.bytes[...], of: key)
+    }
+    let found = try await body
+    guard found.objectSize == SealedObject.sealedSize(sealer.header.plainSize) else {
+      throw ObjectStorageError(
+        .damaged, operation: "open sealed object", key: key.name,
+        detail: "\(found.objectSize) bytes for \(sealer.header.plainSize) plain ones")
+    }
+    let wanted = range.clamped(to: 0..<sealer.header.plainSize)
+    guard !wanted.isEmpty else {
+      return ObjectSlice(bytes: [], objectSize: sealer.header.plainSize)
+    }
+    let bytes = try await threads.run {
+      try found.bytes.withUnsafeBytes { try opened($0, sealer, wanted) }
+    }
+    return ObjectSlice(bytes: bytes, objectSize: sealer.header.plainSize)
+  }
+
+  public func read(
+    _ key: ObjectKey, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+  ) throws {
+    let range = offset..<offset + UInt64(buffer.count)
+    if let sealer = sealer(of: key), range.upperBound <= sealer.header.plainSize, !range.isEmpty {
+      do {
+        return try read(key, sealer, range, into: buffer)
+      } catch let error as ObjectStorageError where error.code == .damaged {
+        // As in `slice`: once more, below.
+      }
+    }
+    let bytes = try waitFor { try await self.get(key, range: range) }
+    if !bytes.isEmpty { buffer.copyBytes(from: bytes) }
+  }
+
+  /// On this thread alone: the object's header is known.
+  private func read(
+    _ key: ObjectKey, _ sealer: FrameSealer, _ range: Range<UInt64>,
+    into buffer: UnsafeMutableRawBufferPointer
+  ) throws {
+    let whole = SealedObject.sealedRange(range)
+    let sealed =
+      whole
+      .lowerBound..<min(
+        whole.upperBound, SealedObject.sealedSize(sealer.header.plainSize))
+    let stored = try waitForName(key)
+    let bytes = try withUnsafeTemporaryAllocation(byteCount: sealed.count, alignment: 16) {
+      let target = UnsafeMutableRawBufferPointer(rebasing: $0[..<sealed.count])
+      try base.read(stored, at: sealed.lowerBound, into: target)
+      return try opened(UnsafeRawBufferPointer(target), sealer, range)
+    }
+    buffer.copyBytes(from: bytes)
+  }
+
+  private func waitForName(_ key: ObjectKey) throws -> ObjectKey {
+    try waitFor { try await self.stored(key) }
+  }
+}
+
+/// The bytes of a plain range from the frames that hold it.
+private func opened(
+  _ sealed: UnsafeRawBufferPointer, _ sealer: FrameSealer, _ range: Range<UInt64>
+) throws -> [UInt8] {
+  let first = range.lowerBound / SealedObject.frameSize
+  let plain = try sealer.open(sealed, firstFrame: first)
+  let start = Int(range.lowerBound - first * SealedObject.frameSize)
+  guard plain.count >= start + range.count else {
+    throw ObjectStorageError(
+      .damaged, operation: "open sealed object", key: "", detail: "frames are missing")
+  }
+  return Array(plain[start..<start + range.count])
+}

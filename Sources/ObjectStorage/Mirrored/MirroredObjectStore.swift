@@ -1,0 +1,93 @@
+import DurableIO
+
+/// A store with a copy of it elsewhere: what the one cannot give is read from the other.
+///
+/// ## Purpose
+/// A damaged or unreachable bucket does not stop a branch from being opened.
+///
+/// ## State and invariants
+/// 1. Everything is put into the first store, and listed there: the copy lags behind, and a listing
+///    of it could hide a line's newest owner.
+/// 2. Objects are immutable, so an object of the copy is the object.
+///
+/// ## Not guarded here
+/// Filling the copy: ``ObjectMirror``.
+public final class MirroredObjectStore: ObjectStore {
+  private let first: any ObjectStore
+  private let second: any ObjectStore
+
+  public init(_ first: any ObjectStore, second: any ObjectStore) {
+    self.first = first
+    self.second = second
+  }
+
+  public func put(_ key: ObjectKey, _ body: ObjectBody) async throws {
+    try await first.put(key, body)
+  }
+  public func size(_ key: ObjectKey) async throws -> UInt64? { try await first.size(key) }
+  public func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectListing] {
+    try await first.list(prefix: prefix, after: after, limit: limit)
+  }
+  public func directories(in prefix: String) async throws -> [String] {
+    try await first.directories(in: prefix)
+  }
+  public func delete(_ key: ObjectKey) async throws { try await first.delete(key) }
+  public func delete(_ keys: [ObjectKey]) async throws { try await first.delete(keys) }
+  public func localFile(_ key: ObjectKey) -> String? { first.localFile(key) }
+  public func forget(_ key: ObjectKey) { first.forget(key) }
+
+  public func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
+    do {
+      return try await first.get(key, range: range)
+    } catch let error as ObjectStorageError where MirroredObjectStore.mayBeElsewhere(error) {
+      return try await fallingBack(error) { try await self.second.get(key, range: range) }
+    }
+  }
+
+  public func slice(_ key: ObjectKey, _ range: Range<UInt64>) async throws -> ObjectSlice {
+    do {
+      return try await first.slice(key, range)
+    } catch let error as ObjectStorageError where MirroredObjectStore.mayBeElsewhere(error) {
+      return try await fallingBack(error) { try await self.second.slice(key, range) }
+    }
+  }
+
+  public func read(
+    _ key: ObjectKey, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+  ) throws {
+    do {
+      try first.read(key, at: offset, into: buffer)
+    } catch let failure as ObjectStorageError where MirroredObjectStore.mayBeElsewhere(failure) {
+      do {
+        try second.read(key, at: offset, into: buffer)
+      } catch let other as ObjectStorageError {
+        throw other.code == .notFound ? failure : combined(failure, other)
+      }
+    }
+  }
+
+  private static func mayBeElsewhere(_ error: ObjectStorageError) -> Bool {
+    switch error.code {
+    case .notFound, .unavailable, .damaged, .denied, .outOfRange, .misconfigured: true
+    case .noSpace, .unknownKey: false
+    }
+  }
+
+  /// - Throws: the first store's error, where the second has no answer either.
+  private func fallingBack<Value>(
+    _ error: ObjectStorageError, _ body: () async throws -> Value
+  ) async throws -> Value {
+    do { return try await body() } catch let second as ObjectStorageError {
+      throw second.code == .notFound ? error : combined(error, second)
+    }
+  }
+
+  private func combined(
+    _ first: ObjectStorageError, _ second: ObjectStorageError
+  ) -> ObjectStorageError {
+    var error = first
+    error.detail += error.detail.isEmpty ? "" : "; "
+    error.detail += "nor from the mirror: \(second.code.rawValue) \(second.detail)"
+    return error
+  }
+}

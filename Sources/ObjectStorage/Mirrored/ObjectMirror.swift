@@ -1,0 +1,321 @@
+import DurableIO
+import Foundation
+import Synchronization
+
+/// Keeps a second store equal to the first.
+///
+/// ## Purpose
+/// A bucket that is lost, locked or emptied is not the end of the history in it.
+///
+/// ## State and invariants
+/// 1. A pass lists both stores and copies what the second lacks; what it copied is complete as of the
+///    pass's beginning once it returns without failures.
+/// 2. Objects are copied byte for byte, under the same names: sealed ones stay sealed, and no key is
+///    needed.
+/// 3. What others refer to is copied before them, by rank.
+/// 4. An object that is gone from the first store is deleted from the second only after it has been
+///    missed for ``deletionDelay``, and never where more than half of the second would go: then
+///    somebody emptied the first, and the copy is what is left.
+///
+/// ## Crash
+/// Nothing is kept: a pass begins with what the stores hold, so it goes on where it was cut off.
+/// A deletion's delay begins anew.
+///
+/// ## Concurrency
+/// One pass at a time; ``status`` from anywhere.
+///
+/// ## Not guarded here
+/// Objects replaced by others of the same size: history replaces none, and of keys it is noticed.
+public final class ObjectMirror: Sendable {
+  /// How the copy stands.
+  public struct Status: Sendable, Codable, Equatable {
+    /// The second store holds everything that the first held at this time (seconds since 1970).
+    public var completeAsOf: Double?
+    public var lastPassEndedAt: Double?
+    public var objects = 0
+    public var bytes: UInt64 = 0
+    /// Not copied at the end of the last pass.
+    public var missingObjects = 0
+    public var missingBytes: UInt64 = 0
+    /// Some of them, in order.
+    public var missing: [String] = []
+    /// Gone from the first store, still in the second.
+    public var awaitingDeletion = 0
+    public var copiedObjects = 0
+    public var copiedBytes: UInt64 = 0
+    public var failure: String?
+
+    /// Seconds that the copy is behind; `nil` where it was never complete.
+    public func lag(now: Double) -> Double? { completeAsOf.map { max(0, now - $0) } }
+  }
+
+  public struct Configuration: Sendable {
+    public var deletionDelay: Duration
+    /// Copies at once.
+    public var width: Int
+    /// Objects above this pass through a file of the scratch directory.
+    public var largestInMemory: UInt64
+    public var scratch: String
+    /// What is copied first: lower ranks, then order of keys.
+    public var rank: @Sendable (ObjectKey) -> Int
+
+    public init(
+      scratch: String, deletionDelay: Duration = .seconds(86_400), width: Int = 4,
+      largestInMemory: UInt64 = 16 << 20, rank: @escaping @Sendable (ObjectKey) -> Int = { _ in 0 }
+    ) {
+      self.scratch = scratch
+      self.deletionDelay = deletionDelay
+      self.width = width
+      self.largestInMemory = largestInMemory
+      self.rank = rank
+    }
+  }
+
+  private let first: any ObjectStore
+  private let second: any ObjectStore
+  private let configuration: Configuration
+  private let fileSystem: any FileSystem
+  private let threads: BlockingThreads
+  private let scratch: IncomingDirectory
+  /// Seconds since 1970.
+  private let now: @Sendable () -> Double
+  private let state = Mutex(State())
+
+  private struct State {
+    var status = Status()
+    /// When an object of the second store was first missed in the first.
+    var missedSince: [ObjectKey: Double] = [:]
+  }
+
+  static let listedMissing = 20
+
+  public init(
+    from first: any ObjectStore, to second: any ObjectStore, configuration: Configuration,
+    fileSystem: any FileSystem, threads: BlockingThreads = BlockingThreads(count: 2),
+    now: @escaping @Sendable () -> Double = { Date().timeIntervalSince1970 }
+  ) throws {
+    self.first = first
+    self.second = second
+    self.configuration = configuration
+    self.fileSystem = fileSystem
+    self.threads = threads
+    self.now = now
+    scratch = try IncomingDirectory(configuration.scratch, fileSystem: fileSystem)
+  }
+
+  public var status: Status { state.withLock { $0.status } }
+
+  /// Runs passes with pauses between them until the task is cancelled.
+  /// - Parameter report: gets the status after each pass.
+  public func run(
+    every pause: Duration, report: @Sendable (Status) async -> Void
+  ) async throws {
+    while true {
+      await report(try await pass())
+      try await Task.sleep(for: pause)
+    }
+  }
+
+  /// Copies what the second store lacks. A failure is part of the status; the next pass tries again.
+  /// - Throws: `CancellationError` only.
+  @discardableResult
+  public func pass() async throws -> Status {
+    let started = now()
+    var status = self.status
+    status.failure = nil
+    do {
+      try await pass(started, &status)
+    } catch is CancellationError {
+      throw CancellationError()
+    } catch {
+      status.failure = "\(error)"
+    }
+    status.lastPassEndedAt = now()
+    state.withLock { $0.status = status }
+    return status
+  }
+
+  private func pass(_ started: Double, _ status: inout Status) async throws {
+    // The second store first: what is deleted meanwhile is then missed, not left behind.
+    let there = try await listing(second)
+    let here = try await listing(first)
+    let changed = try await keysWereWrappedAgain(here, there)
+    (status.objects, status.bytes) = (here.count, here.values.reduce(0, +))
+    let rank = configuration.rank
+    let missing = here.filter {
+      there[$0.key] != $0.value || (changed && $0.key.name.hasPrefix(ObjectMirror.keysPrefix))
+    }
+    .map { (rank: rank($0.key), key: $0.key, size: $0.value) }
+    .sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }
+    var left = missing.map(\.key)
+    for group in Dictionary(grouping: missing, by: \.rank).sorted(by: { $0.key < $1.key }) {
+      let copied = try await copy(
+        group.value.map { ObjectListing(key: $0.key, size: $0.size) }, &status)
+      left.removeAll { copied.contains($0) }
+      // What refers to objects that are not there yet is not copied before them.
+      if copied.count < group.value.count { break }
+    }
+    status.missingObjects = left.count
+    status.missingBytes = left.reduce(0) { $0 + (here[$1] ?? 0) }
+    status.missing = left.prefix(ObjectMirror.listedMissing).map(\.name)
+    if left.isEmpty { status.completeAsOf = started }
+    try await delete(Array(there.keys.filter { here[$0] == nil }), of: there.count, &status)
+  }
+
+  private static let keysPrefix = "exzo/"
+
+  /// Whether the master key was rotated since the keys were copied: the one case in which objects
+  /// are replaced, by others of the same size.
+  private func keysWereWrappedAgain(
+    _ here: [ObjectKey: UInt64], _ there: [ObjectKey: UInt64]
+  ) async throws -> Bool {
+    let names = KeyRing.namesKey
+    guard here[names] != nil, there[names] != nil else { return false }
+    return try await first.get(names, range: nil) != second.get(names, range: nil)
+  }
+
+  private func listing(_ store: any ObjectStore) async throws -> [ObjectKey: UInt64] {
+    var found: [ObjectKey: UInt64] = [:]
+    try await store.listAll(prefix: "") { found[$0.key] = $0.size }
+    return found
+  }
+
+  // MARK: Copying
+
+  private func copy(
+    _ objects: [ObjectListing], _ status: inout Status
+  ) async throws -> Set<ObjectKey> {
+    var copied: Set<ObjectKey> = []
+    var failure: (any Error)?
+    try await withThrowingTaskGroup(of: Result<ObjectListing, any Error>.self) { group in
+      var next = 0
+      func addNext() {
+        guard next < objects.count, failure == nil else { return }
+        let object = objects[next]
+        next += 1
+        group.addTask {
+          do {
+            try await self.copy(object)
+            return .success(object)
+          } catch { return .failure(error) }
+        }
+      }
+      for _ in 0..<configuration.width { addNext() }
+      while let result = try await group.next() {
+        switch result {
+        case .success(let object):
+          copied.insert(object.key)
+          status.copiedObjects += 1
+          status.copiedBytes += object.size
+        case .failure(let error):
+          // Deleted since it was listed: no gap.
+          if (error as? ObjectStorageError)?.code == .notFound { break }
+          failure = failure ?? error
+        }
+        addNext()
+      }
+    }
+    try Task.checkCancellation()
+    if let failure { status.failure = "\(failure)" }
+    return copied
+  }
+
+  /// Copies one object and compares what arrived with what was read.
+  private func copy(_ object: ObjectListing) async throws {
+    if object.size <= configuration.largestInMemory {
+      let bytes = try await first.get(object.key, range: nil)
+      try check(object, size: UInt64(bytes.count))
+      try await second.put(object.key, .bytes(bytes))
+      return try await verify(object, crc: crc32c(bytes))
+    }
+    let path = scratch.nextPath()
+    do {
+      let crc = try await download(object, to: path)
+      try await second.put(object.key, .file(path: path))
+      try await removeScratch(path)
+      try await verify(object, crc: crc)
+    } catch {
+      // The first error is the one to report; a leftover is removed at the next start.
+      try? await removeScratch(path)
+      throw error
+    }
+  }
+
+  private func removeScratch(_ path: String) async throws {
+    try await threads.run { [fileSystem] in
+      guard try fileSystem.status(path, operation: "mirror object") != nil else { return }
+      try fileSystem.unlink(path, operation: "mirror object")
+    }
+  }
+
+  private func download(_ object: ObjectListing, to path: String) async throws -> UInt32 {
+    let file = try await threads.run { [fileSystem] in
+      try fileSystem.open(path, .createNew, operation: "mirror object")
+    }
+    defer { file.close() }
+    var crc: UInt32 = 0
+    var offset: UInt64 = 0
+    while offset < object.size {
+      let start = offset
+      let end = min(object.size, start + (8 << 20))
+      let bytes = try await first.get(object.key, range: start..<end)
+      crc = crc32c(bytes, from: crc)
+      try await threads.run {
+        try bytes.withUnsafeBytes { try file.write($0, at: start, operation: "mirror object") }
+      }
+      offset = end
+    }
+    return crc
+  }
+
+  private func check(_ object: ObjectListing, size: UInt64) throws {
+    guard size == object.size else {
+      throw ObjectStorageError(
+        .damaged, operation: "mirror object", key: object.key.name,
+        detail: "\(size) bytes, listed as \(object.size)")
+    }
+  }
+
+  /// Reads the copy back, all of it.
+  private func verify(_ object: ObjectListing, crc expected: UInt32) async throws {
+    var crc: UInt32 = 0
+    var offset: UInt64 = 0
+    while offset < object.size {
+      let end = min(object.size, offset + (8 << 20))
+      let found = try await second.slice(object.key, offset..<end)
+      try check(object, size: found.objectSize)
+      crc = crc32c(found.bytes, from: crc)
+      offset = end
+    }
+    guard crc == expected else {
+      throw ObjectStorageError(
+        .damaged, operation: "mirror object", key: object.key.name,
+        detail: "checksum \(crc) in the second store, \(expected) in the first")
+    }
+  }
+
+  // MARK: Deletion
+
+  private func delete(
+    _ gone: [ObjectKey], of total: Int, _ status: inout Status
+  ) async throws {
+    let time = now()
+    let due = state.withLock { state -> [ObjectKey] in
+      let known = state.missedSince
+      state.missedSince = [:]
+      for key in gone { state.missedSince[key] = known[key] ?? time }
+      let delay = configuration.deletionDelay / .seconds(1)
+      return gone.filter { time - (known[$0] ?? time) >= delay }
+    }
+    status.awaitingDeletion = gone.count
+    guard !due.isEmpty else { return }
+    guard gone.count * 2 <= total else {
+      status.failure =
+        "mirror objects: \(gone.count) of the copy's \(total) objects are gone from the store; "
+        + "none is deleted\nHINT: if the store is right, delete them from the copy by hand"
+      return
+    }
+    try await second.delete(due.sorted())
+    status.awaitingDeletion -= due.count
+  }
+}

@@ -1,0 +1,104 @@
+import Catalog
+import Compute
+import DurableIO
+import Foundation
+import Logging
+import ObjectStorage
+
+/// The object store as `exzo serve` was told to use it, checked and ready.
+struct StoreSetup: Sendable {
+  /// With key, cache and mirror: what agents open.
+  let url: String
+  let store: any ObjectStore
+  /// The second store, where there is one.
+  let mirror: ObjectMirror?
+
+  /// Opens the store, and makes master key and keys where encryption is new.
+  ///
+  /// Encryption is on where the store is encrypted; for a new store where `--encryption on` says so, or
+  /// it is a bucket and nothing says otherwise.
+  init(options: ServeOptions, environment: [String: String], log: Logger) async throws {
+    let files = SystemFileSystem()
+    let bareURL = try ObjectStoreURL(options.objectStore)
+    let bare = try openBareStore(bareURL, fileSystem: files, environment: environment)
+    let encrypts = try await StoreSetup.encrypts(options, bareURL, bare)
+    if encrypts, options.masterKeyCommand == nil {
+      try await StoreSetup.ensureMasterKey(options.masterKeyFile, bare)
+    }
+    url = bareURL.adding([
+      "master-key": encrypts && options.masterKeyCommand == nil ? options.masterKeyFile : nil,
+      "master-key-command": encrypts ? options.masterKeyCommand : nil,
+      "cache": bareURL.isLocal ? nil : "\(options.dataDirectory)/cache",
+      "cache-size": bareURL.isLocal ? nil : "\(options.cacheSize)",
+      "mirror": options.mirror,
+    ])
+    store = try openObjectStore(url, fileSystem: files, environment: environment)
+    let encrypted = store as? EncryptedObjectStore
+    try await encrypted?.setUp()
+    mirror = try await StoreSetup.mirror(options, bare, encrypted, environment)
+  }
+
+  private static func encrypts(
+    _ options: ServeOptions, _ url: ObjectStoreURL, _ bare: any ObjectStore
+  ) async throws -> Bool {
+    if try await EncryptedObjectStore.isEncrypted(bare) {
+      guard options.encryption != false else {
+        throw ServeError(
+          "use --encryption off: the object store '\(options.objectStore)' is encrypted",
+          hint: "leave --encryption out; to go back to plain objects, begin with an empty store")
+      }
+      return true
+    }
+    if let wanted = options.encryption { return wanted }
+    if url.isLocal { return false }
+    return try await bare.list(prefix: "", after: nil, limit: 1).isEmpty
+  }
+
+  /// Makes a master key where there is none and nothing is sealed with one yet.
+  private static func ensureMasterKey(_ path: String, _ bare: any ObjectStore) async throws {
+    if FileManager.default.fileExists(atPath: path) { return }
+    guard try await !EncryptedObjectStore.isEncrypted(bare) else {
+      throw ServeError(
+        "open the encrypted object store: its master key '\(path)' is missing",
+        hint: "put your copy of the key there, or name it with --master-key; without it the "
+          + "content of the store is lost")
+    }
+    try PrivateFile.write(Array(MasterKeys(current: .random()).text.utf8), to: path)
+    printError(
+      """
+      A master key was made: \(path)
+      All that is stored is sealed with it. KEEP A COPY ELSEWHERE: if it is lost, the content of the
+      object store is lost, and nobody can bring it back.
+      """)
+  }
+
+  private static func mirror(
+    _ options: ServeOptions, _ bare: any ObjectStore, _ encrypted: EncryptedObjectStore?,
+    _ environment: [String: String]
+  ) async throws -> ObjectMirror? {
+    guard let url = options.mirror else { return nil }
+    let files = SystemFileSystem()
+    let second = try openBareStore(
+      ObjectStoreURL(url), fileSystem: files, environment: environment)
+    let plain: @Sendable (ObjectKey) -> String? = { $0.name }
+    let name = try await encrypted?.nameReader() ?? plain
+    return try ObjectMirror(
+      from: bare, to: second,
+      configuration: .init(
+        scratch: "\(options.dataDirectory)/mirroring", rank: { StoreSetup.rank(name($0)) }),
+      fileSystem: files)
+  }
+
+  /// What other objects refer to comes first: keys, then layers and WAL, keyframes, manifests.
+  static func rank(_ name: String?) -> Int {
+    guard let name else { return 0 }
+    let parts = name.split(separator: "/")
+    guard parts.count == 4, parts[0] == "lines" else { return parts.first == "lines" ? 2 : 1 }
+    return switch parts[2] {
+    case "layers", "wal": 1
+    case "owner": 2
+    case "keyframes": 3
+    default: 4
+    }
+  }
+}

@@ -1,0 +1,44 @@
+import Foundation
+import PostgresFormat
+import TestSupport
+import Testing
+
+@testable import Compute
+
+/// PostgreSQL's own suite, run on a compute by its superuser as on a plain server.
+///
+/// Takes minutes and downloads Debian's source package once: `make regress`.
+@Suite(
+  .serialized, .heavy, .needsPostgres(), .needsFUSE,
+  .enabled(
+    if: ProcessInfo.processInfo.environment["EXZO_REGRESS"] == "1",
+    "runs by `make regress`, which sets EXZO_REGRESS=1"))
+struct RegressionSuiteTests {
+  @Test func theStockSuitePassesAndItsDatabaseIsWholeInABranch() async throws {
+    try await withEngine { engine in
+      var settings = ServerSettings()
+      // The suite's own driver asks for these (`src/test/regress/GNUmakefile`).
+      settings.maxPreparedTransactions = 2
+      let root = try await engine.openRoot(settings)
+      let socket = engine.fleet.directory(line: root).run
+      let script = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent()
+        .appendingPathComponent("scripts/regress").path
+      let result = try await onThread {
+        try run(
+          [script, socket, "5432", "--user", ServerAccess.superuser, "--as-caller"],
+          allowFailure: true)
+      }
+      print(result.output.suffix(12_000))
+      #expect(result.status == 0, "\(result.errorOutput.suffix(4000))")
+      #expect(result.output.contains("tests passed"))
+      let server = engine.connection(root).with(database: "regression")
+      #expect(try AmCheck.failures(on: server) == [])
+      let (branch, status) = try await engine.open(root, at: try await engine.head(root))
+      print(status.steps.map { "\($0.name) \(Int($0.milliseconds)) ms" }.joined(separator: ", "))
+      let copy = engine.connection(branch).with(database: "regression")
+      #expect(try DumpComparison.differences(server, copy) == [])
+      #expect(try AmCheck.failures(on: copy) == [])
+    }
+  }
+}

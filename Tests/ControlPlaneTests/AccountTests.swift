@@ -1,0 +1,211 @@
+import APITypes
+import Catalog
+import ControlPlaneSimulation
+import Foundation
+import Testing
+
+@testable import ControlPlane
+
+@Suite(.serialized) struct AccountTests {
+  private func account(
+    _ installation: Installation, _ email: String, plan: String? = nil
+  ) async throws -> AccountRecord {
+    let created = try await AccountAdministration(core: installation.core).create(
+      API.NewAccount(name: "x", email: email, plan: plan), by: installation.account)
+    let caller = try await AccountService(core: installation.core).authenticate(
+      created.apiKey.key, from: "127.0.0.1")
+    return try #require(caller).account
+  }
+
+  @Test func aDowngradeBelowAProjectsWindowNamesTheProjects() async throws {
+    try await Installation.with { installation in
+      let core = installation.core
+      let admin = AccountAdministration(core: core)
+      let owner = try await account(installation, "pro@example.com", plan: "pro")
+      let projects = ProjectService(core: core)
+      for (name, days) in [("week", 7), ("month", 30), ("fortnight", 14)] {
+        try await installation.working {
+          let created = try await projects.create(
+            API.NewProject(name: name, historyRetentionSeconds: days * 86_400), account: owner.id)
+          try await installation.end(created.operations)
+        }
+      }
+      do {
+        _ = try await admin.update(
+          owner.id, API.AccountUpdate(plan: "free"), by: installation.account)
+        Issue.record("downgraded")
+      } catch let error as ControlPlaneError {
+        #expect(error.code == .planTooSmall)
+        #expect(error.message.contains("'month'") && error.message.contains("'fortnight'"))
+        #expect(!error.message.contains("'week'"))
+      }
+      let listed = try await projects.list(
+        account: owner.id, search: nil, isDeleted: false, page: PageRequest(limit: 10)
+      ).projects
+      for project in listed {
+        _ = try await projects.update(
+          ProjectID(project.id), API.ProjectUpdate(historyRetentionSeconds: 3600),
+          account: owner.id)
+      }
+      let after = try await admin.update(
+        owner.id, API.AccountUpdate(plan: "free"), by: installation.account)
+      #expect(after.plan == "free")
+      // Its projects have the new plan's limits from now on.
+      #expect(
+        try await installation.refusal {
+          _ = try await projects.update(
+            ProjectID(listed[0].id), API.ProjectUpdate(historyRetentionSeconds: 604_801),
+            account: owner.id)
+        } == .badValue)
+    }
+  }
+
+  @Test func onlyTheOperatorAdministers() async throws {
+    try await Installation.with { installation in
+      let admin = AccountAdministration(core: installation.core)
+      let owner = try await account(installation, "a@example.com")
+      let other = try await account(installation, "b@example.com")
+      func refusal(_ body: () async throws -> Void) async throws -> ControlPlaneError.Code? {
+        try await installation.refusal(body)
+      }
+      #expect(
+        try await refusal {
+          _ = try await admin.create(API.NewAccount(name: "n", email: "c@d"), by: owner)
+        } == .routeNotFound)
+      #expect(
+        try await refusal { _ = try await admin.account(other.id, by: owner) } == .accountNotFound)
+      #expect(try await admin.account(owner.id, by: owner).email == "a@example.com")
+      #expect(
+        try await refusal {
+          _ = try await admin.update(owner.id, API.AccountUpdate(plan: "pro"), by: owner)
+        } == .accountNotFound)
+      #expect(try await admin.plans(by: owner).map(\.name) == ["free"])
+      #expect(
+        try await refusal {
+          _ = try await admin.create(
+            API.NewAccount(name: "n", email: "A@Example.com"), by: installation.account)
+        } == .accountAlreadyExists)
+      for email in ["", "x", "@", "a@", "a b@c", "a@b@c", "a@\u{0}"] {
+        #expect(
+          try await refusal {
+            _ = try await admin.create(
+              API.NewAccount(name: "n", email: email), by: installation.account)
+          } == .badValue, "\(email)")
+      }
+    }
+  }
+
+  @Test func aSharedProjectCanBeUsedButNotOwned() async throws {
+    try await Installation.with { installation in
+      let core = installation.core
+      let (projects, permissions) = (ProjectService(core: core), PermissionService(core: core))
+      let owner = try await account(installation, "owner@example.com")
+      let friend = try await account(installation, "friend@example.com")
+      let project = ProjectID(
+        try await projects.create(API.NewProject(name: "p"), account: owner.id).project.id)
+      func sees() async throws -> ControlPlaneError.Code? {
+        try await installation.refusal { _ = try await projects.get(project, account: friend.id) }
+      }
+      #expect(try await sees() == .projectNotFound)
+      let grant = try await permissions.grant(
+        "Friend@Example.com", project: project, account: owner.id)
+      #expect(
+        try await permissions.grant("friend@example.com", project: project, account: owner.id)
+          == grant)
+      #expect(try await sees() == nil)
+      let shared = try await permissions.sharedProjects(
+        account: friend.id, search: nil, page: PageRequest(limit: 10)
+      ).projects
+      #expect(shared.map(\.id) == [project.rawValue])
+      #expect(shared[0].effectiveProjectPermission == .canEdit)
+      #expect(
+        try await projects.list(
+          account: friend.id, search: nil, isDeleted: false, page: PageRequest(limit: 10)
+        ).projects.isEmpty)
+      for body in [
+        { _ = try await projects.delete(project, account: friend.id) },
+        { _ = try await permissions.grant("x@y", project: project, account: friend.id) },
+        { _ = try await permissions.revoke(grant.id, project: project, account: friend.id) },
+      ] as [() async throws -> Void] {
+        #expect(try await installation.refusal(body) == .projectNotFound)
+      }
+      let revoked = try await permissions.revoke(
+        API.PermissionRevokeRequest(email: "friend@example.com"), project: project,
+        account: owner.id)
+      #expect(revoked.revokedAt != nil)
+      #expect(
+        try await permissions.revoke(grant.id, project: project, account: owner.id) == revoked)
+      #expect(try await sees() == .projectNotFound)
+    }
+  }
+
+  @Test func addressRulesAreBlocksRangesAndSingles() throws {
+    let rules = try AddressRules([
+      "10.0.0.0/8", "192.168.1.5", "172.16.0.9-172.16.1.2", "2001:db8::/32", "::1",
+    ])
+    for inside in [
+      "10.0.0.0", "10.255.255.255", "192.168.1.5", "172.16.0.9", "172.16.1.2", "172.16.0.255",
+      "2001:db8:ffff::1", "::1", "::ffff:10.1.2.3",
+    ] { #expect(rules.allow(inside), "\(inside)") }
+    for outside in [
+      "9.255.255.255", "11.0.0.0", "192.168.1.4", "172.16.0.8", "172.16.1.3", "2001:db9::", "::2",
+      "::", "nonsense", "",
+    ] { #expect(!rules.allow(outside), "\(outside)") }
+    #expect(try AddressRules(["0.0.0.0/0"]).allow("255.255.255.255"))
+    #expect(try !AddressRules(["0.0.0.0/0"]).allow("::1"))
+    #expect(try AddressRules(["::/0"]).allow("::1"))
+    for bad in ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.2-10.0.0.1", "1.1.1.1-::1", "x/8"] {
+      #expect(throws: ControlPlaneError.self, "\(bad)") { try AddressRules([bad]) }
+    }
+  }
+
+  @Test func anEndpointMovesWithItsNameAndBothBranchesKeepTheirVolumes() async throws {
+    try await Installation.with { installation in
+      let core = installation.core
+      let account = installation.account.id
+      try await installation.working {
+        let created = try await installation.newProject()
+        try await installation.end(created.operations)
+        let project = ProjectID(created.project.id)
+        let branch = try await BranchService(core: core).create(
+          API.BranchCreateRequest(), project: project, account: account)
+        try await installation.end(branch.operations)
+        let endpoint = EndpointID(created.endpoints[0].id)
+        let service = EndpointService(core: core)
+        for target in [branch.branch.id, created.branch.id, branch.branch.id] {
+          let moved = try await service.update(
+            endpoint, API.EndpointUpdate(branchID: target), project: project, account: account)
+          #expect(moved.endpoint.branchID == target)
+          #expect(moved.endpoint.id == endpoint.rawValue)
+          for operation in try await installation.end(moved.operations) {
+            #expect(operation.status == .finished, "\(operation.error ?? "")")
+          }
+          let running = await installation.fleet.running()
+          #expect(running.count == 1)
+          let line = try await core.catalog.read { try $0.branch(BranchID(target))?.lineID }
+          #expect(running[0].lineID == line?.rawValue)
+        }
+        // Two volumes for two branches, however often it moved.
+        let started = installation.fleet.calls.filter { $0.hasPrefix("start ") }
+        #expect(Set(started).count == 2)
+        #expect(!installation.fleet.calls.contains { $0.hasPrefix("destroy") })
+        let other = try await service.create(
+          API.NewEndpoint(branchID: created.branch.id, type: .readWrite), project: project,
+          account: account)
+        try await installation.end(other.operations)
+        #expect(
+          try await installation.refusal {
+            _ = try await service.update(
+              endpoint, API.EndpointUpdate(branchID: created.branch.id), project: project,
+              account: account)
+          } == .endpointAlreadyExists)
+        #expect(
+          try await installation.refusal {
+            _ = try await service.update(
+              endpoint, API.EndpointUpdate(branchID: "br-none-such-00000000"), project: project,
+              account: account)
+          } == .branchNotFound)
+      }
+    }
+  }
+}

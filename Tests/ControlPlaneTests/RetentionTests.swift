@@ -1,0 +1,136 @@
+import APITypes
+import Catalog
+import ControlPlaneSimulation
+import Foundation
+import Testing
+
+@testable import ControlPlane
+
+@Suite(.serialized) struct RetentionTests {
+  private static let day = 86_400
+
+  /// A project that is a month old, with a window of a week.
+  private func withOldProject(
+    _ body: (Installation, ProjectID, RetentionService) async throws -> Void
+  ) async throws {
+    try await Installation.with { installation in
+      let created = try await installation.working {
+        let created = try await installation.newProject()
+        try await installation.end(created.operations)
+        return created
+      }
+      installation.clock.advance(Double(30 * Self.day))
+      try await body(
+        installation, ProjectID(created.project.id), RetentionService(core: installation.core))
+    }
+  }
+
+  private func patch(_ installation: Installation, _ project: ProjectID, _ seconds: Int)
+    async throws
+  {
+    _ = try await ProjectService(core: installation.core).update(
+      project, API.ProjectUpdate(historyRetentionSeconds: seconds),
+      account: installation.account.id)
+  }
+
+  @Test func aMonthOfChanges() async throws {
+    try await withOldProject { installation, project, service in
+      let clock = installation.clock
+      func back() async throws -> (seconds: Int, reach: Int) {
+        let window = try await service.window(of: project, at: clock.now)
+        return (window.seconds, Int(clock.now.timeIntervalSince(window.start)))
+      }
+      var now = try await back()
+      #expect(now.seconds == 7 * Self.day && now.reach == 7 * Self.day)
+      // Shrinking: an hour later, not before.
+      try await patch(installation, project, Self.day)
+      #expect(try await back().seconds == 7 * Self.day)
+      clock.advance(3599)
+      #expect(try await back().seconds == 7 * Self.day)
+      clock.advance(1)
+      now = try await back()
+      #expect(now.seconds == Self.day && now.reach == Self.day)
+      // Growing: at once, and it brings nothing back.
+      try await patch(installation, project, 30 * Self.day)
+      now = try await back()
+      #expect(now.seconds == 30 * Self.day && now.reach == Self.day)
+      clock.advance(Double(10 * Self.day))
+      #expect(try await back().reach == 11 * Self.day)
+      clock.advance(Double(30 * Self.day))
+      #expect(try await back().reach == 30 * Self.day)
+      // None at all, and what was kept meanwhile is what a new window begins with.
+      try await patch(installation, project, 0)
+      clock.advance(3600)
+      now = try await back()
+      #expect(now.seconds == 0 && now.reach == 0)
+      clock.advance(Double(5 * Self.day))
+      try await patch(installation, project, 7 * Self.day)
+      #expect(try await back().reach == 0)
+      clock.advance(60)
+      #expect(try await back().reach == 60)
+    }
+  }
+
+  @Test func aShrinkingCanBeTakenBackWithinItsHour() async throws {
+    try await withOldProject { installation, project, service in
+      let account = installation.account.id
+      try await patch(installation, project, 60)
+      installation.clock.advance(3000)
+      let cancelled = try await service.cancel(project: project, account: account)
+      #expect(cancelled.historyRetentionSeconds == 7 * Self.day)
+      #expect(cancelled.pending == nil)
+      installation.clock.advance(Double(Self.day))
+      let window = try await service.window(of: project, at: installation.clock.now)
+      #expect(window.seconds == 7 * Self.day)
+      #expect(installation.clock.now.timeIntervalSince(window.start) == Double(7 * Self.day))
+      // A further shrinking keeps what is in force until its own hour is over.
+      try await patch(installation, project, Self.day)
+      installation.clock.advance(1800)
+      try await patch(installation, project, 60)
+      installation.clock.advance(1801)
+      #expect(
+        try await service.effectiveRetention(of: project, at: installation.clock.now)
+          == 7 * Self.day)
+      installation.clock.advance(1800)
+      #expect(try await service.effectiveRetention(of: project, at: installation.clock.now) == 60)
+      #expect(
+        try await installation.refusal {
+          _ = try await service.cancel(project: project, account: account)
+        } == .retentionNotPending)
+    }
+  }
+
+  @Test func shrinkingTellsItsCostAndWantsConfirmation() async throws {
+    try await withOldProject { installation, project, service in
+      let account = installation.account.id
+      let line = try #require(installation.fleet.lines.keys.first)
+      installation.fleet.set(historyBytes: 3000, of: line)
+      let shown = try await service.show(project: project, account: account, proposed: 3 * Self.day)
+      let cost = try #require(shown.cost)
+      #expect(cost.to.timeIntervalSince(cost.from) == Double(4 * Self.day))
+      #expect(cost.bytes == 2700)
+      let larger = try await service.show(
+        project: project, account: account, proposed: 8 * Self.day)
+      #expect(larger.cost == nil)
+      var request = API.RetentionUpdateRequest(historyRetentionSeconds: 3 * Self.day)
+      let unconfirmed = request
+      do {
+        _ = try await service.update(unconfirmed, project: project, account: account)
+        Issue.record("shrunk without confirmation")
+      } catch let error as ControlPlaneError {
+        #expect(error.code == .confirmationRequired)
+        #expect(error.message.contains("2700 bytes"))
+      }
+      request.confirm = true
+      let changed = try await service.update(request, project: project, account: account)
+      #expect(changed.pending?.previousSeconds == 7 * Self.day)
+      #expect(changed.pending?.effectiveAt == installation.clock.now.addingTimeInterval(3600))
+      #expect(
+        try await installation.refusal {
+          _ = try await service.update(
+            API.RetentionUpdateRequest(historyRetentionSeconds: 2_592_001, confirm: true),
+            project: project, account: account)
+        } == .badValue)
+    }
+  }
+}

@@ -1,0 +1,78 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// serve killed at its work: computes go on, operations resume, no commit is lost.
+@Suite(.serialized, .heavy, .needsPostgres(), .needsFUSE) struct ServeKillTests {
+  @Test func serveKilledUnderLoadLosesNothing() async throws {
+    try await withPlatform { platform in
+      let created = try platform.call("POST", "/projects", #"{"project":{"name":"load"}}"#)
+      let project = created.string("project.id")
+      try await platform.settle(project)
+      let server = try platform.connection(created.string("connection_uris.0.connection_uri"))
+      let workload = DDLWorkload()
+      try workload.prepare(on: server)
+      let run = WorkloadRun(on: server, seed: 61, workersEach: 2, reconnects: true)
+      async let report = run.run([workload], seconds: 15)
+      for _ in 0..<3 {
+        try await Task.sleep(for: .seconds(3))
+        try platform.kill()
+        try await platform.start()
+      }
+      let done = try await report
+      #expect(done.reconnects > 0)
+      let acknowledged = done.acknowledged[workload.name] ?? [:]
+      #expect(try workload.failures(on: server, acknowledged: acknowledged) == [])
+      // And so does a branch of the head, made by the serve that came last.
+      let branch = try platform.call(
+        "POST", "/projects/\(project)/branches", #"{"endpoints":[{"type":"read_write"}]}"#)
+      try await platform.settle(project)
+      let copy = try platform.connection(branch.string("connection_uris.0.connection_uri"))
+      #expect(try workload.failures(on: copy, acknowledged: acknowledged) == [])
+    }
+  }
+
+  /// Killed at times spread over the making of a branch.
+  @Test func aBranchWhoseServeWasKilledMeanwhileIsFinishedByTheNext() async throws {
+    try await withPlatform { platform in
+      let created = try platform.call("POST", "/projects", #"{"project":{"name":"resumed"}}"#)
+      let project = created.string("project.id")
+      try await platform.settle(project)
+      let uri = created.string("connection_uris.0.connection_uri")
+      try platform.psql(uri, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS n")
+      for delay in [0, 60, 150, 300, 600] {
+        let branch = try platform.call(
+          "POST", "/projects/\(project)/branches",
+          #"{"branch":{"name":"after-\#(delay)"},"endpoints":[{"type":"read_write"}]}"#)
+        #expect(branch.status == 201, "\(branch.text)")
+        try await Task.sleep(for: .milliseconds(delay))
+        try platform.kill()
+        try await platform.start()
+        try await platform.settle(project)
+        let found = try platform.call(
+          "GET", "/projects/\(project)/branches/\(branch.string("branch.id"))")
+        #expect(found.string("branch.current_state") == "ready", "after \(delay) ms: \(found.text)")
+        let copy = branch.string("connection_uris.0.connection_uri")
+        #expect(
+          try platform.psql(copy, "SELECT count(*), sum(n) FROM t").output == "1000|500500\n",
+          "after \(delay) ms")
+      }
+      let branches = try platform.call("GET", "/projects/\(project)/branches")
+      #expect((branches["branches"] as? [Any])?.count == 6, "\(branches.text)")
+    }
+  }
+}
+
+extension Platform {
+  /// A connection URI, taken apart for the workloads.
+  func connection(_ uri: String) throws -> ServerConnection {
+    guard let parts = URLComponents(string: uri), let host = parts.host, let port = parts.port,
+      let user = parts.user
+    else { throw CommandFailure(description: "take '\(uri)' apart: it is no connection URI") }
+    let parameters = (parts.queryItems ?? []).map { ($0.name, $0.value ?? "") }
+    return ServerConnection(
+      host: host, port: port, user: user, database: String(parts.path.dropFirst()),
+      password: parts.password,
+      parameters: Dictionary(parameters, uniquingKeysWith: { $1 }))
+  }
+}

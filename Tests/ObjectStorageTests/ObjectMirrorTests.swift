@@ -1,0 +1,186 @@
+import DurableIO
+import Foundation
+import ObjectStorage
+import Synchronization
+import TestSupport
+import Testing
+
+@Suite struct ObjectMirrorTests {
+  private final class Clock: Sendable {
+    let seconds = Mutex(1_000_000.0)
+    var now: Double { seconds.withLock { $0 } }
+    func advance(_ by: Double) { seconds.withLock { $0 += by } }
+  }
+
+  private func mirror(
+    _ first: any ObjectStore, _ second: any ObjectStore, _ directory: String,
+    clock: Clock = Clock(), largestInMemory: UInt64 = 1000
+  ) throws -> ObjectMirror {
+    try ObjectMirror(
+      from: first, to: second,
+      configuration: .init(
+        scratch: "\(directory)/scratch", deletionDelay: .seconds(100),
+        largestInMemory: largestInMemory, rank: { $0.name.hasPrefix("z") ? 0 : 1 }),
+      fileSystem: SystemFileSystem(), now: { clock.now })
+  }
+
+  @Test func copiesWhatIsMissingAndNothingTwice() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), FaultyObjectStore(MemoryObjectStore()))
+      for number in 0..<30 {
+        try await first.put(
+          ObjectKey("a/\(number)"), .bytes([UInt8](repeating: 5, count: number * 100)))
+      }
+      let clock = Clock()
+      let mirror = try mirror(first, second, directory, clock: clock)
+      let status = try await mirror.pass()
+      #expect(status.failure == nil && status.missingObjects == 0 && status.copiedObjects == 30)
+      #expect(status.completeAsOf == clock.now)
+      for name in first.keys {
+        #expect(try await second.get(ObjectKey(name), range: nil) == first[name])
+      }
+      let puts = second.calls.filter { $0.operation == .put }.count
+      try await first.put(ObjectKey("a/new"), .bytes([1]))
+      clock.advance(60)
+      #expect(mirror.status.lag(now: clock.now) == 60)
+      try await mirror.pass()
+      #expect(second.calls.filter { $0.operation == .put }.count == puts + 1)
+      #expect(mirror.status.lag(now: clock.now) == 0)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: "\(directory)/scratch").isEmpty)
+    }
+  }
+
+  /// A copy that fails at any call goes on at the next pass, and never holds what refers to
+  /// something that is not there.
+  @Test func goesOnAfterAFailureAtAnyCall() async throws {
+    try await withTemporaryDirectory { directory in
+      let first = MemoryObjectStore()
+      for number in 0..<6 {
+        try await first.put(
+          ObjectKey("z/base\(number)"), .bytes([UInt8](repeating: 1, count: 1500)))
+        try await first.put(ObjectKey("a/refers\(number)"), .bytes([2]))
+      }
+      var failing = 1
+      while true {
+        let memory = MemoryObjectStore()
+        let number = failing
+        let second = FaultyObjectStore(memory) { $0.number == number ? .before : nil }
+        let mirror = try mirror(first, second, directory)
+        let status = try await mirror.pass()
+        if memory.keys.contains(where: { $0.hasPrefix("a/") }) {
+          #expect(memory.keys.filter { $0.hasPrefix("z/") }.count == 6)
+        }
+        if second.calls.count < number { break }
+        #expect(status.failure != nil)
+        #expect(status.completeAsOf == nil || memory.keys.count == 12)
+        second.setRule(nil)
+        let again = try await mirror.pass()
+        #expect(again.failure == nil && again.missingObjects == 0, "call \(number)")
+        for name in first.keys { #expect(memory[name] == first[name]) }
+        failing += 1
+      }
+      #expect(failing > 20)
+    }
+  }
+
+  @Test func aDamagedCopyIsMadeAgain() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), MemoryObjectStore())
+      try await first.put(ObjectKey("a/b"), .bytes([1, 2, 3]))
+      second["a/b"] = [1, 2]
+      let mirror = try mirror(first, second, directory)
+      try await mirror.pass()
+      #expect(second["a/b"] == [1, 2, 3])
+    }
+  }
+
+  @Test func deletionFollowsWithDelayAndNeverEmptiesTheCopy() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), MemoryObjectStore())
+      for number in 0..<10 { try await first.put(ObjectKey("a/\(number)"), .bytes([1])) }
+      let clock = Clock()
+      let mirror = try mirror(first, second, directory, clock: clock)
+      try await mirror.pass()
+      try await first.delete(ObjectKey("a/3"))
+      var status = try await mirror.pass()
+      #expect(status.awaitingDeletion == 1 && second.keys.count == 10)
+      clock.advance(99)
+      try await mirror.pass()
+      #expect(second.keys.count == 10)
+      clock.advance(1)
+      status = try await mirror.pass()
+      #expect(second.keys.count == 9 && !second.keys.contains("a/3"))
+      #expect(status.awaitingDeletion == 0)
+      // Someone empties the first store: the copy stays, and the status says why.
+      for name in first.keys { try await first.delete(ObjectKey(name)) }
+      try await mirror.pass()
+      clock.advance(1000)
+      status = try await mirror.pass()
+      #expect(second.keys.count == 9)
+      #expect(status.failure?.contains("none is deleted") == true)
+    }
+  }
+
+  @Test func rotatedKeysAreCopiedAgain() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), MemoryObjectStore())
+      let old = MasterKeys(current: .random())
+      let file = "\(directory)/key"
+      try old.text.write(toFile: file, atomically: true, encoding: .utf8)
+      let store = try EncryptedObjectStore(
+        first, masterKey: .file(file), project: "p", scratch: "\(directory)/sealing",
+        fileSystem: SystemFileSystem())
+      try await store.setUp()
+      try await store.put(ObjectKey("a/b"), .bytes([1, 2, 3]))
+      let mirror = try mirror(first, second, directory)
+      try await mirror.pass()
+      let new = MasterKeys(current: .random(), former: [old.current])
+      _ = try await EncryptedObjectStore.rewrapKeys(of: first, masters: new)
+      try await mirror.pass()
+      for name in first.keys { #expect(first[name] == second[name], "\(name)") }
+      try MasterKeys(current: new.current).text
+        .write(toFile: file, atomically: true, encoding: .utf8)
+      let copy = try EncryptedObjectStore(
+        second, masterKey: .file(file), project: "p", scratch: "\(directory)/sealing",
+        fileSystem: SystemFileSystem())
+      #expect(try await copy.get(ObjectKey("a/b"), range: nil) == [1, 2, 3])
+    }
+  }
+
+  @Test func readsFallBackToTheCopy() async throws {
+    try await withTemporaryDirectory { directory in
+      let memory = MemoryObjectStore()
+      let first = FaultyObjectStore(memory)
+      let second = MemoryObjectStore()
+      let store = MirroredObjectStore(first, second: second)
+      try await ObjectStoreContract(store: store, directory: directory).runAll()
+      let key = ObjectKey("fall/back")
+      try await store.put(key, .bytes([1, 2, 3]))
+      second["fall/back"] = [1, 2, 3]
+      for isLost in [true, false] {
+        if isLost {
+          memory["fall/back"] = nil
+        } else {
+          first.setRule { $0.operation == .get ? .before : nil }
+        }
+        #expect(try await store.get(key, range: nil) == [1, 2, 3])
+        #expect(try await store.slice(key, 1..<9).bytes == [2, 3])
+        let found = try await onThread {
+          var buffer = [UInt8](repeating: 0, count: 2)
+          try buffer.withUnsafeMutableBytes { try store.read(key, at: 0, into: $0) }
+          return buffer
+        }
+        #expect(found == [1, 2])
+      }
+      first.setRule { _ in .before }
+      let error = await #expect(throws: ObjectStorageError.self) {
+        _ = try await store.get(ObjectKey("in/neither"), range: nil)
+      }
+      #expect(error?.code == .unavailable)
+      // Listings never come from the copy: it may lack a line's newest owner.
+      await #expect(throws: ObjectStorageError.self) {
+        _ = try await store.list(prefix: "", after: nil, limit: 1)
+      }
+    }
+  }
+}
