@@ -42,7 +42,7 @@ import Testing
           "autovacuum_vacuum_insert_scale_factor": "0.02",
         ]
         $0.completeLayers = completeLayers
-        $0.restoreObjective = 0.1
+        $0.restoreObjective = 0.03
       }
       let range = try await engine.work(root, workloads, seconds: 15, seed: seed)
       var random = SeededRandom(seed: seed)
@@ -66,7 +66,7 @@ import Testing
   @Test func branchesOfBranches() async throws {
     try await withEngine { engine in
       let workloads: [any Workload] = [IndexWorkload(), RewriteWorkload(), SequenceWorkload()]
-      var line = try await engine.openRoot { $0.restoreObjective = 0.1 }
+      var line = try await engine.openRoot { $0.restoreObjective = 0.03 }
       var random = SeededRandom(seed: 41)
       var proof = MomentProof()
       var range = try await engine.work(line, workloads, seconds: 6, seed: 41)
@@ -75,7 +75,7 @@ import Testing
         let target = random.moment(in: from...range.upperBound)
         let (child, status) = try await engine.open(line, at: target) {
           $0.opening = .lazy
-          $0.restoreObjective = 0.1
+          $0.restoreObjective = 0.03
           $0.completeLayers = level == 1 ? .never : nil
         }
         #expect(status.opening == .lazy)

@@ -203,9 +203,10 @@ import Volume
       let root = try await engine.openRoot { $0.completeLayers = .never }
       try engine.psql(root, LazySituationTests.fill)
       _ = try await engine.fleet.client(line: root).ask(.keyframe, timeout: 60)
-      try engine.psql(root, "SELECT 1")
       let moment = try await head(engine, root)
       let path = try engine.psql(root, "SELECT pg_relation_filepath('t')")
+      // No chunk is merged away meanwhile.
+      try await engine.fleet.suspend(line: root)
       let (whole, _) = try await OpenedMoment.prepare(engine, root, at: moment, .lazy)
       let expected = try await onThread { try whole.volume.readFile(path) }
       let (prepared, _) = try await OpenedMoment.prepare(engine, root, at: moment, .lazy)
