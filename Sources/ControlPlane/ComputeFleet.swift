@@ -34,6 +34,8 @@ public protocol ComputeFleet: Sendable {
   func running(line: String) async -> RunningCompute?
   /// Bytes of the databases on a line, as last measured; `nil` where nobody measured.
   func logicalSize(line: String) async -> Int?
+  /// Moments opened, by way, and those by replay, by reason.
+  func openings() -> (byWay: [String: Int], replayedByReason: [String: Int])
   /// Bytes that the line's own objects take in the store; `nil` where nobody can tell.
   func historyBytes(line: String) async -> Int?
   /// What would be gone if all moments of the line before `date` were evicted; `nil` where nobody
@@ -42,6 +44,7 @@ public protocol ComputeFleet: Sendable {
 }
 
 extension ComputeFleet {
+  public func openings() -> (byWay: [String: Int], replayedByReason: [String: Int]) { ([:], [:]) }
   public func running(line: String) async -> RunningCompute? {
     await running().first { $0.lineID == line }
   }

@@ -97,12 +97,16 @@ public final class ControlPlane: Sendable {
       uniqueKeysWithValues: API.EndpointState.allCases.map {
         ($0.rawValue, endpoints[$0.rawValue] ?? 0)
       })
+    let openings = core.fleet.openings()
     let unfinished = ["scheduling", "running"].map { ($0, operations[$0] ?? 0) }
     return [
       Gauge("exzo_operations", "state", Dictionary(uniqueKeysWithValues: unfinished)),
       Gauge("exzo_endpoints", "state", states),
       Gauge("exzo_computes_running", await core.fleet.running().count),
       Gauge("exzo_backup_schedules_failing", failing),
+      Gauge("exzo_openings_total", "way", openings.byWay, isCounter: true),
+      Gauge(
+        "exzo_openings_replayed_total", "reason", openings.replayedByReason, isCounter: true),
       Gauge("exzo_data_transfer_bytes_total", "kind", transfer, isCounter: true),
     ]
   }

@@ -19,6 +19,8 @@ extension Agent {
     let prepared = try await prepare(environment)
     self.prepared = prepared
     status.startLSN = prepared.expectation?.target
+    if prepared.expectation != nil { status.opening = prepared.lazy == nil ? .replay : .lazy }
+    status.replayReason = prepared.replayReason
     steps.mark("prepare")
     mount = try await mount(prepared.volume)
     steps.mark("mount")
@@ -28,6 +30,7 @@ extension Agent {
     let keyframes = KeyframeService(
       prepared: prepared, capture: capture, server: server,
       serverVersion: specification.serverVersion,
+      policy: KeyframePolicy(completeLayers: specification.completeLayers),
       changesFile: ChangesFile(
         path: directory.changedBlocks, fileSystem: environment.fileSystem), log: log)
     (self.server, self.capture, self.keyframes) = (server, capture, keyframes)

@@ -29,12 +29,18 @@ struct MomentOpening: Sendable {
     }
     let moment = try await history.seek(.lsn(target), now: environment.now())
     let major = try postgresMajor(specification.major)
-    var reason = await moment.replayReason(history, major: major)
+    var reason = await moment.replayReason(history, major: major, wanted: specification.opening)
     if reason == nil {
       switch try await openLazily(history, moment) {
       case .prepared(let prepared): return prepared
       case .replay(let fallback): reason = .fallback(fallback.reason.rawValue)
       }
+    }
+    if specification.opening == .lazy, let reason {
+      throw ComputeError(
+        .environment,
+        "open the moment \(moment.lsn) without replay, as asked for: \(reason.name)",
+        hint: "leave 'opening' out of the specification: then the server replays the tail")
     }
     let (writer, plan) = try await planReplay(history, moment, reason)
     var prepared = try await replay(history, writer, plan)

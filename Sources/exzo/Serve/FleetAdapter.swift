@@ -197,6 +197,15 @@ final class FleetAdapter: ComputeFleet {
   /// Measured over the compute's own connection instead: see ``TenantConfigurator``.
   func logicalSize(line: String) async -> Int? { nil }
 
+  func openings() -> (byWay: [String: Int], replayedByReason: [String: Int]) {
+    var (ways, reasons): ([String: Int], [String: Int]) = ([:], [:])
+    for (opening, count) in fleet.openingCounts {
+      ways[opening.way.rawValue, default: 0] += count
+      if let reason = opening.reason { reasons[reason, default: 0] += count }
+    }
+    return (ways, reasons)
+  }
+
   func historyBytes(line: String) async -> Int? {
     do {
       return try await StoredSize(store: store).bytes(line: line)
