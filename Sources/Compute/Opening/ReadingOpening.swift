@@ -30,7 +30,7 @@ extension MomentOpening {
     let moment = try await history.seek(.lsn(target), now: environment.now())
     let major = try postgresMajor(specification.major)
     var prepared: PreparedReading?
-    if await moment.replayReason(history, major: major) == nil {
+    if await moment.replayReason(history, major: major, wanted: specification.opening) == nil {
       prepared = try await readLazily(history, moment)
     }
     let ready: PreparedReading
