@@ -23,12 +23,19 @@ public protocol ComputeFleet: Sendable {
   /// Stops a compute and deletes its local volume; the history stays. One that is not there is no
   /// error.
   func destroy(computeID: String, line: String) async throws
+  /// Opens a moment for reading, beside everything else: a server that cannot write, whatever its
+  /// sessions set. Nothing of it enters the history. Idempotent by id.
+  func openReading(_ request: ReadingRequest) async throws -> RunningCompute
+  /// Ends a compute that was opened for reading, and removes it. One that is not there is no error.
+  func closeReading(id: String) async throws
   /// The computes that run now, also those that outlived a restart of `serve`.
   func running() async -> [RunningCompute]
   /// The compute that runs on a line. Costs the same however many lines there are.
   func running(line: String) async -> RunningCompute?
   /// Bytes of the databases on a line, as last measured; `nil` where nobody measured.
   func logicalSize(line: String) async -> Int?
+  /// Moments opened, by way, and those by replay, by reason.
+  func openings() -> (byWay: [String: Int], replayedByReason: [String: Int])
   /// Bytes that the line's own objects take in the store; `nil` where nobody can tell.
   func historyBytes(line: String) async -> Int?
   /// What would be gone if all moments of the line before `date` were evicted; `nil` where nobody
@@ -37,6 +44,7 @@ public protocol ComputeFleet: Sendable {
 }
 
 extension ComputeFleet {
+  public func openings() -> (byWay: [String: Int], replayedByReason: [String: Int]) { ([:], [:]) }
   public func running(line: String) async -> RunningCompute? {
     await running().first { $0.lineID == line }
   }
@@ -222,6 +230,28 @@ public struct ComputeRequest: Codable, Hashable, Sendable {
     self.roles = roles
     self.databases = databases
     self.restoreObjective = restoreObjective
+  }
+}
+
+/// A moment to open for reading.
+public struct ReadingRequest: Codable, Hashable, Sendable {
+  /// Names the compute; `rd-…`.
+  public var id: String
+  public var projectID: String
+  public var lineID: String
+  public var lsn: LSN
+  public var major: Int
+  public var settings: ComputeSettings
+
+  public init(
+    id: String, projectID: String, lineID: String, lsn: LSN, major: Int, settings: ComputeSettings
+  ) {
+    self.id = id
+    self.projectID = projectID
+    self.lineID = lineID
+    self.lsn = lsn
+    self.major = major
+    self.settings = settings
   }
 }
 

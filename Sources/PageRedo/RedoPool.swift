@@ -10,7 +10,7 @@ import Synchronization
 /// State and invariants:
 /// 1. A request's page comes from a worker that ran all of its records without an error, or it is a
 ///    failure; workers that raised an error or were lost are never used again.
-/// 2. No more than ``queueLimit`` slices wait; callers beyond that wait for room.
+/// 2. No more than ``queueLimit`` slices wait, urgent ones aside; callers beyond that wait for room.
 /// 3. After ``stop()`` no process and no file of the pool is left, and every request still waiting
 ///    has failed with `.stopped`.
 ///
@@ -65,15 +65,16 @@ package final class RedoPool: Sendable {
   /// Brings every request of the batch to an outcome. Blocks the calling thread meanwhile.
   ///
   /// Failures of single pages are outcomes, not errors.
+  /// - Parameter isUrgent: goes before everything that waits; for pages that a reader waits for.
   /// - Throws: ``PageRedoError`` `.stopped` when the pool was stopped before.
-  package func redo(_ batch: RedoBatch) throws(PageRedoError) {
+  package func redo(_ batch: RedoBatch, isUrgent: Bool = false) throws(PageRedoError) {
     let ranges = slices(of: batch)
     guard !ranges.isEmpty else { return }
     let completion = RedoCompletion(slices: ranges.count)
     var refused = 0
     for range in ranges {
       let slice = RedoSlice(batch: batch, requests: range, completion: completion)
-      if !enqueue(slice) {
+      if !enqueue(slice, isUrgent: isUrgent) {
         fail(slice)
         refused += 1
       }
@@ -146,15 +147,15 @@ package final class RedoPool: Sendable {
 /// The queue and its threads.
 extension RedoPool {
   /// Waits for room and queues the slice; false when the pool is stopped.
-  private func enqueue(_ slice: RedoSlice) -> Bool {
+  private func enqueue(_ slice: RedoSlice, isUrgent: Bool) -> Bool {
     let limit = RedoPool.queueLimit * configuration.workers
     changed.lock()
     defer { changed.unlock() }
     while true {
       let (isQueued, isStopped, needsRunner) = state.withLock { state in
         if state.isStopped { return (false, true, false) }
-        guard state.queue.count < limit else { return (false, false, false) }
-        state.queue.append(slice)
+        guard isUrgent || state.queue.count < limit else { return (false, false, false) }
+        state.queue.insert(slice, at: isUrgent ? 0 : state.queue.count)
         let needs = state.idle < state.queue.count && state.runners < configuration.workers
         return (true, false, needs)
       }

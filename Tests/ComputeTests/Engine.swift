@@ -57,19 +57,22 @@ struct Engine {
   }
 
   /// Opens a moment as a new line and returns that once it accepts connections.
-  func open(_ parent: String, at lsn: LSN) async throws -> (line: String, status: AgentStatus) {
+  func open(
+    _ parent: String, at lsn: LSN, _ change: (inout AgentSpecification) -> Void = { _ in }
+  ) async throws -> (line: String, status: AgentStatus) {
     let line = LineID { UInt64.random(in: 0 ... .max) }.rawValue
-    let status = try await fleet.start(specification(line: line, parent: parent, lsn: lsn))
-    return (line, status)
+    var specification = specification(line: line, parent: parent, lsn: lsn)
+    change(&specification)
+    return (line, try await fleet.start(specification))
   }
 
   /// A project's first line.
   func openRoot(_ settings: ServerSettings = ServerSettings()) async throws -> String {
-    let line = LineID { UInt64.random(in: 0 ... .max) }.rawValue
-    var specification = specification(line: line, parent: template.line, lsn: template.lsn)
-    specification.settings = settings
-    _ = try await fleet.start(specification)
-    return line
+    try await openRoot { $0.settings = settings }
+  }
+
+  func openRoot(_ change: (inout AgentSpecification) -> Void) async throws -> String {
+    try await open(template.line, at: template.lsn, change).line
   }
 
   /// The line's server, asked as the platform's superuser.

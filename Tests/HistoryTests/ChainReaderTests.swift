@@ -195,7 +195,9 @@ import Testing
         try await append(
           try other.chunks(line: line, from: lineStart, to: stop, random: &random), to: writer)
         _ = try await writer.mergeChunks(olderThan: .zero)
-        parent = LineOrigin(line: line, branchLSN: branch, baseLayers: [])
+        parent = LineOrigin(
+          line: line, branchLSN: branch, base: [],
+          tree: testTree())
         lineStart = branch
       }
       let reader = try await open(lineC, store, from: start, to: wal.end)

@@ -55,6 +55,11 @@ final class DifferentialRun {
   var base: MemoryBaseView?
   /// Of every epoch since the volume was made from `base`.
   var next: MemoryBaseView
+  /// As of the last complete layer, and what changed since.
+  var complete = MemoryBaseView()
+  var changes = ChangedBlocks()
+  /// The newest epoch while the layer of what accumulated is not built.
+  var pending: (any SealedEpoch)?
   var volumeNumber = 0
   var handles: [(handle: OpenHandle, file: FileID, descriptor: Int32)] = []
 
@@ -115,6 +120,7 @@ final class DifferentialRun {
     case 970..<976: try volume.destage()
     case 976..<978: try reopen()
     case 978: try branch()
+    case 979..<985: try buildAccumulated()
     default: try volume.sync()
     }
   }
@@ -255,8 +261,35 @@ final class DifferentialRun {
   }
 
   func seal() throws {
+    try buildAccumulated()
     let epoch = try volume.seal()
     try next.add(epoch)
+    changes.add(epoch.files)
+    let alive = Set(epoch.tree.entries.map(\.id))
+    changes.keep { alive.contains($0) }
+    pending = epoch
+  }
+
+  /// What is in the volume as of the last seal, whatever was written, destaged or unlinked since: by the
+  /// blocks that changed since the last complete layer, or by all that does not come from the base.
+  func buildAccumulated() throws {
+    guard let epoch = pending else { return }
+    pending = nil
+    let decoded = try #require(ChangedBlocks.decode(changes.encode(epoch: epoch.number)))
+    try #require(decoded.changes == changes && decoded.epoch == epoch.number)
+    let isUnknown = pick(3) == 0
+    var image = isUnknown ? base ?? MemoryBaseView() : complete
+    let files = isUnknown ? volume.localBlocks() : changes.epochFiles()
+    try image.add(AccumulatedEpoch(volume: volume, epoch: epoch, files: files))
+    let zeros = page(0)
+    for entry in next.tree.entries where entry.kind == .regular {
+      for block in 0..<UInt32((entry.size + 8191) / 8192) {
+        let (a, b) = (image.blocks[entry.id]?[block], next.blocks[entry.id]?[block])
+        let isSame = same(a ?? zeros, b ?? zeros)
+        try #require(isSame, "block \(block) of \(entry.name), unknown: \(isUnknown)")
+      }
+    }
+    if pick(2) == 0 { (complete, changes) = (next, ChangedBlocks()) }
     if pick(4) != 0 { for epoch in volume.sealedEpochs { try volume.forget(epoch: epoch.number) } }
   }
 
@@ -265,6 +298,7 @@ final class DifferentialRun {
   }
 
   func reopen() throws {
+    try buildAccumulated()
     try closeHandles()
     try volume.close()
     volume = try Volume.open(configuration, base: base ?? EmptyBaseView())
@@ -275,6 +309,8 @@ final class DifferentialRun {
   func branch() throws {
     try closeHandles()
     try seal()
+    try buildAccumulated()
+    (complete, changes) = (next, ChangedBlocks())
     try volume.close()
     try FileManager.default.removeItem(atPath: configuration.directory)
     volumeNumber += 1

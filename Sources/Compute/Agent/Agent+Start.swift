@@ -19,6 +19,8 @@ extension Agent {
     let prepared = try await prepare(environment)
     self.prepared = prepared
     status.startLSN = prepared.expectation?.target
+    if prepared.expectation != nil { status.opening = prepared.lazy == nil ? .replay : .lazy }
+    status.replayReason = prepared.replayReason
     steps.mark("prepare")
     mount = try await mount(prepared.volume)
     steps.mark("mount")
@@ -28,6 +30,7 @@ extension Agent {
     let keyframes = KeyframeService(
       prepared: prepared, capture: capture, server: server,
       serverVersion: specification.serverVersion,
+      policy: KeyframePolicy(completeLayers: specification.completeLayers),
       changesFile: ChangesFile(
         path: directory.changedBlocks, fileSystem: environment.fileSystem), log: log)
     (self.server, self.capture, self.keyframes) = (server, capture, keyframes)
@@ -81,7 +84,7 @@ extension Agent {
     }
   }
 
-  private func mount(_ volume: Volume) async throws -> MountSession {
+  func mount(_ volume: Volume) async throws -> MountSession {
     try await blocking { [directory, specification, log] in
       try MountSession.mount(
         volume, at: directory.mountPoint,
@@ -145,14 +148,20 @@ extension Agent {
   func startServer(recovering: Bool) async throws {
     let bell = serverEndsBell
     var settings = specification.settings
-    if let control = prepared?.control { settings.raise(to: control.parameters) }
+    if let control = prepared?.control ?? reading?.control {
+      settings.raise(to: control.parameters)
+    }
+    if specification.isReading { settings.extra.merge(Self.readingSettings) { $1 } }
+    // The parent's subscriptions are disabled before any of their workers starts.
+    let withoutApplyWorkers = recovering && prepared?.mayHoldSubscriptions ?? true
     postmaster = try await blocking { [directory, specification, settings] in
       try endProcesses(workingIn: directory.mountPoint)
       let postmaster = try Postmaster(
         installation: PostgresInstallation(
           major: specification.major, binaries: specification.binaries),
         directory: directory, identity: specification.identity, settings: settings,
-        recovering: recovering, onExit: { bell.yield($0) })
+        recovering: recovering, withoutApplyWorkers: withoutApplyWorkers,
+        onExit: { bell.yield($0) })
       // Crash recovery of a large tail takes its time; a server that makes no progress ends itself.
       try postmaster.waitUntilReady(seconds: 600)
       return postmaster
@@ -190,7 +199,7 @@ extension Agent {
 /// Makes the directories of a line and the files that say who may log in. What an unfinished
 /// opening left
 /// behind is removed first.
-private func layOut(_ directory: LineDirectory, specification: AgentSpecification) throws {
+func layOut(_ directory: LineDirectory, specification: AgentSpecification) throws {
   let files = FileManager.default
   if case .branch = specification.origin, access(directory.openedMarker, F_OK) != 0 {
     for path in [
@@ -205,8 +214,9 @@ private func layOut(_ directory: LineDirectory, specification: AgentSpecificatio
       atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
   }
   let user = try ServerAccess.currentUserName()
-  try Data(ServerAccess.hostBasedAuthentication().utf8)
-    .write(to: URL(fileURLWithPath: directory.hostBasedAuthentication))
+  try Data(
+    ServerAccess.hostBasedAuthentication(trustsTenants: specification.isReading).utf8
+  ).write(to: URL(fileURLWithPath: directory.hostBasedAuthentication))
   try Data(ServerAccess.identMap(ourUser: user).utf8)
     .write(to: URL(fileURLWithPath: directory.identMap))
   try giveDirectory(directory.run, to: specification.identity)

@@ -35,6 +35,11 @@ public struct AgentStatus: Codable, Sendable, Equatable {
   /// Milliseconds that each step of the start took, in order.
   public var steps: [Step]
   public var startLSN: LSN?
+  /// How the agent opened a moment; `nil` where it resumed a volume.
+  public var opening: OpeningWay?
+  /// Why a moment was opened by replay: `short_tail`, `asked_for`, or what stood against pages being
+  /// made when they are read.
+  public var replayReason: String?
   public var receivedLSN: LSN
   public var flushedLSN: LSN
   public var uploadedLSN: LSN

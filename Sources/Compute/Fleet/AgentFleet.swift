@@ -40,8 +40,19 @@ public final class AgentFleet: Sendable {
   private let gates = Mutex<[String: AsyncGate]>([:])
   /// Agents that are being ended: their end is no accident.
   private let ending = Mutex<Set<pid_t>>([])
+  private let openings = Mutex<[Opening: Int]>([:])
   /// Accidents in a row, by line.
   private let accidents = Mutex<[String: Int]>([:])
+
+  /// How moments were opened.
+  public struct Opening: Hashable, Sendable {
+    public var way: OpeningWay
+    /// Why by replay.
+    public var reason: String?
+  }
+
+  /// Moments opened since this object was made.
+  public var openingCounts: [Opening: Int] { openings.withLock { $0 } }
 
   public init(configuration: Configuration, log: Logger) {
     self.configuration = configuration
@@ -82,7 +93,11 @@ public final class AgentFleet: Sendable {
     try write(specification)
     try launch(line: specification.line)
     do {
-      return try await waitUntilRunning(client)
+      let status = try await waitUntilRunning(client)
+      if let way = status.opening {
+        openings.withLock { $0[Opening(way: way, reason: status.replayReason), default: 0] += 1 }
+      }
+      return status
     } catch {
       // An opening that failed holds nothing: its agent and server are ended, the reason is kept.
       if let status = await client.status(), status.phase == .failed {

@@ -27,7 +27,7 @@ actor KeyframeService {
   private let serverVersion: String
   private let log: Logger
   private let changesFile: ChangesFile
-  private var policy = KeyframePolicy()
+  private var policy: KeyframePolicy
   /// What changed since the newest complete layer; `nil` where that is not known.
   private var changes: ChangedBlocks?
   /// The newest epoch in ``changes``.
@@ -52,8 +52,9 @@ actor KeyframeService {
 
   init(
     prepared: PreparedCompute, capture: WALCapture, server: ServerSession, serverVersion: String,
-    changesFile: ChangesFile, log: Logger
+    policy: KeyframePolicy, changesFile: ChangesFile, log: Logger
   ) {
+    self.policy = policy
     volume = prepared.volume
     writer = prepared.writer
     major = prepared.control.major
@@ -160,7 +161,7 @@ actor KeyframeService {
         timeline: control.checkpoint.timeline, checkpointLSN: control.checkpointLSN,
         redoLSN: control.checkpoint.redo, consistentLSN: consistent,
         systemIdentifier: control.systemIdentifier, postgresVersion: serverVersion),
-      kind: kind, content: content(of: newest, changes, kind),
+      kind: kind, content: await content(of: newest, changes, kind),
       check: pageCheck(
         hasChecksums: control.hasDataChecksums, limit: consistent,
         leavesOrphans: followsRecovery ? log : nil))
@@ -206,7 +207,10 @@ actor KeyframeService {
   }
 
   private func kind(of changes: ChangedBlocks, consistentLSN: LSN) async -> KeyframeKind {
-    if let newest = await writer.newestKeyframe?.groups.first, newest.redoLSN > completeRedoLSN {
+    let former = await writer.newestKeyframe
+    // What a server replayed into its own volume may have no other description: a database copied as files.
+    if former == nil, writer.description.parent?.isLazy != true { return .complete }
+    if let newest = former?.groups.first, newest.redoLSN > completeRedoLSN {
       completeRedoLSN = newest.redoLSN
     }
     let bytes = consistentLSN > completeRedoLSN ? consistentLSN - completeRedoLSN : 0
@@ -216,15 +220,24 @@ actor KeyframeService {
       changedBlocks: changes.count, walBytes: bytes, isCrossable: hard == nil)
   }
 
-  /// Everything that changed, or what of it is no page of a relation.
+  /// Everything that changed, or what of it WAL alone does not give back: what is no page of a relation,
+  /// and free space maps, which no record describes; and pages that WAL gives back slowly.
   private func content(
     of newest: HistoryEpoch, _ changes: ChangedBlocks, _ kind: KeyframeKind
-  ) -> any SealedEpoch {
+  ) async -> any SealedEpoch {
     let paths = TreePaths(newest.tree)
-    let wanted = changes.epochFiles { id in
+    var wanted = changes.epochFiles { id in
       guard let path = paths.path(of: id) else { return false }  // unlogged
-      guard kind == .partial, case .relation = DataFileKind(path: path) else { return true }
-      return false
+      guard kind == .partial, case .relation(let file) = DataFileKind(path: path) else {
+        return true
+      }
+      return file.fork == .freeSpaceMap
+    }
+    if kind == .partial {
+      let hot = await writer.hotBlocks(
+        atLeast: KeyframePolicy.hotRecords, limit: KeyframePolicy.hotBlocks)
+      wanted += hotPages(hot, in: newest.tree)
+      wanted.sort { $0.id < $1.id }
     }
     return AccumulatedEpoch(volume: volume, epoch: newest, files: wanted)
   }

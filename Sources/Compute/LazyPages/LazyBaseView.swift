@@ -12,11 +12,13 @@ import Volume
 /// What the volume of a lazily opened moment is a copy of: nothing is replayed before the first query.
 ///
 /// ## State and invariants
-/// 1. ``tree`` is the tree at the moment, sizes included.
+/// 1. ``tree`` is the tree at the moment, sizes included; blocks of relations behind a file's end are zeros.
 /// 2. A block of a relation is the moment's page: its newest stored page and all records after it up to the
 ///    moment, through the server's own redo. What cannot be made is an error, never an older page.
-/// 3. All other files are as the keyframe has them; the server recovers those from its rewritten tail.
-/// 4. A page is made once while the process lives.
+/// 3. A page of a free space map is the image's, without what it tells of heap blocks that the moment does not
+///    have: the server would try to read those.
+/// 4. All other files are as the keyframe has them; the server recovers those from its rewritten tail.
+/// 5. A page is made once while the process lives.
 ///
 /// ## Crash
 /// Nothing of it is durable; pages are made again.
@@ -27,50 +29,70 @@ final class LazyBaseView: BaseView {
   let tree: FileTreeSnapshot
   private let maker: PageMaker
   private let pages: MadePages
-  private let relations: [FileID: RelationFile]
+  private let relations: [FileID: LazyFile]
   private let isClosed = Atomic<Bool>(false)
   /// Pages made for reads, and ahead of them.
   let made = Atomic<UInt64>(0)
 
   /// Blocks made in one go for a read, at most: 1 MiB.
   private static let readBatch = 128
-  /// Blocks made in one go ahead of reads: each part of the WAL is then read a few times, not once a block.
+  /// Blocks made in one go ahead of reads, at most: each part of the WAL is then read a few times, not once
+  /// a block. 64 MiB; the records are bounded by ``PageMaker/recordLimit``.
   static let aheadBatch = 8192
 
   init(tree: FileTreeSnapshot, maker: PageMaker, pages: MadePages) {
     self.tree = tree
     self.maker = maker
     self.pages = pages
-    let paths = TreePaths(tree)
-    var relations: [FileID: RelationFile] = [:]
-    for entry in tree.entries where entry.kind == .regular {
-      // The free space map is a hint that WAL does not describe: the image's is used as it is.
-      if case .relation(let file) = DataFileKind(path: paths.path(of: entry)),
-        file.fork != .freeSpaceMap
-      {
-        relations[entry.id] = file
-      }
-    }
-    self.relations = relations
+    relations = LazyFile.all(in: tree)
   }
 
   func read(
     file: FileID, startBlock: UInt32, count: Int, into buffer: UnsafeMutableRawBufferPointer
   ) throws {
-    guard let relation = relations[file] else {
-      var redoLSNs = [LSN](repeating: .invalid, count: count)
-      try redoLSNs.withUnsafeMutableBufferPointer {
-        try maker.image.read(
-          file: file, startBlock: startBlock, count: count, into: buffer, redoLSNs: $0)
-      }
-      return
+    guard let known = relations[file] else {
+      return try readImage(file, startBlock, count, buffer)
+    }
+    let there = known.blocks > startBlock ? min(count, Int(known.blocks - startBlock)) : 0
+    if there < count {
+      PageMaker.slots(buffer, there, count - there).initializeMemory(as: UInt8.self, repeating: 0)
+    }
+    if known.file.fork == .freeSpaceMap {
+      return try readFreeSpace(known, file, startBlock, PageMaker.slots(buffer, 0, there))
     }
     var next = 0
-    while next < count {
-      let length = min(LazyBaseView.readBatch, count - next)
+    while next < there {
+      let length = min(LazyBaseView.readBatch, there - next)
       try read(
-        relation, file, startBlock + UInt32(next), length, PageMaker.slots(buffer, next, length))
+        known.file, file, startBlock + UInt32(next), length, PageMaker.slots(buffer, next, length))
       next += length
+    }
+  }
+
+  private func readImage(
+    _ file: FileID, _ startBlock: UInt32, _ count: Int, _ buffer: UnsafeMutableRawBufferPointer
+  ) throws {
+    var redoLSNs = [LSN](repeating: .invalid, count: count)
+    try redoLSNs.withUnsafeMutableBufferPointer {
+      try maker.image.read(
+        file: file, startBlock: startBlock, count: count, into: buffer, redoLSNs: $0)
+    }
+  }
+
+  /// The free space map is a hint that WAL does not describe.
+  private func readFreeSpace(
+    _ map: LazyFile, _ file: FileID, _ startBlock: UInt32, _ buffer: UnsafeMutableRawBufferPointer
+  ) throws {
+    let count = buffer.count / blockSize
+    guard count > 0 else { return }
+    try readImage(file, startBlock, count, buffer)
+    for index in 0..<count {
+      let block = map.file.firstBlock + startBlock + UInt32(index)
+      let page = PageMaker.slots(buffer, index, 1)
+      guard FreeSpaceMapPage.clear(page, block: block, fromHeapBlock: map.mainBlocks) else {
+        continue
+      }
+      if maker.options.contains(.storesChecksum) { DataChecksum.store(in: page, block: block) }
     }
   }
 
@@ -86,13 +108,13 @@ final class LazyBaseView: BaseView {
     guard !missing.isEmpty else { return }
     let wanted = missing.map { self.wanted(relation, file, startBlock + UInt32($0)) }
     if missing.count == count {
-      try make(wanted, in: buffer)
+      try make(wanted[...], in: buffer, isUrgent: true)
       return
     }
     let made = UnsafeMutableRawBufferPointer.allocate(
       byteCount: missing.count * blockSize, alignment: 4096)
     defer { made.deallocate() }
-    try make(wanted, in: made)
+    try make(wanted[...], in: made, isUrgent: true)
     for (slot, index) in missing.enumerated() {
       PageMaker.slots(buffer, index, 1)
         .copyMemory(from: UnsafeRawBufferPointer(PageMaker.slots(made, slot, 1)))
@@ -108,14 +130,23 @@ final class LazyBaseView: BaseView {
   }
 
   private func make(
-    _ wanted: [PageMaker.Wanted], in buffer: UnsafeMutableRawBufferPointer
+    _ wanted: ArraySlice<PageMaker.Wanted>, in buffer: UnsafeMutableRawBufferPointer,
+    isUrgent: Bool
   ) throws {
-    let results = try maker.make(wanted, into: buffer)
-    for (index, result) in results.enumerated() {
-      guard case .made = result else { continue }
-      try pages.keep(
-        wanted[index].address, UnsafeRawBufferPointer(PageMaker.slots(buffer, index, 1)))
-      made.add(1, ordering: .relaxed)
+    var rest = wanted
+    var slot = 0
+    while !rest.isEmpty {
+      let results = try maker.make(
+        Array(rest), into: PageMaker.slots(buffer, slot, rest.count), isUrgent: isUrgent)
+      for (index, result) in results.enumerated() {
+        guard case .made = result else { continue }
+        try pages.keep(
+          rest[rest.startIndex + index].address,
+          UnsafeRawBufferPointer(PageMaker.slots(buffer, slot + index, 1)))
+        made.add(1, ordering: .relaxed)
+      }
+      rest = rest.dropFirst(results.count)
+      slot += results.count
     }
   }
 
@@ -125,26 +156,32 @@ final class LazyBaseView: BaseView {
   ///
   /// Blocks its thread, at low priority. Errors show again when the page is read.
   func makeAhead() throws {
+    do {
+      try makeAllAhead()
+    } catch {
+      // Whoever closes the view ends the workers under us.
+      guard isClosed.load(ordering: .acquiring) else { throw error }
+    }
+  }
+
+  private func makeAllAhead() throws {
     setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
     var files: [RelationFile: FileID] = [:]
-    for (id, file) in relations { files[file] = id }
-    let sizes = Dictionary(
-      tree.entries.map { ($0.id, $0.size) }, uniquingKeysWith: { first, _ in first })
+    for (id, known) in relations where known.file.fork != .freeSpaceMap { files[known.file] = id }
     var batch: [PageMaker.Wanted] = []
     let buffer = UnsafeMutableRawBufferPointer.allocate(
       byteCount: LazyBaseView.aheadBatch * blockSize, alignment: 4096)
     defer { buffer.deallocate() }
     func flush() throws {
-      try make(batch, in: PageMaker.slots(buffer, 0, batch.count))
+      try make(batch[...], in: PageMaker.slots(buffer, 0, batch.count), isUrgent: false)
       batch.removeAll(keepingCapacity: true)
     }
     try maker.chains.blocksTouched(from: maker.image.oldestRedoLSN, to: maker.moment) { key in
       if isClosed.load(ordering: .relaxed) { return false }
       let file = RelationFile(holding: key.block, of: key.locator, fork: key.fork)
-      guard let id = files[file] else { return true }
+      guard let id = files[file], let known = relations[id] else { return true }
       let address = BlockAddress(file: id, block: key.block - file.firstBlock)
-      let isThere = UInt64(address.block) * UInt64(blockSize) < sizes[id] ?? 0
-      guard isThere, !pages.holds(address) else { return true }
+      guard address.block < known.blocks, !pages.holds(address) else { return true }
       batch.append(PageMaker.Wanted(address: address, key: key))
       if batch.count == LazyBaseView.aheadBatch { try flush() }
       return true
@@ -154,7 +191,34 @@ final class LazyBaseView: BaseView {
 
   /// Ends ``makeAhead()`` and the workers; later reads of pages that were not made fail.
   func close() {
-    isClosed.store(true, ordering: .relaxed)
+    isClosed.store(true, ordering: .releasing)
     maker.pool.stop()
+  }
+}
+
+/// A file of a relation as it is at a moment.
+struct LazyFile: Sendable {
+  var file: RelationFile
+  /// Length of the file; a page that is there in part counts.
+  var blocks: UInt32
+  /// Of a free space map: length of the relation that it is the map of, over all segments.
+  var mainBlocks: UInt32 = 0
+
+  static func all(in tree: FileTreeSnapshot) -> [FileID: LazyFile] {
+    let paths = TreePaths(tree)
+    var found: [FileID: LazyFile] = [:]
+    var lengths: [RelFileLocator: UInt32] = [:]
+    for entry in tree.entries where entry.kind == .regular {
+      guard case .relation(let file) = DataFileKind(path: paths.path(of: entry)) else { continue }
+      let blocks = UInt32(clamping: (entry.size + UInt64(blockSize) - 1) / UInt64(blockSize))
+      found[entry.id] = LazyFile(file: file, blocks: blocks)
+      if file.fork == .main, file.temporaryBackend == nil, blocks > 0 {
+        lengths[file.locator] = max(lengths[file.locator] ?? 0, file.firstBlock + blocks)
+      }
+    }
+    for (id, known) in found where known.file.fork == .freeSpaceMap {
+      found[id]?.mainBlocks = lengths[known.file.locator] ?? 0
+    }
+    return found
   }
 }

@@ -28,20 +28,32 @@ struct PageMaker: Sendable {
     case made
   }
 
-  /// Makes blocks, each in its place: block `i` at `i * blockSize` of `buffer`.
+  /// Records held in memory at once, but for a single block that has more: some 40 MiB.
+  static let recordLimit = 200_000
+
+  /// Makes the first of the blocks, each in its place: block `i` at `i * blockSize` of `buffer`.
   ///
-  /// Memory for all of their records at once: the caller bounds the number of blocks.
+  /// As many as their records allow (``recordLimit``), at least one.
+  /// - Parameter wanted: ascending by key.
+  /// - Parameter isUrgent: a reader waits.
+  /// - Returns: of the blocks that were made; the buffer behind them holds nothing of use.
   /// - Throws: ``ComputeError`` `.damagedHistory` that names the page; what history throws.
-  func make(_ wanted: [Wanted], into buffer: UnsafeMutableRawBufferPointer) throws -> [Made] {
+  func make(
+    _ wanted: [Wanted], into buffer: UnsafeMutableRawBufferPointer, isUrgent: Bool
+  ) throws -> [Made] {
     let redoLSNs = try readImages(wanted, into: buffer)
     var made = [Made](repeating: .unchanged, count: wanted.count)
+    var end = wanted.count
     for redoLSN in Set(redoLSNs) {
-      let members = wanted.indices.filter { redoLSNs[$0] == redoLSN }
+      let members = wanted.indices.filter { $0 < end && redoLSNs[$0] == redoLSN }
+      guard !members.isEmpty else { continue }
       let found = try chains.chains(
-        of: members.map { wanted[$0].key }, from: redoLSN, to: moment)
-      try redo(Array(zip(members, found)), wanted, buffer, &made)
+        of: members.map { wanted[$0].key }, from: redoLSN, to: moment,
+        recordLimit: PageMaker.recordLimit)
+      if found.count < members.count { end = members[found.count] }
+      try redo(Array(zip(members, found)), wanted, buffer, isUrgent, &made)
     }
-    return made
+    return Array(made[..<end])
   }
 
   private func readImages(
@@ -80,7 +92,7 @@ struct PageMaker: Sendable {
 
   private func redo(
     _ chains: [(Int, PageChain)], _ wanted: [Wanted], _ buffer: UnsafeMutableRawBufferPointer,
-    _ made: inout [Made]
+    _ isUrgent: Bool, _ made: inout [Made]
   ) throws {
     let batch = RedoBatch()
     var inBatch: [Int] = []
@@ -95,14 +107,14 @@ struct PageMaker: Sendable {
       }
       made[index] = .made
       if chain.records.contains(where: { $0.effect != .redo }) {
-        try redoInSteps(chain, wanted[index].key, slot)
+        try redoInSteps(chain, wanted[index].key, slot, isUrgent)
         continue
       }
       let base = chain.origin == .base ? UnsafeRawBufferPointer(slot) : nil
       try add(wanted[index].key, base, chain.records[...], chain, to: batch)
       inBatch.append(index)
     }
-    try run(batch)
+    try run(batch, isUrgent)
     for (request, index) in inBatch.enumerated() {
       try take(batch, request, into: PageMaker.slots(buffer, index, 1))
     }
@@ -110,7 +122,7 @@ struct PageMaker: Sendable {
 
   /// A block of the visibility map whose relation was shortened: redo up to there, the cut, and on.
   private func redoInSteps(
-    _ chain: PageChain, _ key: BlockKey, _ slot: UnsafeMutableRawBufferPointer
+    _ chain: PageChain, _ key: BlockKey, _ slot: UnsafeMutableRawBufferPointer, _ isUrgent: Bool
   ) throws {
     if chain.origin != .base { slot.initializeMemory(as: UInt8.self, repeating: 0) }
     var rest = chain.records[...]
@@ -127,7 +139,7 @@ struct PageMaker: Sendable {
       let batch = RedoBatch()
       try add(
         key, PageMaker.isNew(slot) ? nil : UnsafeRawBufferPointer(slot), run, chain, to: batch)
-      try self.run(batch)
+      try self.run(batch, isUrgent)
       try take(batch, 0, into: slot)
       rest = rest.dropFirst(run.count)
     }
@@ -153,8 +165,8 @@ struct PageMaker: Sendable {
     }
   }
 
-  private func run(_ batch: RedoBatch) throws {
-    if batch.count > 0 { try pool.redo(batch) }
+  private func run(_ batch: RedoBatch, _ isUrgent: Bool) throws {
+    if batch.count > 0 { try pool.redo(batch, isUrgent: isUrgent) }
   }
 
   private func take(
@@ -164,29 +176,12 @@ struct PageMaker: Sendable {
     case .page: slot.copyMemory(from: batch.page(of: request))
     case .zeroPage: slot.initializeMemory(as: UInt8.self, repeating: 0)
     case .failed(let error):
+      // A worker that could not be started or was lost says nothing of the history.
+      let isHistory = [.redo, .refused, .recordLength].contains(error.code)
       throw ComputeError(
-        .damagedHistory, "make page \(batch.target(of: request)) as of \(moment): \(error)",
+        isHistory ? .damagedHistory : .environment,
+        "make page \(batch.target(of: request)) as of \(moment): \(error)",
         hint: "open the moment by replay; run 'exzo verify'")
     }
-  }
-}
-
-/// Pages of the visibility map: two bits for each heap block, after the page header.
-/// Source: `access/heap/visibilitymap.c`.
-enum VisibilityMapPage {
-  /// Clears the bits of heap blocks from `heapBlock` on, as a truncation does.
-  static func clear(
-    _ page: UnsafeMutableRawBufferPointer, of mapBlock: UInt32, fromHeapBlock heapBlock: UInt32
-  ) {
-    let perBlock = UInt64(ClearedVisibility.heapBlocksPerMapBlock)
-    let first = UInt64(heapBlock).subtractingReportingOverflow(UInt64(mapBlock) * perBlock)
-    let within = first.overflow ? 0 : first.partialValue
-    guard within < perBlock else { return }
-    let header = 24
-    let (byte, pair) = Int(within).quotientAndRemainder(dividingBy: 4)
-    page[header + byte] &= UInt8((1 << (2 * pair)) - 1)
-    guard header + byte + 1 < page.count else { return }
-    UnsafeMutableRawBufferPointer(rebasing: page[(header + byte + 1)...])
-      .initializeMemory(as: UInt8.self, repeating: 0)
   }
 }

@@ -29,16 +29,25 @@ struct MomentOpening: Sendable {
     }
     let moment = try await history.seek(.lsn(target), now: environment.now())
     let major = try postgresMajor(specification.major)
-    var reason = await moment.replayReason(history, major: major)
+    var reason = await moment.replayReason(history, major: major, wanted: specification.opening)
     if reason == nil {
       switch try await openLazily(history, moment) {
       case .prepared(let prepared): return prepared
       case .replay(let fallback): reason = .fallback(fallback.reason.rawValue)
       }
     }
+    if specification.opening == .lazy, let reason {
+      throw ComputeError(
+        .environment,
+        "open the moment \(moment.lsn) without replay, as asked for: \(reason.name)",
+        hint: "leave 'opening' out of the specification: then the server replays the tail")
+    }
     let (writer, plan) = try await planReplay(history, moment, reason)
     var prepared = try await replay(history, writer, plan)
     prepared.replayReason = reason?.name
+    // Nobody has ever connected to a template.
+    let isTemplate = await history.description.project == TemplateBuilder.project
+    prepared.mayHoldSubscriptions = !isTemplate
     return prepared
   }
 
@@ -92,11 +101,11 @@ struct MomentOpening: Sendable {
       volume: volume, writer: writer,
       expectation: RecoveryExpectation(
         target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
-      control: control, lazy: view)
+      control: control, mayHoldSubscriptions: mayHoldSubscriptions(view.tree), lazy: view)
   }
 
   /// The keyframe's tree without what stays behind.
-  private func imageTree(_ groups: [LayerGroup]) async throws -> FileTreeSnapshot {
+  func imageTree(_ groups: [LayerGroup]) async throws -> FileTreeSnapshot {
     let storage = LayerStorage(store: environment.store, fileSystem: environment.fileSystem)
     return try await environment.threads.run {
       let tree = try GroupedImage(groups: groups, storage: storage).tree
@@ -105,7 +114,7 @@ struct MomentOpening: Sendable {
   }
 
   /// Writes the tail with page-only records as no-ops.
-  private func rewriteTail(
+  func rewriteTail(
     _ history: LineHistory, _ plan: OpeningPlan, _ image: FileTreeSnapshot
   ) async throws -> RewrittenTail.Outcome {
     let (start, writer) = tailWriter(plan)
@@ -113,7 +122,7 @@ struct MomentOpening: Sendable {
       writer: writer,
       tail: RewrittenTail(
         format: try postgresMajor(specification.major), redo: plan.redoLSN,
-        segmentSize: plan.segmentSize, image: image)
+        segmentSize: plan.segmentSize, image: image, isForReading: specification.isReading)
     )
     for try await run in history.readWAL(from: start, to: plan.lsn) {
       state = try await environment.threads.run { [state] in
@@ -180,7 +189,7 @@ struct MomentOpening: Sendable {
       control: control, warmed: warmed)
   }
 
-  private func openVolume(
+  func openVolume(
     on base: any BaseView, _ plan: OpeningPlan
   ) async throws -> (Volume, ControlFile) {
     let major = try postgresMajor(specification.major)
@@ -194,7 +203,7 @@ struct MomentOpening: Sendable {
   }
 
   /// Reads ahead while the server starts. A failure shows when the server reads the block itself.
-  private func warm(_ view: WarmedBaseView, _ blocks: [BlockAddress]) {
+  func warm(_ view: WarmedBaseView, _ blocks: [BlockAddress]) {
     Thread.detachNewThread { [log] in
       do {
         try view.warm(blocks)
@@ -220,7 +229,7 @@ struct MomentOpening: Sendable {
     }
   }
 
-  private func makePlan(
+  func makePlan(
     _ history: LineHistory, _ moment: Moment, from keyframe: Keyframe, isLazy: Bool
   ) async -> OpeningPlan {
     OpeningPlan(
@@ -255,20 +264,26 @@ struct MomentOpening: Sendable {
   }
 
   /// Writes and checks the WAL from the redo LSN's segment to the moment.
-  private func writeTail(
+  func writeTail(
     _ history: LineHistory, _ plan: OpeningPlan, _ image: FileTreeSnapshot, major: PostgresMajor
   ) async throws -> TailCheck.Summary {
     var (start, writer) = tailWriter(plan)
     var check = TailCheck(
       format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, image: image)
+    var locks: TailRewriter? =
+      specification.isReading
+      ? TailRewriter(
+        format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, scope: .locks) : nil
     for try await run in history.readWAL(from: start, to: plan.lsn) {
-      (writer, check) = try await environment.threads.run { [writer, check] in
-        var (writer, check) = (writer, check)
-        try run.bytes.withUnsafeBytes { bytes in
-          try check.append(bytes, at: run.startLSN)
-          try writer.append(bytes, at: run.startLSN)
-        }
-        return (writer, check)
+      (writer, check, locks) = try await environment.threads.run { [writer, check, locks] in
+        var (writer, check, locks) = (writer, check, locks)
+        var bytes = run.bytes
+        try bytes.withUnsafeBytes { try check.append($0, at: run.startLSN) }
+        let patches =
+          try bytes.withUnsafeMutableBytes { try locks?.append($0, at: run.startLSN) } ?? []
+        try bytes.withUnsafeBytes { try writer.append($0, at: run.startLSN) }
+        for patch in patches { try writer.overwrite(patch.bytes, at: patch.lsn) }
+        return (writer, check, locks)
       }
     }
     return try await environment.threads.run { [writer, check, identity = specification.identity] in
@@ -280,10 +295,17 @@ struct MomentOpening: Sendable {
   }
 
   /// As `initdb` makes them: seconds above, chance below.
-  private func makeSystemIdentifier() -> UInt64 {
+  func makeSystemIdentifier() -> UInt64 {
     let seconds = UInt64(Date().timeIntervalSince1970)
     return seconds << 32 | (environment.random() & 0xFFFF_FFFF)
   }
+}
+
+/// Whether `pg_subscription` (OID 6100) may have rows: its file is not empty, or has another name.
+private func mayHoldSubscriptions(_ tree: FileTreeSnapshot) -> Bool {
+  let paths = TreePaths(tree)
+  let entry = tree.entries.first { $0.name == "6100" && paths.path(of: $0) == "global/6100" }
+  return entry.map { $0.size > 0 } ?? true
 }
 
 /// Opens the volume in a line's directory.

@@ -18,11 +18,14 @@ struct OpeningPlan: Codable, Sendable {
 enum ReplayReason: Sendable, Equatable {
   /// There is so little WAL that replay is the shorter way; nothing to complain about.
   case shortTail
+  /// The specification says so.
+  case askedFor
   case fallback(String)
 
   var name: String {
     switch self {
     case .shortTail: "short_tail"
+    case .askedFor: "asked_for"
     case .fallback(let name): name
     }
   }
@@ -35,8 +38,11 @@ extension Moment {
   static let layersForChildren = 6
 
   /// What stands against opening the moment without replay, as far as is known before its tail is read.
-  func replayReason(_ history: LineHistory, major: PostgresMajor) async -> ReplayReason? {
-    if keyframe.isComplete && tailBytes <= Moment.shortTail { return .shortTail }
+  func replayReason(
+    _ history: LineHistory, major: PostgresMajor, wanted: OpeningWay?
+  ) async -> ReplayReason? {
+    if wanted == .replay { return .askedFor }
+    if wanted == nil, keyframe.isComplete && tailBytes <= Moment.shortTail { return .shortTail }
     if keyframe.layers.count > Moment.layersForChildren { return .fallback("too_many_layers") }
     let complete = keyframe.groups.first?.redoLSN ?? keyframe.redoLSN
     if await history.lastHardRecord(from: complete, to: keyframe.redoLSN) != nil {

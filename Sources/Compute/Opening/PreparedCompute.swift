@@ -13,6 +13,8 @@ struct PreparedCompute: Sendable {
   var control: ControlFile
   /// Holds the tail's blocks until the server has replayed it.
   var warmed: WarmedBaseView?
+  /// The moment may hold subscriptions of the parent.
+  var mayHoldSubscriptions = true
   /// Makes the pages of a moment that was opened without replay.
   var lazy: LazyBaseView?
   /// Why a moment was opened by replay.

@@ -27,7 +27,8 @@ public final class Postmaster: Sendable {
   /// - Parameter onExit: called on a thread of ours, once, with the wait status.
   public init(
     installation: PostgresInstallation, directory: LineDirectory, identity: ProcessIdentity,
-    settings: ServerSettings, recovering: Bool, onExit: @escaping @Sendable (Int32) -> Void
+    settings: ServerSettings, recovering: Bool, withoutApplyWorkers: Bool,
+    onExit: @escaping @Sendable (Int32) -> Void
   ) throws {
     self.onExit = onExit
     logFile = open(directory.serverLog, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
@@ -45,7 +46,9 @@ public final class Postmaster: Sendable {
     let (readEnd, writeEnd) = (pipeEnds[0], pipeEnds[1])
     let arguments =
       ["-D", directory.mountPoint]
-      + settings.assignments(directory: directory, recovering: recovering)
+      + settings.assignments(
+        directory: directory, recovering: recovering, withoutApplyWorkers: withoutApplyWorkers
+      )
       .flatMap { ["-c", "\($0.0)=\($0.1)"] }
     let command = identity.applied(
       to: ProcessCommand(

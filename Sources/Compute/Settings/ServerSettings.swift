@@ -70,9 +70,11 @@ public struct ServerSettings: Codable, Sendable, Equatable {
   }
 
   /// Name and value of every setting, for one start of the server.
-  /// - Parameter recovering: the server replays a tail first: reads ahead harder, starts no
-  ///   worker that could act on the outside.
-  func assignments(directory: LineDirectory, recovering: Bool) -> [(String, String)] {
+  /// - Parameter recovering: the server replays a tail first: reads ahead harder.
+  /// - Parameter withoutApplyWorkers: no subscription runs, until the server is started anew.
+  func assignments(
+    directory: LineDirectory, recovering: Bool, withoutApplyWorkers: Bool
+  ) -> [(String, String)] {
     var list = access(directory) + sizes
     list += [
       ("full_page_writes", "off"),
@@ -98,9 +100,9 @@ public struct ServerSettings: Codable, Sendable, Equatable {
     if recovering {
       list += [
         ("maintenance_io_concurrency", "1000"), ("wal_decode_buffer_size", "8MB"),
-        ("max_logical_replication_workers", "0"),
       ]
     }
+    if withoutApplyWorkers { list.append(("max_logical_replication_workers", "0")) }
     let managed = Set(list.map(\.0))
     list += extra.filter { !managed.contains($0.key) }.sorted { $0.key < $1.key }
     return list.map { ($0.0, $0.1) }

@@ -15,6 +15,9 @@ import Volume
 /// On disk: `<data dir>/templates/<major>` names the finished line.
 /// Crash: a template that was not finished is made anew under another id.
 public struct TemplateBuilder: Sendable {
+  /// What the lines of templates name as their project.
+  static let project = "template"
+
   public struct Template: Codable, Sendable, Equatable {
     public var line: String
     public var lsn: LSN
@@ -101,7 +104,7 @@ public struct TemplateBuilder: Sendable {
     let line = LineID(random: environment.random)
     let writer = try await LineWriter.create(
       LineDescription(
-        id: line, project: "template", startLSN: segment.startLSN,
+        id: line, project: TemplateBuilder.project, startLSN: segment.startLSN,
         timeline: segment.timeline, systemIdentifier: control.systemIdentifier,
         major: installation.major, serverVersion: version,
         segmentSize: UInt32(control.walSegmentSize), createdAt: environment.now()),

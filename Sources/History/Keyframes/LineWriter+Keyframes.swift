@@ -53,6 +53,7 @@ extension LineWriter {
     try await checkOwnership()
     try await put(keyframe.key, .bytes(keyframe.encodedObject()), "put keyframe")
     self.groups = groups
+    if kind == .complete { hot = HotBlocks() }
     record(keyframe)
     return keyframe
   }

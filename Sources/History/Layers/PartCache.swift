@@ -12,12 +12,8 @@ final class DecodedPart: @unchecked Sendable {
 
   init(size: Int, fill: (UnsafeMutableRawBufferPointer) throws -> Void) throws {
     memory = .allocate(byteCount: size, alignment: 4096)
-    do {
-      try fill(memory)
-    } catch {
-      memory.deallocate()
-      throw error
-    }
+    // On throw `deinit` runs: every property is set.
+    try fill(memory)
   }
 
   deinit { memory.deallocate() }

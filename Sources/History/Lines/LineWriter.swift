@@ -44,6 +44,7 @@ public actor LineWriter {
   var contents: LineContents
   /// Complete layers that the next keyframe goes on top of, newest group first.
   var groups: [LayerGroup]
+  var hot = HotBlocks()
   /// How many of the last groups are the base's, which this line's layers are never merged with.
   let baseGroupCount: Int
   /// When the chunks of this writer were put, for ``mergeChunks(olderThan:)``.
@@ -92,6 +93,12 @@ public actor LineWriter {
     contents.chunks.lazy.compactMap(\.summary.lastHardLSN).filter { $0 >= from }.max()
   }
 
+  /// The blocks that most records of this writer's chunks touched since the newest complete layer.
+  /// - Returns: of at least `count` records, those with most first.
+  public func hotBlocks(atLeast count: Int, limit: Int) -> [BlockKey] {
+    hot.blocks(atLeast: UInt32(clamping: count), limit: limit)
+  }
+
   // MARK: WAL
 
   /// Stores a chunk. On return its bytes are durable and ``uploadedLSN`` is its end.
@@ -116,6 +123,7 @@ public actor LineWriter {
     try await checkOwnership()
     record(try await put(chunk, level: 1))
     uploadedLSN = chunk.summary.endLSN
+    if let records = chunk.blockRecords { hot.add(records) }
   }
 
   func put(_ chunk: WALChunk, level: Int32) async throws -> WALChunkReference {

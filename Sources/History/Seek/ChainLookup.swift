@@ -38,19 +38,30 @@ struct ChainLookup {
     window = try WALWindow(snapshot, cache)
   }
 
-  mutating func chains(of targets: [BlockKey]) throws -> [PageChain] {
+  mutating func chains(of targets: [BlockKey], recordLimit: Int) throws -> [PageChain] {
     let order = targets.indices.sorted { targets[$0] < targets[$1] }
+    precondition(
+      recordLimit == .max || order.elementsEqual(targets.indices), "targets in ascending order")
     var searches = order.map { Search(key: targets[$0]) }
     for place in snapshot.pieces.indices.reversed() {
       let piece = snapshot.pieces[place]
       guard piece.range.upperBound > range.lowerBound, piece.range.lowerBound < range.upperBound
       else { continue }
-      if try !search(place, &searches) { break }
+      let isOpen = try search(place, &searches)
+      ChainLookup.cut(&searches, to: recordLimit)
+      if !isOpen { break }
     }
     let found = try read(searches)
-    var result = [PageChain](repeating: PageChain(origin: .base), count: targets.count)
-    for (place, target) in order.enumerated() { result[target] = found[place] }
+    var result = [PageChain](repeating: PageChain(origin: .base), count: found.count)
+    for (chain, target) in zip(found, order) { result[target] = chain }
     return result
+  }
+
+  /// Leaves out the last blocks until the others have no more records than `limit`.
+  private static func cut(_ searches: inout [Search], to limit: Int) {
+    guard limit < .max else { return }
+    var count = searches.reduce(0) { $0 + $1.events.count }
+    while count > limit, searches.count > 1 { count -= searches.removeLast().events.count }
   }
 
   // MARK: The index

@@ -82,14 +82,18 @@ public final class ChainReader: Sendable {
   /// As ``chain(of:from:to:)`` for many blocks; each part is read once where the cache holds it
   /// that long.
   ///
-  /// Memory for all of the chains together: the caller bounds the number of targets.
+  /// Memory for all of the chains together: the caller bounds the number of targets, or of records.
+  /// - Parameter recordLimit: where the chains have more records together, only those of the first targets are
+  ///   given, at least one; `targets` must then be in ascending order.
   /// - Returns: in the order of `targets`.
-  public func chains(of targets: [BlockKey], from: LSN, to: LSN) throws -> [PageChain] {
+  public func chains(
+    of targets: [BlockKey], from: LSN, to: LSN, recordLimit: Int = .max
+  ) throws -> [PageChain] {
     precondition(
       from >= range.lowerBound && to <= range.upperBound, "\(from)-\(to) lies outside \(range)")
     return try withSnapshot { snapshot in
       var lookup = try ChainLookup(snapshot, cache, from..<max(from, to))
-      return try lookup.chains(of: targets)
+      return try lookup.chains(of: targets, recordLimit: recordLimit)
     }
   }
 

@@ -84,8 +84,8 @@ struct LayeredSettings {
 
   static let names: Set<String> = [
     "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
-    "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption", "master-key",
-    "master-key-command", "mirror", "cache-size",
+    "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption",
+    "master-key", "master-key-command", "mirror", "cache-size",
   ]
 
   func value(_ name: String, flag: String?) -> String? {

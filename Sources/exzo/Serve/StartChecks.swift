@@ -1,5 +1,4 @@
 import Compute
-import DurableIO
 import Foundation
 import Glibc
 import NIOSSL
@@ -16,7 +15,7 @@ struct StartChecks {
       try MachineCheck().run()
       _ = try PostgresInstallation.find(
         major: major, environment: ProcessInfo.processInfo.environment)
-      _ = try openObjectStore(options.objectStore, fileSystem: SystemFileSystem())
+      _ = try ObjectStoreURL(options.objectStore)
     } catch let error as ComputeError {
       throw ServeError(error.message, hint: error.hint)
     }

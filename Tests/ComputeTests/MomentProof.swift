@@ -1,0 +1,143 @@
+import Foundation
+import PostgresFormat
+import TestSupport
+import Testing
+import Volume
+
+@testable import Compute
+
+/// A moment opened without replay, compared file by file and page by page with the same one replayed.
+struct MomentProof {
+  private(set) var moments = 0
+  private(set) var files = 0
+  private(set) var pages = 0
+  private(set) var made: UInt64 = 0
+  /// Blocks behind the end of the replayed file: the server extended it without a record.
+  private(set) var behindEnd = 0
+  private(set) var unlogged = 0
+  /// Pages that differ only in what no record describes.
+  private(set) var hinted = 0
+  private(set) var longestTail: UInt64 = 0
+  private(set) var groups: [Int: Int] = [:]
+  private(set) var fallbacks: [String: Int] = [:]
+
+  mutating func noteFallback(_ error: ComputeError) {
+    let reason = error.message.split(separator: " ").last.map(String.init) ?? ""
+    fallbacks[reason, default: 0] += 1
+  }
+
+  mutating func compare(_ lazy: OpenedMoment, _ replayed: OpenedMoment, at moment: LSN) throws {
+    moments += 1
+    made += lazy.made
+    groups[lazy.groups.count, default: 0] += 1
+    if let oldest = lazy.groups.last?.redoLSN { longestTail = max(longestTail, moment - oldest) }
+    // From the same images, what no record describes is the same too.
+    let isStrict = lazy.groups == replayed.groups
+    let (a, b) = (try lazy.files(), try replayed.files())
+    #expect(Set(a.keys).symmetricDifference(b.keys) == [], "\(moment): files")
+    for path in Set(a.keys).intersection(b.keys).sorted() {
+      files += 1
+      let (made, expected) = (try lazy.bytes(path), try replayed.bytes(path))
+      guard case .relation(let file) = DataFileKind(path: path) else {
+        #expect(made == expected, "\(moment): \(path)")
+        continue
+      }
+      compare(made, expected, file, "\(moment): \(path)", isStrict: isStrict)
+    }
+    var (x, y) = (try lazy.control().checkpoint, try replayed.control().checkpoint)
+    (x.time, y.time) = (0, 0)
+    #expect(x == y, "\(moment)")
+    for opened in [lazy, replayed] {
+      var log = PostmasterLog()
+      let text = try String(contentsOfFile: "\(opened.server.directory)/log", encoding: .utf8)
+      for line in text.split(separator: "\n") { log.observe(String(line)) }
+      #expect(log.redoLast == opened.expectation.lastRecordStart, "\(moment)")
+    }
+  }
+
+  private mutating func compare(
+    _ made: [UInt8], _ expected: [UInt8], _ file: RelationFile, _ what: String, isStrict: Bool
+  ) {
+    #expect(made.count >= expected.count, "\(what): \(made.count) bytes, not \(expected.count)")
+    for block in 0..<made.count / blockSize {
+      let page = made[block * blockSize..<(block + 1) * blockSize]
+      pages += 1
+      guard (block + 1) * blockSize <= expected.count else {
+        behindEnd += 1
+        #expect(PageMask.isUnlogged(page), "\(what) block \(block) is behind the end")
+        continue
+      }
+      let other = expected[block * blockSize..<(block + 1) * blockSize]
+      if page == other { continue }
+      if PageMask.isUnlogged(page), PageMask.isUnlogged(other) {
+        unlogged += 1
+        continue
+      }
+      if !isStrict, PageMask.masked(page, file.fork) == PageMask.masked(other, file.fork) {
+        hinted += 1
+        continue
+      }
+      let first = zip(page, other).enumerated().first { $0.element.0 != $0.element.1 }?.offset ?? -1
+      Issue.record(
+        "\(what) block \(block): byte \(first); LSN \(PageMask.lsn(page)), not \(PageMask.lsn(other))"
+      )
+    }
+  }
+
+  var summary: String {
+    """
+    \(moments) moments, \(files) files, \(pages) pages, \(made) made; tails up to \
+    \(longestTail >> 20) MiB; by groups \(groups); behind the end \(behindEnd), without a record \
+    \(unlogged), other hints \(hinted); replay only: \(fallbacks)
+    """
+  }
+}
+
+/// What of two pages may differ where they were made from different images: what no record describes.
+enum PageMask {
+  static func lsn(_ page: ArraySlice<UInt8>) -> LSN {
+    page.withUnsafeBytes { PageHeader($0)!.lsn }
+  }
+
+  /// Nothing that a record wrote is on it: zeros, or initialised and never logged.
+  static func isUnlogged(_ page: ArraySlice<UInt8>) -> Bool {
+    page.withUnsafeBytes { bytes in
+      let header = PageHeader(bytes)!
+      if header.isNew { return page.allSatisfy { $0 == 0 } }
+      return header.lsn == .invalid && header.lower == UInt16(PageHeader.length)
+    }
+  }
+
+  /// As `heap_mask` and its like do (`access/common/bufmask.c`, `access/heap/heapam.c`): checksum, prune
+  /// hint, hint flags, hint bits of tuples, the hole, dead items.
+  static func masked(_ page: ArraySlice<UInt8>, _ fork: ForkNumber) -> [UInt8] {
+    var bytes = Array(page)
+    guard fork != .visibilityMap else {
+      // Where a bit is set is no hint; that it is set may have come with a later image of the page.
+      bytes.replaceSubrange(8..<10, with: [0, 0])
+      return bytes
+    }
+    func u16(_ at: Int) -> Int { Int(bytes[at]) | Int(bytes[at + 1]) << 8 }
+    bytes.replaceSubrange(8..<12, with: [0, 0, 0, 0])
+    bytes.replaceSubrange(20..<24, with: [0, 0, 0, 0])
+    let (lower, upper, special) = (u16(12), u16(14), u16(16))
+    guard lower >= 24, lower <= upper, upper <= special, special <= blockSize else { return bytes }
+    for at in lower..<upper { bytes[at] = 0 }
+    for at in special..<blockSize where blockSize - special == 16 && at >= special + 12 {
+      bytes[at] = 0
+    }
+    for item in stride(from: 24, to: lower, by: 4) {
+      let word = UInt32(u16(item)) | UInt32(u16(item + 2)) << 16
+      let (offset, flags, length) = (Int(word & 0x7FFF), word >> 15 & 3, Int(word >> 17))
+      if special < blockSize {
+        // An index: dead items are hints.
+        if flags == 3 { bytes[item + 2] &= 0xFE }
+        continue
+      }
+      guard flags == 1, offset >= upper, length >= 23, offset + length <= special else { continue }
+      // t_infomask: HEAP_XMIN_COMMITTED to HEAP_XMAX_INVALID.
+      bytes[offset + 21] &= 0xF0
+    }
+    return bytes
+  }
+}
