@@ -121,7 +121,8 @@ public actor HistoryCollector {
       }
       let start = time.advanced(by: .zero - policy.margin)
       let lsn = try await resolve(start, line, chain)
-      result[line]?.window = .from(lsn)
+      let first = demand.inheritsWindow ? LSN(0) : chain.description.startLSN
+      result[line]?.window = .from(max(lsn, first))
     }
     return result
   }

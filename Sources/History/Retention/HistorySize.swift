@@ -132,7 +132,8 @@ public struct HistorySizes: Sendable {
       guard case .since(let time) = demand.window, let chain = forest.chain(of: line) else {
         continue
       }
-      all[line]?.window = .from(chain.chunkStart(since: time))
+      let first = demand.inheritsWindow ? LSN(0) : chain.description.startLSN
+      all[line]?.window = .from(max(chain.chunkStart(since: time), first))
     }
     return RetainedObjects(
       forest, RetentionPlanner(policy: policy, now: now).needs(forest, all))

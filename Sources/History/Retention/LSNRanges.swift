@@ -36,7 +36,6 @@ struct LSNRanges: Hashable, Sendable {
     let index = ranges.partitionPoint { $0.upperBound <= range.lowerBound }
     return index < ranges.count && ranges[index].lowerBound < range.upperBound
   }
-
 }
 
 extension Array {

@@ -19,8 +19,29 @@ public struct LineDemand: Hashable, Sendable {
   /// Positions on the line or on an ancestor's part of it: snapshots, and leases that have not expired.
   public var moments: [LSN]
 
-  public init(window: Window?, moments: [LSN] = []) {
+  /// Sessions that read at a moment for as long as they like, from what they chose when they began.
+  public var readings: [Reading]
+  /// Whether the window goes on into the line's ancestors; otherwise it begins where the line does.
+  public var inheritsWindow: Bool
+
+  public struct Reading: Hashable, Sendable {
+    public var lsn: LSN
+    public var since: PostgresTimestamp
+    public init(lsn: LSN, since: PostgresTimestamp) {
+      self.lsn = lsn
+      self.since = since
+    }
+  }
+
+  public init(
+    window: Window?, moments: [LSN] = [], readings: [Reading] = [], inheritsWindow: Bool = true
+  ) {
     self.window = window
     self.moments = moments
+    self.readings = readings
+    self.inheritsWindow = inheritsWindow
   }
+
+  /// Whether nothing of the line is needed for itself.
+  var isEmpty: Bool { window == nil && moments.isEmpty && readings.isEmpty }
 }

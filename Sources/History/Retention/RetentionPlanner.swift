@@ -47,7 +47,7 @@ struct RetentionPlanner: Sendable {
     needs.untouched = Set(forest.unreadable.flatMap(forest.lineage))
     for line in forest.lines.keys.sorted() {
       let demand = demands[line] ?? LineDemand(window: .everything)
-      if demand.window == nil, demand.moments.isEmpty { continue }
+      if demand.isEmpty { continue }
       let lineage = forest.lineage(of: line)
       needs.living.formUnion(lineage)
       guard let chain = forest.chain(of: line) else {
@@ -71,7 +71,8 @@ struct RetentionPlanner: Sendable {
       needs.running.insert(chain.description.id)
       addBase(chain, to: &needs)
     }
-    for moment in demand.moments { addMoment(moment, chain, to: &needs) }
+    for lsn in demand.moments { add(chain.keyframes(at: lsn), lsn, chain, to: &needs) }
+    for reading in demand.readings { add(reading, chain, to: &needs) }
   }
 
   private func addEverything(_ chain: LineChain, to needs: inout RetentionNeeds) {
@@ -79,9 +80,24 @@ struct RetentionPlanner: Sendable {
     for keyframe in chain.keyframes(at: LSN(.max)) { needs.add(keyframe) }
   }
 
-  /// A moment's keyframes and WAL.
-  private func addMoment(_ lsn: LSN, _ chain: LineChain, to needs: inout RetentionNeeds) {
-    let keyframes = chain.keyframes(at: lsn)
+  /// A session's keyframe may not be the newest one any more.
+  private func add(
+    _ reading: LineDemand.Reading, _ chain: LineChain, to needs: inout RetentionNeeds
+  ) {
+    let keyframes = chain.keyframes(at: reading.lsn)
+    add(keyframes, reading.lsn, chain, to: &needs)
+    let known = keyframes.filter { $0.createdAt <= reading.since }
+    add(known, reading.lsn, chain, to: &needs)
+    for keyframe in keyframes
+    where (.zero..<policy.grace).contains(keyframe.createdAt.since(reading.since)) {
+      add([keyframe], reading.lsn, chain, to: &needs)
+    }
+  }
+
+  /// A moment's keyframes, chosen from some that are newest first, and its WAL.
+  private func add(
+    _ keyframes: [Keyframe], _ lsn: LSN, _ chain: LineChain, to needs: inout RetentionNeeds
+  ) {
     guard let newest = keyframes.first else { return }
     for keyframe in [newest, keyframes.first(where: \.isComplete)].compactMap(\.self) {
       needs.add(keyframe)
