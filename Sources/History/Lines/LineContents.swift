@@ -65,7 +65,7 @@ struct LineContents: Sendable {
     keyframes.filter {
       $0.consistentLSN <= limit(of: $0.number.epoch) && evictions.keyframe($0.number) == nil
     }
-      .sorted { ($0.consistentLSN, $0.number) < ($1.consistentLSN, $1.number) }
+    .sorted { ($0.consistentLSN, $0.number) < ($1.consistentLSN, $1.number) }
   }
 
   /// The end of what the store holds.

@@ -73,10 +73,14 @@ public actor HistoryCollector {
     for (line, evictions) in plan.evictions.sorted(by: { $0.key < $1.key }) {
       forest.lines[line]?.evictions = try await put(evictions, of: line)
       known[line] = forest.lines[line]
-      swept[line] = nil
+      // Layers of ancestors may have lost their last reader.
+      for line in forest.lineage(of: line) { swept[line] = nil }
       report.linesEvicted += 1
     }
-    for line in plan.removals { try await remove(line, &report) }
+    for line in plan.removals {
+      for ancestor in forest.lineage(of: line) { swept[ancestor] = nil }
+      try await remove(line, &report)
+    }
     let layers = forest.neededLayers(plan.needs)
     for line in forest.lines.keys.sorted()
     where plan.needs.living.contains(line) && !plan.needs.untouched.contains(line) {

@@ -136,7 +136,8 @@ public struct HistorySizes: Sendable {
       all[line]?.window = .from(max(chain.chunkStart(since: time), first))
     }
     return RetainedObjects(
-      forest, RetentionPlanner(policy: policy, now: now).needs(forest, all))
+      forest,
+      RetentionPlanner(policy: policy, now: now).needs(forest, all, withdrawn: false))
   }
 }
 

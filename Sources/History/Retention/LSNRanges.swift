@@ -16,7 +16,8 @@ struct LSNRanges: Hashable, Sendable {
     var merged = range
     while last < ranges.count, ranges[last].lowerBound <= range.upperBound {
       merged =
-        min(merged.lowerBound, ranges[last].lowerBound)..<max(
+        min(
+          merged.lowerBound, ranges[last].lowerBound)..<max(
           merged.upperBound, ranges[last].upperBound)
       last += 1
     }

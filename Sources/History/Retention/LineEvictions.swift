@@ -66,7 +66,8 @@ struct LineEvictions: Hashable, Sendable {
     while last < wal.count, wal[last].range.lowerBound <= range.upperBound {
       let old = wal[last]
       merged.range =
-        min(merged.range.lowerBound, old.range.lowerBound)..<max(
+        min(
+          merged.range.lowerBound, old.range.lowerBound)..<max(
           merged.range.upperBound, old.range.upperBound)
       merged.latestTime = [merged.latestTime, old.latestTime].compactMap(\.self).max()
       last += 1

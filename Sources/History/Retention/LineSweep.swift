@@ -83,8 +83,9 @@ struct LineSweep: Sendable {
       return false
     }
     // A writer's newest keyframe refers to all that it goes on with, but for what it is making.
-    let newest = contents.keyframes.map(\.number).max()
-    if let newest, number < newest { return true }
+    let dropped = contents.evictions.keyframes.last?.number
+    let newest = max(contents.lastKeyframe, dropped ?? contents.lastKeyframe)
+    if number <= newest { return true }
     return isOfFormerWriter(number)
   }
 

@@ -42,7 +42,10 @@ struct RetentionPlanner: Sendable {
 
   // MARK: Needs
 
-  func needs(_ forest: RetentionForest, _ demands: [LineID: LineDemand]) -> RetentionNeeds {
+  /// - Parameter withdrawn: whether keyframes that nobody needs count, as long as they stay.
+  func needs(
+    _ forest: RetentionForest, _ demands: [LineID: LineDemand], withdrawn: Bool = true
+  ) -> RetentionNeeds {
     var needs = RetentionNeeds()
     needs.untouched = Set(forest.unreadable.flatMap(forest.lineage))
     for line in forest.lines.keys.sorted() {
@@ -57,7 +60,7 @@ struct RetentionPlanner: Sendable {
       add(demand, chain, to: &needs)
     }
     for line in needs.untouched { needs.living.formUnion(forest.lineage(of: line)) }
-    addWithdrawn(forest, to: &needs)
+    if withdrawn { addWithdrawn(forest, to: &needs) }
     return needs
   }
 

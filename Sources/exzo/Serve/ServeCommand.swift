@@ -30,7 +30,8 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Shell command that prints the master key, instead of a file.")
   var masterKeyCommand: String?
   @Option(help: "A second object store that everything is copied to.") var mirror: String?
-  @Option(help: "on: delete history that no branch, snapshot, lease or window needs (default: off).")
+  @Option(
+    help: "on: delete history that no branch, snapshot, lease or window needs (default: off).")
   var collectHistory: String?
   @Option(help: "Disk for what is read from a bucket (default: 10G).") var cacheSize: String?
   @Option(help: "postgresql://… (default: an embedded server).") var metadataUrl: String?

@@ -104,9 +104,8 @@ import Volume
       func demands() -> [LineID: LineDemand] {
         [lineA: LineDemand(window: .since(clock.now.advanced(by: .seconds(-172_800))))]
       }
-      for hour in 0..<168 {
+      for _ in 0..<168 {
         for _ in 0..<6 { try await work(writer, &model, clock) }
-        if hour % 4 == 0 { try await writer.mergeChunks() }
         _ = try await collector.collect(demands())
       }
       try await compare(store, environment, demands())

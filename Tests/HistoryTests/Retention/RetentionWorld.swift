@@ -159,7 +159,8 @@ struct RetentionWorld {
     var groups = lines[id]!.groups
     if complete {
       let below = own ? groups[0].layers : []
-      groups = [LayerGroup(layers: [layer] + below, redoLSN: redo)]
+      groups =
+        [LayerGroup(layers: [layer] + below, redoLSN: redo)]
         + groups.suffix(lines[id]!.baseGroups)
       lines[id]!.groups = groups
     }
@@ -208,6 +209,12 @@ struct RetentionWorld {
     guard chunks.count > 2 else { return }
     let index = pick(chunks.count - 1)
     let pair = [chunks[index], chunks[index + 1]]
+    // The made-up records between cannot be parsed: no moment may end there any more.
+    let inner = pair[0].summary.lastRecordEnd
+    if pins.contains(where: { $0.lsn == inner }) { return }
+    if lines.values.contains(where: { $0.keyframes.contains { $0.consistentLSN == inner } }) {
+      return
+    }
     let keys = pair.map { LineKeys(line: id).wal($0.number) }
     guard pair[0].endLSN == pair[1].startLSN, keys.allSatisfy({ store[$0.name] != nil }) else {
       return
@@ -241,11 +248,21 @@ struct RetentionWorld {
   func moments(_ id: LineID, since time: PostgresTimestamp) -> [LSN] {
     let records = records(id)
     guard let oldest = keyframes(id).map(\.consistentLSN).min() else { return [] }
-    var moments = records.firstIndex { $0.time > time }.map { index in
-      records[max(0, index - 1)...].map(\.end)
-    } ?? []
+    var moments =
+      records.firstIndex { $0.time > time }.map { index in
+        records[max(0, index - 1)...].map(\.end)
+      } ?? []
     if let head = records.last?.end, !moments.contains(head) { moments.append(head) }
-    return moments.filter { $0 >= oldest }
+    let ends = recordEnds(id)
+    return moments.filter { $0 >= oldest && ends.contains($0) }
+  }
+
+  /// Positions that can be sought without parsing.
+  private func recordEnds(_ id: LineID) -> Set<LSN> {
+    let line = lines[id]!
+    let own = line.chunks.compactMap(\.summary.lastRecordEnd) + [line.description.startLSN]
+    guard let origin = line.description.parent else { return Set(own) }
+    return recordEnds(origin.line).union(own)
   }
 
   func promised(_ id: LineID) -> [LSN] {
