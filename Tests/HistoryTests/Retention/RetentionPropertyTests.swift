@@ -41,10 +41,6 @@ import Testing
   private func round(
     _ world: inout RetentionWorld, _ before: HistoryCollector?, _ clock: WorldClock
   ) async throws -> HistoryCollector? {
-    if let before, world.chance(2) {
-      _ = try await before.collect(world.demands)
-      return before
-    }
     let failing = world.chance(4) ? Int.max : 1 + world.pick(12)
     let fault: FaultyObjectStore.Fault = world.chance(2) ? .before : .after
     let count = CallCounter()
@@ -52,7 +48,8 @@ import Testing
       guard call.operation == .put || call.operation == .delete else { return nil }
       return count.next() == failing ? fault : nil
     }
-    let collector = collector(on: store, world, clock, seed: UInt64(world.pick(1 << 30)))
+    let fresh = collector(on: store, world, clock, seed: UInt64(world.pick(1 << 30)))
+    let collector = world.chance(2) ? before ?? fresh : fresh
     do {
       _ = try await collector.collect(world.demands)
     } catch let error as HistoryError where error.code == .store {

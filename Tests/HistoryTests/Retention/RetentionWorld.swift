@@ -30,6 +30,7 @@ struct RetentionWorld {
     var expiry: PostgresTimestamp?
   }
 
+  /// Smaller than PostgreSQL has them; the made-up WAL is of a version that nobody parses.
   static let segmentSize: UInt32 = 2048
   let store = MemoryObjectStore()
   var random: SeededRandom
@@ -88,7 +89,7 @@ struct RetentionWorld {
     let id = LineID { random.next() }
     let description = LineDescription(
       id: id, project: "pr-test", parent: parent, startLSN: start, timeline: TimelineID(1),
-      systemIdentifier: 42, major: 15, serverVersion: "15.1", segmentSize: Self.segmentSize,
+      systemIdentifier: 42, major: 99, serverVersion: "15.1", segmentSize: Self.segmentSize,
       createdAt: now)
     let isLazy = parent?.isLazy ?? false
     var line = Line(
