@@ -85,7 +85,7 @@ public actor HistoryCollector {
     for line in forest.lines.keys.sorted()
     where plan.needs.living.contains(line) && !plan.needs.untouched.contains(line) {
       if let contents = forest.lines[line], isDue(line, now) {
-        try await sweep(contents, layers, now, &report)
+        try await sweep(contents, layers, plan.needs.running.contains(line), now, &report)
       }
     }
     report.keptBytes = RetainedObjects(forest, plan.needs).bytes
@@ -165,13 +165,14 @@ public actor HistoryCollector {
   }
 
   private func sweep(
-    _ contents: LineContents, _ layers: Set<LineSweep.LayerName>, _ now: PostgresTimestamp,
-    _ report: inout CollectionReport
+    _ contents: LineContents, _ layers: Set<LineSweep.LayerName>, _ isRunning: Bool,
+    _ now: PostgresTimestamp, _ report: inout CollectionReport
   ) async throws {
     let line = contents.line
     let seen = unlisted[line] ?? [:]
     var sweep = LineSweep(
       contents: contents, neededLayers: layers, now: now, grace: policy.grace)
+    sweep.isRunning = isRunning
     sweep.longUnlisted = Set(seen.filter { now.since($0.value) >= policy.grace }.keys)
     let listed = try await listAll(
       prefix: contents.keys.prefix, after: nil, store: environment.store)

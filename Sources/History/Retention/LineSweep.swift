@@ -13,6 +13,8 @@ struct LineSweep: Sendable {
   var grace: Duration
   /// Objects that no manifest listed when they were first seen, that long ago.
   var longUnlisted: Set<ObjectKey> = []
+  /// Whether a branch points to the line: then its writer may be making layers for as long as it likes.
+  var isRunning = true
 
   /// A layer, whatever objects it is made of.
   struct LayerName: Hashable, Sendable {
@@ -50,7 +52,7 @@ struct LineSweep: Sendable {
           others.append(object)
         }
       } else if let number = keys.layerNumber(in: object.key) {
-        if isGarbage(layer: number) { others.append(object) }
+        if isGarbage(layer: number, object.key, &unlisted) { others.append(object) }
       } else if object.key.name.hasPrefix(keys.evictionsPrefix) {
         evictions.append(object)
       }
@@ -75,7 +77,9 @@ struct LineSweep: Sendable {
     return now.since(owner.createdAt) >= grace
   }
 
-  private func isGarbage(layer number: ObjectNumber) -> Bool {
+  private func isGarbage(
+    layer number: ObjectNumber, _ key: ObjectKey, _ unlisted: inout Set<ObjectKey>
+  ) -> Bool {
     if neededLayers.contains(LayerName(line: contents.line, number: number)) { return false }
     // A keyframe that cannot be read may refer to anything.
     let prefix = contents.keys.keyframePrefix
@@ -86,7 +90,8 @@ struct LineSweep: Sendable {
     let dropped = contents.evictions.keyframes.last?.number
     let newest = max(contents.lastKeyframe, dropped ?? contents.lastKeyframe)
     if number <= newest { return true }
-    return isOfFormerWriter(number)
+    if !isRunning { unlisted.insert(key) }
+    return isOfFormerWriter(number) || longUnlisted.contains(key)
   }
 
   /// All objects of a line that nobody needs, its description last.
