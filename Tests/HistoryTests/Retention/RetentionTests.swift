@@ -49,7 +49,7 @@ import Volume
       let kept = policy.thinned(keyframes, now: now)
       #expect(kept.first == keyframes.first && kept.last == keyframes.last)
       #expect(policy.thinned(kept, now: now) == kept)
-      #expect(kept.count < keyframes.count / 2)
+      #expect(kept.count < keyframes.count * 2 / 3)
       for keyframe in keyframes {
         let chosen = kept.last { $0.consistentLSN <= keyframe.consistentLSN }!
         if chosen == keyframe { continue }
