@@ -15,6 +15,8 @@ struct MomentProof {
   /// Blocks behind the end of the replayed file: the server extended it without a record.
   private(set) var behindEnd = 0
   private(set) var unlogged = 0
+  /// Files of which no record tells.
+  private(set) var further = 0
   /// Pages that differ only in what no record describes.
   private(set) var hinted = 0
   private(set) var longestTail: UInt64 = 0
@@ -34,7 +36,8 @@ struct MomentProof {
     // From the same images, what no record describes is the same too.
     let isStrict = lazy.groups == replayed.groups
     let (a, b) = (try lazy.files(), try replayed.files())
-    #expect(Set(a.keys).symmetricDifference(b.keys) == [], "\(moment): files")
+    #expect(Set(b.keys).subtracting(a.keys) == [], "\(moment): files")
+    try compareFurther(Set(a.keys).subtracting(b.keys), of: lazy, at: moment)
     for path in Set(a.keys).intersection(b.keys).sorted() {
       files += 1
       let (made, expected) = (try lazy.bytes(path), try replayed.bytes(path))
@@ -52,6 +55,24 @@ struct MomentProof {
       let text = try String(contentsOfFile: "\(opened.server.directory)/log", encoding: .utf8)
       for line in text.split(separator: "\n") { log.observe(String(line)) }
       #expect(log.redoLast == opened.expectation.lastRecordStart, "\(moment)")
+    }
+  }
+
+  /// Files that replay does not make: the keyframe has them, and no record does. Empty ones of dropped relations,
+  /// which a server keeps until its next checkpoint, and maps without a bit.
+  private mutating func compareFurther(
+    _ paths: Set<String>, of lazy: OpenedMoment, at moment: LSN
+  ) throws {
+    further += paths.count
+    for path in paths.sorted() {
+      let bytes = try lazy.bytes(path)
+      guard case .relation = DataFileKind(path: path) else {
+        Issue.record("\(moment): \(path) is not there after replay")
+        continue
+      }
+      for start in stride(from: 0, to: bytes.count, by: blockSize) {
+        #expect(PageMask.isUnlogged(bytes[start..<start + blockSize]), "\(moment): \(path)")
+      }
     }
   }
 
@@ -88,7 +109,7 @@ struct MomentProof {
     """
     \(moments) moments, \(files) files, \(pages) pages, \(made) made; tails up to \
     \(longestTail >> 20) MiB; by groups \(groups); behind the end \(behindEnd), without a record \
-    \(unlogged), other hints \(hinted); replay only: \(fallbacks)
+    \(unlogged), other hints \(hinted), files \(further); replay only: \(fallbacks)
     """
   }
 }
@@ -135,8 +156,10 @@ enum PageMask {
         continue
       }
       guard flags == 1, offset >= upper, length >= 23, offset + length <= special else { continue }
-      // t_infomask: HEAP_XMIN_COMMITTED to HEAP_XMAX_INVALID.
+      // t_infomask: HEAP_XMIN_COMMITTED to HEAP_XMAX_INVALID. Redo knows no command identifiers.
       bytes[offset + 21] &= 0xF0
+      bytes.replaceSubrange(offset + 8..<offset + 12, with: [0, 0, 0, 0])
+      for at in offset + length..<min((offset + length + 7) & ~7, special) { bytes[at] = 0 }
     }
     return bytes
   }
