@@ -35,6 +35,8 @@ struct MomentProof {
     if let oldest = lazy.groups.last?.redoLSN { longestTail = max(longestTail, moment - oldest) }
     // From the same images, what no record describes is the same too.
     let isStrict = lazy.groups == replayed.groups
+    // Partial layers hold images of main forks only.
+    let hasSameMaps = lazy.groups.last == replayed.groups.last && lazy.groups.count <= 2
     let (a, b) = (try lazy.files(), try replayed.files())
     #expect(Set(b.keys).subtracting(a.keys) == [], "\(moment): files")
     try compareFurther(Set(a.keys).subtracting(b.keys), of: lazy, at: moment)
@@ -45,7 +47,9 @@ struct MomentProof {
         #expect(made == expected, "\(moment): \(path)")
         continue
       }
-      compare(made, expected, file, "\(moment): \(path)", isStrict: isStrict)
+      compare(
+        made, expected, "\(moment): \(path)",
+        isStrict: isStrict || file.fork == .visibilityMap && hasSameMaps)
     }
     var (x, y) = (try lazy.control().checkpoint, try replayed.control().checkpoint)
     (x.time, y.time) = (0, 0)
@@ -77,7 +81,7 @@ struct MomentProof {
   }
 
   private mutating func compare(
-    _ made: [UInt8], _ expected: [UInt8], _ file: RelationFile, _ what: String, isStrict: Bool
+    _ made: [UInt8], _ expected: [UInt8], _ what: String, isStrict: Bool
   ) {
     #expect(made.count >= expected.count, "\(what): \(made.count) bytes, not \(expected.count)")
     for block in 0..<made.count / blockSize {
@@ -94,7 +98,7 @@ struct MomentProof {
         unlogged += 1
         continue
       }
-      if !isStrict, PageMask.masked(page, file.fork) == PageMask.masked(other, file.fork) {
+      if !isStrict, isMap(what) || PageMask.masked(page) == PageMask.masked(other) {
         hinted += 1
         continue
       }
@@ -104,6 +108,11 @@ struct MomentProof {
       )
     }
   }
+
+  /// Bits of a visibility map that were set after an image's redo LSN and before the page was written are lost
+  /// where a record clears them again: redo clears without a look at the page's LSN. So maps made from different
+  /// images differ, and either may know more; the servers' own check judges them: see `VisibilityCheck`.
+  private func isMap(_ what: String) -> Bool { what.hasSuffix("_vm") }
 
   var summary: String {
     """
@@ -131,13 +140,8 @@ enum PageMask {
 
   /// As `heap_mask` and its like do (`access/common/bufmask.c`, `access/heap/heapam.c`): checksum, prune
   /// hint, hint flags, hint bits of tuples, the hole, dead items.
-  static func masked(_ page: ArraySlice<UInt8>, _ fork: ForkNumber) -> [UInt8] {
+  static func masked(_ page: ArraySlice<UInt8>) -> [UInt8] {
     var bytes = Array(page)
-    guard fork != .visibilityMap else {
-      // Where a bit is set is no hint; that it is set may have come with a later image of the page.
-      bytes.replaceSubrange(8..<10, with: [0, 0])
-      return bytes
-    }
     func u16(_ at: Int) -> Int { Int(bytes[at]) | Int(bytes[at + 1]) << 8 }
     bytes.replaceSubrange(8..<12, with: [0, 0, 0, 0])
     bytes.replaceSubrange(20..<24, with: [0, 0, 0, 0])
@@ -162,5 +166,24 @@ enum PageMask {
       for at in offset + length..<min((offset + length + 7) & ~7, special) { bytes[at] = 0 }
     }
     return bytes
+  }
+}
+
+/// Pages that the visibility map calls visible or frozen for all, looked into by `pg_visibility`.
+enum VisibilityCheck {
+  static func failures(on server: ServerConnection) throws -> [String] {
+    let databases = try server.psql("SELECT datname FROM pg_database WHERE datallowconn")
+    return try databases.split(separator: "\n").flatMap { name in
+      try server.with(database: String(name)).psql(
+        """
+        SET client_min_messages = error; CREATE EXTENSION IF NOT EXISTS pg_visibility;
+        SELECT current_database(), c.oid::regclass, 'visible', t FROM pg_class c,
+          LATERAL pg_check_visible(c.oid) AS t WHERE relkind IN ('r', 'm', 't') AND relpersistence = 'p'
+        UNION ALL
+        SELECT current_database(), c.oid::regclass, 'frozen', t FROM pg_class c,
+          LATERAL pg_check_frozen(c.oid) AS t WHERE relkind IN ('r', 'm', 't') AND relpersistence = 'p'
+        """
+      ).split(separator: "\n").map(String.init)
+    }
   }
 }
