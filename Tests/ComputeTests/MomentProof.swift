@@ -48,7 +48,7 @@ struct MomentProof {
         continue
       }
       compare(
-        made, expected, "\(moment): \(path)",
+        made, expected, "\(moment): \(path)", moment,
         isStrict: isStrict || file.fork == .visibilityMap && hasSameMaps)
     }
     var (x, y) = (try lazy.control().checkpoint, try replayed.control().checkpoint)
@@ -81,12 +81,13 @@ struct MomentProof {
   }
 
   private mutating func compare(
-    _ made: [UInt8], _ expected: [UInt8], _ what: String, isStrict: Bool
+    _ made: [UInt8], _ expected: [UInt8], _ what: String, _ moment: LSN, isStrict: Bool
   ) {
     #expect(made.count >= expected.count, "\(what): \(made.count) bytes, not \(expected.count)")
     for block in 0..<made.count / blockSize {
       let page = made[block * blockSize..<(block + 1) * blockSize]
       pages += 1
+      #expect(PageMask.lsn(page) <= moment, "\(what) block \(block)")
       guard (block + 1) * blockSize <= expected.count else {
         behindEnd += 1
         #expect(PageMask.isUnlogged(page), "\(what) block \(block) is behind the end")
@@ -138,15 +139,16 @@ enum PageMask {
     }
   }
 
-  /// As `heap_mask` and its like do (`access/common/bufmask.c`, `access/heap/heapam.c`): checksum, prune
-  /// hint, hint flags, hint bits of tuples, the hole, dead items.
+  /// As `heap_mask` and its like do (`access/common/bufmask.c`, `access/heap/heapam.c`): LSN, checksum, prune
+  /// hint, hint flags, hint bits of tuples, the hole, dead items; and what a sequence gave out without a record.
   static func masked(_ page: ArraySlice<UInt8>) -> [UInt8] {
     var bytes = Array(page)
     func u16(_ at: Int) -> Int { Int(bytes[at]) | Int(bytes[at + 1]) << 8 }
-    bytes.replaceSubrange(8..<12, with: [0, 0, 0, 0])
+    for at in 0..<12 { bytes[at] = 0 }
     bytes.replaceSubrange(20..<24, with: [0, 0, 0, 0])
     let (lower, upper, special) = (u16(12), u16(14), u16(16))
     guard lower >= 24, lower <= upper, upper <= special, special <= blockSize else { return bytes }
+    if blockSize - special == 8, u16(special) == 0x1717 { return Array(bytes[..<24]) }
     for at in lower..<upper { bytes[at] = 0 }
     for at in special..<blockSize where blockSize - special == 16 && at >= special + 12 {
       bytes[at] = 0
