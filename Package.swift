@@ -98,14 +98,17 @@ let package = Package(
     module("CommandLineTool", ["APITypes", "APIClient", yams]),
     module(
       "RESTAPI",
-      ["ControlPlane", "Catalog", "APITypes", hummingbird, lifecycle, crypto, log]),
+      [
+        "ControlPlane", "Catalog", "APITypes", "PostgresFormat", hummingbird, lifecycle, crypto,
+        log,
+      ]),
     module("PostgresProxy", [nio, nioPosix, nioSSL, nioTLS, x509, crypto, log]),
     .executableTarget(
       name: "exzo",
       dependencies: [
         "Compute", "Catalog", "ControlPlane", "RESTAPI", "PostgresProxy", "CommandLineTool",
         "APITypes", "APIClient",
-        "DurableIO", "History", "ObjectStorage", "PostgresFormat",
+        "DurableIO", "History", "ObjectStorage", "PostgresFormat", "PostgresClient",
         arguments, log, lifecycle, yams, hummingbird, hummingbirdCore, hummingbirdTLS, nioSSL,
       ],
       swiftSettings: swiftSettings),

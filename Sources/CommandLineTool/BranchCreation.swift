@@ -17,33 +17,19 @@ extension API.NewBranch {
   }
 }
 
-/// The body of `POST …/branches/{b}/restore`.
-public struct BranchRestoreBody: Codable, Sendable, Equatable {
-  public var sourceBranchID: String
-  public var sourceLSN: String?
-  public var sourceTimestamp: Date?
-  public var preserveUnderName: String?
-  public var force: Bool?
-
+extension API.BranchRestoreRequest {
+  /// The state of `sourceBranchID` at `moment`; head for nil.
   public init(
     sourceBranchID: String, moment: MomentReference.Moment?, preserveUnderName: String?,
     force: Bool
   ) {
-    self.sourceBranchID = sourceBranchID
-    self.preserveUnderName = preserveUnderName
-    self.force = force ? true : nil
+    self.init(
+      sourceBranchID: sourceBranchID, preserveUnderName: preserveUnderName,
+      force: force ? true : nil)
     switch moment {
     case .lsn(let lsn): sourceLSN = lsn
     case .timestamp(let date): sourceTimestamp = date
     case nil: break
     }
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case force
-    case sourceBranchID = "source_branch_id"
-    case sourceLSN = "source_lsn"
-    case sourceTimestamp = "source_timestamp"
-    case preserveUnderName = "preserve_under_name"
   }
 }

@@ -64,6 +64,25 @@ public struct ResourceLookup: Sendable {
     }
   }
 
+  /// The id of a deleted branch: `reference` itself where it is an id, else the newest of that name.
+  public func deletedBranch(_ reference: String, project: String) async throws -> String {
+    if reference.hasPrefix("br-") { return reference }
+    let request = APIRequest(
+      .get, ["projects", project, "branches"],
+      query: [
+        ("search", reference), ("include_deleted", "true"), ("limit", "\(Self.pageSize)"),
+        ("sort_by", "updated_at"), ("sort_order", "desc"),
+      ])
+    let page = try await client.send(request, as: API.BranchListResponse.self).value
+    guard let found = page.branches.first(where: { $0.recovery != nil && $0.name == reference })
+    else {
+      throw CommandError(
+        "project '\(project)' has no deleted branch '\(reference)' that can be recovered",
+        hint: "Deleted branches are kept for seven days.")
+    }
+    return found.id
+  }
+
   /// The read-write endpoint of a branch, else its first.
   public func endpoint(branch: API.Branch, project: String) async throws -> API.Endpoint {
     let request = APIRequest(.get, ["projects", project, "branches", branch.id, "endpoints"])
@@ -76,10 +95,11 @@ public struct ResourceLookup: Sendable {
     return found
   }
 
-  /// The connection string of a branch; database and role default to its first database and that
+  /// The connection string of a branch, or of a moment of it; database and role default to its first database and that
   /// one's owner.
   public func connectionURI(
-    branch: API.Branch, project: String, database: String?, role: String?, isPooled: Bool
+    branch: API.Branch, project: String, database: String?, role: String?, isPooled: Bool,
+    moment: MomentReference.Moment? = nil
   ) async throws -> APIAnswer<API.ConnectionURIResponse> {
     var (database, role) = (database, role)
     if database == nil || role == nil {
@@ -91,10 +111,15 @@ public struct ResourceLookup: Sendable {
       database = match.name
       role = role ?? match.ownerName
     }
-    let query = [
+    var query = [
       ("branch_id", branch.id), ("database_name", database ?? ""), ("role_name", role ?? ""),
       ("pooled", isPooled ? "true" : "false"),
     ]
+    switch moment {
+    case .lsn(let lsn): query.append(("lsn", lsn))
+    case .timestamp(let date): query.append(("timestamp", RFC3339.text(date)))
+    case nil: break
+    }
     return try await client.send(
       APIRequest(.get, ["projects", project, "connection_uri"], query: query))
   }

@@ -23,6 +23,11 @@ public protocol ComputeFleet: Sendable {
   /// Stops a compute and deletes its local volume; the history stays. One that is not there is no
   /// error.
   func destroy(computeID: String, line: String) async throws
+  /// Opens a moment for reading, beside everything else: a server that cannot write, whatever its
+  /// sessions set. Nothing of it enters the history. Idempotent by id.
+  func openReading(_ request: ReadingRequest) async throws -> RunningCompute
+  /// Ends a compute that was opened for reading, and removes it. One that is not there is no error.
+  func closeReading(id: String) async throws
   /// The computes that run now, also those that outlived a restart of `serve`.
   func running() async -> [RunningCompute]
   /// The compute that runs on a line. Costs the same however many lines there are.
@@ -225,6 +230,28 @@ public struct ComputeRequest: Codable, Hashable, Sendable {
     self.roles = roles
     self.databases = databases
     self.restoreObjective = restoreObjective
+  }
+}
+
+/// A moment to open for reading.
+public struct ReadingRequest: Codable, Hashable, Sendable {
+  /// Names the compute; `rd-…`.
+  public var id: String
+  public var projectID: String
+  public var lineID: String
+  public var lsn: LSN
+  public var major: Int
+  public var settings: ComputeSettings
+
+  public init(
+    id: String, projectID: String, lineID: String, lsn: LSN, major: Int, settings: ComputeSettings
+  ) {
+    self.id = id
+    self.projectID = projectID
+    self.lineID = lineID
+    self.lsn = lsn
+    self.major = major
+    self.settings = settings
   }
 }
 

@@ -22,6 +22,8 @@ public final class ControlPlane: Sendable {
   let core: Core
   private let engine: OperationEngine
   private let housekeeping: Housekeeping
+  /// What scheduled backups do, by kind.
+  private let actions: [API.BackupKind: any BackupAction]
   public let directory: EndpointDirectory
 
   /// - Parameters:
@@ -29,13 +31,15 @@ public final class ControlPlane: Sendable {
   /// other machines.
   public convenience init(
     catalog: Catalog, fleet: any ComputeFleet,
-    tenants: any TenantConfigurator = PostgresTenantConfigurator(), sealer: SecretSealer,
+    tenants: any TenantConfigurator = PostgresTenantConfigurator(),
+    schemaTools: (any SchemaTools)? = nil, sealer: SecretSealer,
     settings: InstallationSettings, clock: any WallClock = SystemWallClock(),
     random: Randomness = Randomness(), node: String = "serve", logger: Logger
   ) {
-    let core = Core(
+    var core = Core(
       catalog: catalog, fleet: fleet, tenants: tenants, sealer: sealer, clock: clock,
       random: random, settings: settings, logger: logger)
+    if let schemaTools { core.schemaTools = schemaTools }
     self.init(core: core, engine: OperationEngine(core: core, node: node))
   }
 
@@ -43,11 +47,17 @@ public final class ControlPlane: Sendable {
     self.core = core
     self.engine = engine
     directory = EndpointDirectory(core: core)
-    housekeeping = Housekeeping(core: core, directory: directory)
+    actions = [.snapshot: SnapshotBackup(core: core)]
+    housekeeping = Housekeeping(
+      core: core, directory: directory, scheduler: BackupScheduler(core: core, actions: actions))
   }
 
   public var projects: ProjectService { ProjectService(core: core) }
   public var branches: BranchService { BranchService(core: core) }
+  public var snapshots: SnapshotService { SnapshotService(core: core) }
+  public var schedules: ScheduleService { ScheduleService(core: core, kinds: Set(actions.keys)) }
+  public var schemas: SchemaService { SchemaService(core: core) }
+  public var past: PastSessions { PastSessions(core: core) }
   public var endpoints: EndpointService { EndpointService(core: core) }
   public var roles: RoleService { RoleService(core: core) }
   public var databases: DatabaseService { DatabaseService(core: core) }
@@ -82,6 +92,7 @@ public final class ControlPlane: Sendable {
     let (operations, endpoints, transfer) = try await core.catalog.read { tx in
       (try tx.operationCounts(), try tx.endpointCounts(), try tx.transferByKind())
     }
+    let failing = try await core.catalog.read { try $0.failingScheduleItemCount() }
     let states = Dictionary(
       uniqueKeysWithValues: API.EndpointState.allCases.map {
         ($0.rawValue, endpoints[$0.rawValue] ?? 0)
@@ -92,6 +103,7 @@ public final class ControlPlane: Sendable {
       Gauge("exzo_operations", "state", Dictionary(uniqueKeysWithValues: unfinished)),
       Gauge("exzo_endpoints", "state", states),
       Gauge("exzo_computes_running", await core.fleet.running().count),
+      Gauge("exzo_backup_schedules_failing", failing),
       Gauge("exzo_openings_total", "way", openings.byWay, isCounter: true),
       Gauge(
         "exzo_openings_replayed_total", "reason", openings.replayedByReason, isCounter: true),

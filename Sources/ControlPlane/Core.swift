@@ -47,6 +47,9 @@ struct Core: Sendable {
   let random: Randomness
   let settings: InstallationSettings
   let logger: Logger
+  var schemaTools: any SchemaTools = NoSchemaTools()
+  /// Computes that serve past moments for reading.
+  let reading = ReadingComputes()
   /// Fired when operations were added.
   let added = Signal()
   /// Fired when an operation came to its end.

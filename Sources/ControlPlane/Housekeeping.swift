@@ -6,11 +6,13 @@ import Foundation
 public struct Housekeeping: Sendable {
   let core: Core
   let directory: EndpointDirectory
+  let scheduler: BackupScheduler?
   private let meter: UsageMeter
 
-  init(core: Core, directory: EndpointDirectory) {
+  init(core: Core, directory: EndpointDirectory, scheduler: BackupScheduler? = nil) {
     self.core = core
     self.directory = directory
+    self.scheduler = scheduler
     meter = UsageMeter(core: core)
   }
 
@@ -56,9 +58,12 @@ public struct Housekeeping: Sendable {
     try await QuotaService(core: core).enforce()
     try await suspendIdle()
     try await deleteExpired()
+    try await core.reading.endIdle(core)
+    try await scheduler?.round()
     let now = core.clock.now
     try await core.catalog.write { tx in
       try tx.expireLeases(before: now)
+      try tx.expireSnapshots(at: now)
       try tx.expireIdempotencyKeys(before: now.addingTimeInterval(-Self.idempotencySeconds))
     }
   }

@@ -52,6 +52,15 @@ struct NameGenerator: Sendable {
   /// `ln-xxxxxxxxxxxxxxxx`.
   func line() -> CatalogLineID { CatalogLineID("ln-\(random.text(16, from: Self.lowercase))") }
   func operation() -> OperationID { OperationID(random.uuid()) }
+  /// `snap-word-word-xxxxxxxx`.
+  func snapshot() -> SnapshotID {
+    SnapshotID("snap-\(words())-\(random.text(8, from: Self.lowercase))")
+  }
+  func scheduleItem() -> ScheduleItemID {
+    ScheduleItemID("sched-\(random.text(16, from: Self.lowercase))")
+  }
+  /// `rd-xxxxxxxxxxxxxxxx`: a compute that reads the past.
+  func reading() -> String { "rd-\(random.text(16, from: Self.lowercase))" }
   func lease() -> String { "lease-\(random.text(16, from: Self.lowercase))" }
   /// 24 letters and digits: 142 bits.
   func password() -> String { random.text(24) }

@@ -85,8 +85,9 @@ struct Presenter: Sendable {
       writtenDataBytes: usage.writtenBytes, dataTransferBytes: usage.transferBytes,
       createdAt: record.createdAt, updatedAt: record.updatedAt,
       ttlIntervalSeconds: record.expiresAt.map { Int($0.timeIntervalSince(record.createdAt)) },
-      expiresAt: record.expiresAt, initSource: record.initSource, recovery: recovery,
-      restoreWindow: window)
+      expiresAt: record.expiresAt, lastResetAt: record.lastResetAt, initSource: record.initSource,
+      restoreStatus: record.restoreStatus, restoredFrom: record.restoredFrom?.rawValue,
+      restoredAs: record.restoredAs?.rawValue, recovery: recovery, restoreWindow: window)
   }
 
   func annotation(_ record: BranchRecord) -> API.Annotation {
@@ -161,6 +162,26 @@ extension Presenter {
       connectionParameters: API.ConnectionParameters(
         database: database, password: password ?? "", role: role, host: host(endpoint),
         poolerHost: poolerHost(endpoint)))
+  }
+
+  /// A string that connects to a moment of a branch.
+  func pastConnection(
+    branch: BranchID, role: String, password: String?, database: String,
+    _ moment: PastSessions.Moment
+  ) -> String {
+    let option =
+      switch moment {
+      case .lsn(let text): "exzo_lsn:\(text)"
+      case .timestamp(let text): "exzo_timestamp:\(text)"
+      }
+    let user = Self.escape(role) + (password.map { ":" + Self.escape($0) } ?? "")
+    let port = core.settings.postgresPort
+    let (address, options) =
+      core.settings.domain.map { domain in
+        ("\(branch).\(domain)" + (port == 5432 ? "" : ":\(port)"), option)
+      } ?? ("\(core.settings.postgresHost):\(port)", "endpoint=\(branch) \(option)")
+    return "postgresql://\(user)@\(address)/\(Self.escape(database))?sslmode=require"
+      + "&options=\(Self.escape(options))"
   }
 
   /// Percent-encodes all but RFC 3986's unreserved characters.

@@ -15,11 +15,25 @@ public final class SimulatedFleet: ComputeFleet {
     public var start: LSN
     public var head: LSN
     public var createdAt: Date
+    /// Commits in order: when, and where their record ends.
+    public var commits: [Commit] = []
+
+    /// Where the first commit later than `time` starts, else the head.
+    func position(at time: Date) -> LSN {
+      guard let next = commits.firstIndex(where: { $0.time > time }) else { return head }
+      return next == 0 ? start : commits[next - 1].end
+    }
+  }
+
+  public struct Commit: Sendable {
+    public var time: Date
+    public var end: LSN
   }
 
   private struct State {
     var lines: [String: Line] = [:]
     var running: [String: RunningCompute] = [:]
+    var readings: [String: ReadingRequest] = [:]
     var calls: [String] = []
     var failures: [String: [ComputeFleetError]] = [:]
     var historyBytes: [String: Int] = [:]
@@ -39,11 +53,12 @@ public final class SimulatedFleet: ComputeFleet {
     state.withLock { $0.failures[name, default: []] += errors }
   }
 
-  /// Writes `bytes` of WAL to a line.
+  /// Writes `bytes` of WAL to a line, as one transaction that commits now.
   public func write(_ bytes: UInt64, to line: String) {
     state.withLock { state in
       guard let head = state.lines[line]?.head else { return }
       state.lines[line]?.head = head + bytes
+      state.lines[line]?.commits.append(Commit(time: clock.now, end: head + bytes))
     }
   }
 
@@ -91,8 +106,12 @@ public final class SimulatedFleet: ComputeFleet {
       guard isInside else {
         throw ComputeFleetError(.outOfWindow(window(found)), "resolve moment: out of window")
       }
-      if case .lsn(let lsn) = moment { return ResolvedMoment(lineID: line, lsn: lsn) }
-      return ResolvedMoment(lineID: line, lsn: found.head, time: clock.now)
+      switch moment {
+      case .lsn(let lsn): return ResolvedMoment(lineID: line, lsn: lsn)
+      case .time(let time):
+        return ResolvedMoment(lineID: line, lsn: found.position(at: time), time: time)
+      case .head: return ResolvedMoment(lineID: line, lsn: found.head, time: clock.now)
+      }
     }
   }
 
@@ -145,6 +164,32 @@ public final class SimulatedFleet: ComputeFleet {
     try state.withLock { state in
       try enter("destroy", computeID, &state)
       state.running[computeID] = nil
+    }
+  }
+
+  /// Moments that are open for reading, by id.
+  public var readings: [String: ReadingRequest] { state.withLock { $0.readings } }
+
+  public func openReading(_ request: ReadingRequest) async throws -> RunningCompute {
+    try state.withLock { state in
+      try enter("openReading", request.id, &state)
+      guard let source = state.lines[request.lineID], request.lsn >= source.start,
+        request.lsn <= source.head
+      else {
+        throw ComputeFleetError(
+          .permanent, "read: \(request.lsn) is no moment of line '\(request.lineID)'")
+      }
+      state.readings[request.id] = request
+      return RunningCompute(
+        computeID: request.id, lineID: request.lineID, socketDirectory: "/nowhere/\(request.id)",
+        port: 5432, startedAt: clock.now, pid: 1)
+    }
+  }
+
+  public func closeReading(id: String) async throws {
+    try state.withLock { state in
+      try enter("closeReading", id, &state)
+      state.readings[id] = nil
     }
   }
 

@@ -5,6 +5,26 @@ import Synchronization
 /// Roles and databases by line, in memory.
 public final class SimulatedTenants: TenantConfigurator {
   private let lines = Mutex<[String: TenantContents]>([:])
+  private let cut = Mutex<[String]>([])
+
+  /// Lines whose clients were disconnected, in order.
+  public var disconnected: [String] { cut.withLock { $0 } }
+
+  private let busy = Mutex<Set<String>>([])
+
+  /// Computes that clients use, by id.
+  public var inUse: Set<String> {
+    get { busy.withLock { $0 } }
+    set { busy.withLock { $0 = newValue } }
+  }
+
+  public func isInUse(_ compute: RunningCompute, within seconds: Int) async throws -> Bool {
+    busy.withLock { $0.contains(compute.computeID) }
+  }
+
+  public func disconnectClients(of compute: RunningCompute) async throws {
+    cut.withLock { $0.append(compute.lineID) }
+  }
 
   public init() {}
 
@@ -23,6 +43,12 @@ public final class SimulatedTenants: TenantConfigurator {
         lines[compute.lineID]
         ?? TenantContents(
           databases: configuration.createsDatabases ? [] : configuration.databases, roles: [])
+      for rename in configuration.renamedDatabases {
+        guard let index = contents.databases.firstIndex(where: { $0.name == rename.from }) else {
+          continue
+        }
+        contents.databases[index].name = rename.to
+      }
       let names = Set(contents.databases.map(\.name))
       if configuration.createsDatabases {
         contents.databases += configuration.databases.filter { !names.contains($0.name) }

@@ -77,8 +77,13 @@ public struct RoleAuthentication: Sendable {
 public struct ComputeAddress: Sendable, Equatable {
   /// The whole path, `…/.s.PGSQL.5432`.
   public var socketPath: String
+  /// The compute lets our user in as any role without a proof: it holds passwords of another time.
+  public var trustsProxy: Bool
 
-  public init(socketPath: String) { self.socketPath = socketPath }
+  public init(socketPath: String, trustsProxy: Bool = false) {
+    self.socketPath = socketPath
+    self.trustsProxy = trustsProxy
+  }
 }
 
 /// Bytes of the PostgreSQL protocol sent to clients, before their encryption.

@@ -64,7 +64,7 @@ struct ErrorAnswer: Sendable {
     case .unauthorized: 401
     case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
       .databaseNotFound, .apiKeyNotFound, .accountNotFound, .planNotFound, .permissionNotFound,
-      .routeNotFound:
+      .routeNotFound, .snapshotNotFound:
       404
     case .timeRangeNotAcceptable: 406
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,
@@ -72,7 +72,8 @@ struct ErrorAnswer: Sendable {
       409
     case .planTooSmall, .quotaExceeded, .confirmationRequired, .retentionNotPending: 412
     case .branchIsDefault, .branchIsProtected, .branchHasChildren, .roleIsProtected,
-      .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached:
+      .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached, .restoreNotPending,
+      .notRecoverable:
       412
     case .operationInProgress: 423
     case .computeFailed: 500

@@ -200,9 +200,10 @@ import Testing
         try await group.waitForAll()
       }
       let connection = try PostgresConnection(parameters)
-      #expect(try connection.query("SELECT count(*) FROM exzo.migrations").first?[0] == "1")
+      let count = try connection.query("SELECT count(*) FROM exzo.migrations").first?[0]
+      #expect(count == "\(Migration.all.count)")
       // A migration that fails in the middle leaves nothing behind.
-      let broken = Migration(number: 2, title: "x", sql: "CREATE TABLE exzo.half (); SELECT 1/0;")
+      let broken = Migration(number: 900, title: "x", sql: "CREATE TABLE exzo.half (); SELECT 1/0;")
       #expect(throws: PostgresError.self) {
         try Migration.apply(Migration.all + [broken], to: connection)
       }

@@ -29,7 +29,7 @@ import Testing
     #expect(
       String(decoding: try APICoding.encode(lsn), as: UTF8.self)
         == #"{"name":"x","parent_id":"br-a","parent_lsn":"0/1A2B3C"}"#)
-    let restore = BranchRestoreBody(
+    let restore = API.BranchRestoreRequest(
       sourceBranchID: "br-a", moment: .lsn("0/1"), preserveUnderName: "old", force: false)
     #expect(
       String(decoding: try APICoding.encode(restore), as: UTF8.self)

@@ -47,7 +47,9 @@ import Testing
     #expect(header.plainSize == 5 && header.keyID == [UInt8](repeating: 1, count: 12))
     #expect(header.salt == Array(0..<32))
     let sealer = FrameSealer(header, projectKey: projectKey, name: key)
-    #expect(try stored[80...].withUnsafeBytes { try sealer.open($0, firstFrame: 0) } == Array("hello".utf8))
+    #expect(
+      try stored[80...].withUnsafeBytes { try sealer.open($0, firstFrame: 0) }
+        == Array("hello".utf8))
     var again = sealer.header.encoded
     try Array("hello".utf8).withUnsafeBytes { try sealer.seal($0, firstFrame: 0, into: &again) }
     #expect(again == stored)
@@ -75,6 +77,8 @@ import Testing
 
   @Test func hiddenName() {
     let names = OpaqueNames(key: [UInt8](repeating: 5, count: 32))
-    #expect(names.encode("wal/00000001-00000000000a") == "-MOqnX1WQ4tCtbT7xZS6-Sch4LQ/00000001-00000000000a")
+    #expect(
+      names.encode("wal/00000001-00000000000a")
+        == "-MOqnX1WQ4tCtbT7xZS6-Sch4LQ/00000001-00000000000a")
   }
 }

@@ -6,7 +6,7 @@ struct Walk {
   let api: APIInstallation
   let own: JSONSchema
   let reference: JSONSchema?
-  private var values: [String: String] = [:]
+  var values: [String: String] = [:]
 
   init(api: APIInstallation, own: JSONSchema, reference: JSONSchema?) {
     self.api = api
@@ -15,7 +15,7 @@ struct Walk {
   }
 
   @discardableResult
-  private func call(
+  func call(
     _ method: String, _ pattern: String, _ body: String? = nil, query: String = "",
     status: Int = 200
   ) async throws -> APIInstallation.Answer {
@@ -58,6 +58,10 @@ struct Walk {
     try await branches()
     try await rolesAndDatabases()
     try await endpoints()
+    try await restores()
+    try await snapshots()
+    try await schemas()
+    try await recoveries()
     try await deletions()
   }
 
@@ -157,6 +161,16 @@ struct Walk {
     try await call(
       "PATCH", "\(branch)/databases/{database_name}",
       #"{"database":{"owner_name":"exzodb_owner"}}"#)
+    try await call(
+      "PATCH", "\(branch)/databases/{database_name}", #"{"database":{"name":"renamed"}}"#)
+    values["database_name"] = "renamed"
+    try await call("GET", "\(branch)/databases/{database_name}")
+    // Also while the branch sleeps: the name is free at once.
+    try await call("POST", "/projects/{project_id}/endpoints/{endpoint_id}/suspend")
+    try await call("DELETE", "\(branch)/databases/{database_name}")
+    try await call(
+      "POST", "\(branch)/databases",
+      #"{"database":{"name":"renamed","owner_name":"exzodb_owner"}}"#, status: 201)
     try await call("DELETE", "\(branch)/databases/{database_name}")
     try await call("DELETE", "\(branch)/roles/{role_name}")
     try await call("GET", "\(branch)/roles/{role_name}", status: 404)
@@ -197,6 +211,12 @@ struct Walk {
     values["branch_id"] = values["child"]
     for _ in 0..<2 { try await call("DELETE", branch) }
     try await call("GET", "/projects/{project_id}/branches", query: "?include_deleted=True")
+    try await call("DELETE", "/projects/{project_id}")
+    let last = try await api.send(
+      "GET", "/api/v2/projects/\(values["project_id"] ?? "")/operations?limit=1")
+    try await finish(last.text("operations", "0", "id"))
+    let back = try await call("POST", "/projects/{project_id}/recover")
+    #expect(back.text("project", "name") == "store")
     try await call("DELETE", "/projects/{project_id}")
     try await call("DELETE", "/projects/{project_id}")
     try await call("GET", "/projects/{project_id}", status: 404)

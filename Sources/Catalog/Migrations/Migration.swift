@@ -8,6 +8,7 @@ struct Migration: Sendable {
 
   static let all: [Migration] = [
     Migration(number: 1, title: "first schema", sql: schema001),
+    Migration(number: 2, title: "restore, snapshots, schedules", sql: schema002),
     Migration(number: 3, title: "accounts, retention, metering", sql: schema003),
   ]
 

@@ -1,3 +1,4 @@
+import APITypes
 import Foundation
 import PostgresClient
 
@@ -21,11 +22,16 @@ extension CatalogTransaction {
     try first(where: "t.id = $1 AND t.deleted_at IS NULL", .text(id.rawValue))
   }
 
+  /// - Parameter deletedSince: also branches that were deleted after this and can be recovered.
   public func branches(
-    of project: ProjectID, search: String?, includesDeleted: Bool, by column: BranchSortColumn,
+    of project: ProjectID, search: String?, deletedSince: Date?, by column: BranchSortColumn,
     _ page: PageRequest
   ) throws -> Page<BranchRecord> {
-    let deletion = includesDeleted ? "" : " AND t.deleted_at IS NULL"
+    // A date of ours is digits and signs only.
+    let deletion =
+      deletedSince.map {
+        " AND (t.deleted_at IS NULL OR t.deleted_at > '\(RFC3339.text($0))' AND NOT t.is_purged)"
+      } ?? " AND t.deleted_at IS NULL"
     return try self.page(
       page, of: BranchRecord.self, by: column.rawValue, column == .name ? "text" : "timestamptz",
       where: "t.project_id = $1 AND (t.name ILIKE $2 OR t.id ILIKE $2)\(deletion)",

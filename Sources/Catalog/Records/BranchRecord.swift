@@ -29,6 +29,17 @@ public struct BranchRecord: CatalogRecord, Hashable {
   public var deletedAt: Date?
   /// `user` or `ttl`.
   public var deletionMethod: String?
+  /// `restored` or `finalized`, for branches made from a snapshot.
+  public var restoreStatus: String?
+  /// The snapshot that the branch was made from.
+  public var restoredFrom: SnapshotID?
+  /// The branch that it replaces, or shall replace when the restore is finalized.
+  public var restoredAs: BranchID?
+  public var lastResetAt: Date?
+  /// The branch whose former state this is: it takes over the children when this one is deleted.
+  public var preservedFrom: BranchID?
+  /// Deleted for good.
+  public var isPurged = false
 
   public init(
     id: BranchID, accountID: AccountID, plan: String, projectID: ProjectID, lineID: CatalogLineID,
@@ -76,6 +87,12 @@ public struct BranchRecord: CatalogRecord, Hashable {
     case updatedAt = "updated_at"
     case deletedAt = "deleted_at"
     case deletionMethod = "deletion_method"
+    case restoreStatus = "restore_status"
+    case restoredFrom = "restored_from"
+    case restoredAs = "restored_as"
+    case lastResetAt = "last_reset_at"
+    case preservedFrom = "preserved_from"
+    case isPurged = "is_purged"
   }
 }
 
@@ -148,6 +165,8 @@ public struct DatabaseRecord: CatalogRecord, Hashable {
   public var projectID: ProjectID
   public var name: String
   public var ownerName: String
+  /// The name under which computes of the branch may still have it.
+  public var renamedFrom: String?
   /// Deleted by the user, perhaps still there in the branch's computes.
   public var isDropped: Bool
   public var createdAt: Date
@@ -175,6 +194,7 @@ public struct DatabaseRecord: CatalogRecord, Hashable {
     case accountID = "account_id"
     case projectID = "project_id"
     case ownerName = "owner_name"
+    case renamedFrom = "renamed_from"
     case isDropped = "is_dropped"
     case createdAt = "created_at"
     case updatedAt = "updated_at"

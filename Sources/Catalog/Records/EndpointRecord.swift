@@ -78,7 +78,7 @@ public struct EndpointRecord: CatalogRecord, Hashable {
   }
 }
 
-/// The one compute of an endpoint; where it runs, if it runs.
+/// The compute of a branch's line, which an endpoint may lead to; where it runs, if it runs.
 public struct ComputeRecord: CatalogRecord, Hashable {
   public static let table = "computes"
   public static let key = ["id"]
@@ -89,7 +89,8 @@ public struct ComputeRecord: CatalogRecord, Hashable {
   public var plan: String
   public var projectID: ProjectID
   public var branchID: BranchID
-  public var endpointID: EndpointID
+  /// Absent where the branch has no endpoint: its volume waits for one.
+  public var endpointID: EndpointID?
   public var lineID: CatalogLineID
   /// Absent while suspended.
   public var socketDirectory: String?
@@ -100,7 +101,8 @@ public struct ComputeRecord: CatalogRecord, Hashable {
 
   public init(
     id: ComputeID, accountID: AccountID, plan: String, projectID: ProjectID, branchID: BranchID,
-    endpointID: EndpointID, lineID: CatalogLineID, socketDirectory: String? = nil, port: Int? = nil,
+    endpointID: EndpointID?, lineID: CatalogLineID, socketDirectory: String? = nil,
+    port: Int? = nil,
     pid: Int? = nil, startedAt: Date? = nil, createdAt: Date
   ) {
     self.id = id

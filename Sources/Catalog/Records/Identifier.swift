@@ -28,3 +28,5 @@ public typealias CatalogLineID = Identifier<LineRecord>
 public typealias EndpointID = Identifier<EndpointRecord>
 public typealias ComputeID = Identifier<ComputeRecord>
 public typealias OperationID = Identifier<OperationRecord>
+public typealias SnapshotID = Identifier<SnapshotRecord>
+public typealias ScheduleItemID = Identifier<ScheduleItemRecord>

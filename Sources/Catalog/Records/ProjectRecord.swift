@@ -72,6 +72,10 @@ public struct LineRecord: CatalogRecord, Hashable {
   public var projectID: ProjectID
   public var parentID: CatalogLineID?
   public var parentLSN: LSN?
+  /// The time of the moment at which the line starts, where that is known.
+  public var parentTime: Date?
+  /// Whether moments before the line's start count as the branch's own: after a restore.
+  public var inheritsWindow = false
   /// Whether the history knows the line: false until a compute first opens it.
   public var isOpened: Bool
   /// A hash of the roles and databases that were last applied; absent before the first time.
@@ -100,6 +104,8 @@ public struct LineRecord: CatalogRecord, Hashable {
     case projectID = "project_id"
     case parentID = "parent_id"
     case parentLSN = "parent_lsn"
+    case parentTime = "parent_time"
+    case inheritsWindow = "inherits_window"
     case isOpened = "is_opened"
     case createdAt = "created_at"
   }

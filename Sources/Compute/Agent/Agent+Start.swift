@@ -84,7 +84,7 @@ extension Agent {
     }
   }
 
-  private func mount(_ volume: Volume) async throws -> MountSession {
+  func mount(_ volume: Volume) async throws -> MountSession {
     try await blocking { [directory, specification, log] in
       try MountSession.mount(
         volume, at: directory.mountPoint,
@@ -148,7 +148,10 @@ extension Agent {
   func startServer(recovering: Bool) async throws {
     let bell = serverEndsBell
     var settings = specification.settings
-    if let control = prepared?.control { settings.raise(to: control.parameters) }
+    if let control = prepared?.control ?? reading?.control {
+      settings.raise(to: control.parameters)
+    }
+    if specification.isReading { settings.extra.merge(Self.readingSettings) { $1 } }
     // The parent's subscriptions are disabled before any of their workers starts.
     let withoutApplyWorkers = recovering && prepared?.mayHoldSubscriptions ?? true
     postmaster = try await blocking { [directory, specification, settings] in
@@ -196,7 +199,7 @@ extension Agent {
 /// Makes the directories of a line and the files that say who may log in. What an unfinished
 /// opening left
 /// behind is removed first.
-private func layOut(_ directory: LineDirectory, specification: AgentSpecification) throws {
+func layOut(_ directory: LineDirectory, specification: AgentSpecification) throws {
   let files = FileManager.default
   if case .branch = specification.origin, access(directory.openedMarker, F_OK) != 0 {
     for path in [
@@ -211,8 +214,9 @@ private func layOut(_ directory: LineDirectory, specification: AgentSpecificatio
       atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
   }
   let user = try ServerAccess.currentUserName()
-  try Data(ServerAccess.hostBasedAuthentication().utf8)
-    .write(to: URL(fileURLWithPath: directory.hostBasedAuthentication))
+  try Data(
+    ServerAccess.hostBasedAuthentication(trustsTenants: specification.isReading).utf8
+  ).write(to: URL(fileURLWithPath: directory.hostBasedAuthentication))
   try Data(ServerAccess.identMap(ourUser: user).utf8)
     .write(to: URL(fileURLWithPath: directory.identMap))
   try giveDirectory(directory.run, to: specification.identity)

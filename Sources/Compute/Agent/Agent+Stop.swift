@@ -68,10 +68,11 @@ extension Agent {
   }
 
   func takeDown() async throws {
-    try await blocking { [mount, prepared] in
+    try await blocking { [mount, prepared, reading] in
       if let mount { _ = try mount.unmount() }
       prepared?.lazy?.close()
       try prepared?.volume.close()
+      try reading?.close()
     }
     mount = nil
   }

@@ -41,6 +41,8 @@ public actor Agent {
   var status: AgentStatus
   var steps = StepClock()
   var prepared: PreparedCompute?
+  /// In place of `prepared` where the moment is only read.
+  var reading: PreparedReading?
   var mount: MountSession?
   var postmaster: Postmaster?
   var capture: WALCapture?
@@ -74,7 +76,7 @@ public actor Agent {
     let socket = AgentSocket(agent: self)
     Thread.detachNewThread { listener.run { socket.serve($0) } }
     do {
-      try await start()
+      try await specification.isReading ? startReading() : start()
       status.phase = .running
       log.info("running", metadata: ["steps": "\(steps.summary)"])
     } catch {
@@ -105,6 +107,7 @@ public actor Agent {
   func fail(_ error: any Error) {
     status.phase = .failed
     prepared?.warmed?.cool()
+    reading?.warmed?.cool()
     status.messages = ["\(error)"]
     failure = error as? ComputeError ?? ComputeError(.recovery, "\(error)")
   }

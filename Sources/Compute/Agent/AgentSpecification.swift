@@ -18,12 +18,16 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   public var roles: [RoleCredential]?
   /// Replay time that the spacing of keyframes must guarantee, seconds.
   public var restoreObjective: Double
+  /// The moment is only read: no line is made of it, and the server cannot write.
+  public var readsOnly: Bool?
   /// How a moment is opened; `nil` leaves it to the agent.
   public var opening: OpeningWay?
   /// Which keyframes get a complete layer; `nil` leaves it to ``KeyframePolicy``. For tests.
   public var completeLayers: CompleteLayers?
 
   public enum CompleteLayers: String, Codable, Sendable { case always, never }
+
+  var isReading: Bool { readsOnly == true }
 
   /// Where the data comes from.
   public enum Origin: Codable, Sendable, Equatable {

@@ -105,7 +105,7 @@ struct MomentOpening: Sendable {
   }
 
   /// The keyframe's tree without what stays behind.
-  private func imageTree(_ groups: [LayerGroup]) async throws -> FileTreeSnapshot {
+  func imageTree(_ groups: [LayerGroup]) async throws -> FileTreeSnapshot {
     let storage = LayerStorage(store: environment.store, fileSystem: environment.fileSystem)
     return try await environment.threads.run {
       let tree = try GroupedImage(groups: groups, storage: storage).tree
@@ -114,7 +114,7 @@ struct MomentOpening: Sendable {
   }
 
   /// Writes the tail with page-only records as no-ops.
-  private func rewriteTail(
+  func rewriteTail(
     _ history: LineHistory, _ plan: OpeningPlan, _ image: FileTreeSnapshot
   ) async throws -> RewrittenTail.Outcome {
     let (start, writer) = tailWriter(plan)
@@ -122,7 +122,7 @@ struct MomentOpening: Sendable {
       writer: writer,
       tail: RewrittenTail(
         format: try postgresMajor(specification.major), redo: plan.redoLSN,
-        segmentSize: plan.segmentSize, image: image)
+        segmentSize: plan.segmentSize, image: image, isForReading: specification.isReading)
     )
     for try await run in history.readWAL(from: start, to: plan.lsn) {
       state = try await environment.threads.run { [state] in
@@ -189,7 +189,7 @@ struct MomentOpening: Sendable {
       control: control, warmed: warmed)
   }
 
-  private func openVolume(
+  func openVolume(
     on base: any BaseView, _ plan: OpeningPlan
   ) async throws -> (Volume, ControlFile) {
     let major = try postgresMajor(specification.major)
@@ -203,7 +203,7 @@ struct MomentOpening: Sendable {
   }
 
   /// Reads ahead while the server starts. A failure shows when the server reads the block itself.
-  private func warm(_ view: WarmedBaseView, _ blocks: [BlockAddress]) {
+  func warm(_ view: WarmedBaseView, _ blocks: [BlockAddress]) {
     Thread.detachNewThread { [log] in
       do {
         try view.warm(blocks)
@@ -229,7 +229,7 @@ struct MomentOpening: Sendable {
     }
   }
 
-  private func makePlan(
+  func makePlan(
     _ history: LineHistory, _ moment: Moment, from keyframe: Keyframe, isLazy: Bool
   ) async -> OpeningPlan {
     OpeningPlan(
@@ -264,20 +264,26 @@ struct MomentOpening: Sendable {
   }
 
   /// Writes and checks the WAL from the redo LSN's segment to the moment.
-  private func writeTail(
+  func writeTail(
     _ history: LineHistory, _ plan: OpeningPlan, _ image: FileTreeSnapshot, major: PostgresMajor
   ) async throws -> TailCheck.Summary {
     var (start, writer) = tailWriter(plan)
     var check = TailCheck(
       format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, image: image)
+    var locks: TailRewriter? =
+      specification.isReading
+      ? TailRewriter(
+        format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, scope: .locks) : nil
     for try await run in history.readWAL(from: start, to: plan.lsn) {
-      (writer, check) = try await environment.threads.run { [writer, check] in
-        var (writer, check) = (writer, check)
-        try run.bytes.withUnsafeBytes { bytes in
-          try check.append(bytes, at: run.startLSN)
-          try writer.append(bytes, at: run.startLSN)
-        }
-        return (writer, check)
+      (writer, check, locks) = try await environment.threads.run { [writer, check, locks] in
+        var (writer, check, locks) = (writer, check, locks)
+        var bytes = run.bytes
+        try bytes.withUnsafeBytes { try check.append($0, at: run.startLSN) }
+        let patches =
+          try bytes.withUnsafeMutableBytes { try locks?.append($0, at: run.startLSN) } ?? []
+        try bytes.withUnsafeBytes { try writer.append($0, at: run.startLSN) }
+        for patch in patches { try writer.overwrite(patch.bytes, at: patch.lsn) }
+        return (writer, check, locks)
       }
     }
     return try await environment.threads.run { [writer, check, identity = specification.identity] in
@@ -289,7 +295,7 @@ struct MomentOpening: Sendable {
   }
 
   /// As `initdb` makes them: seconds above, chance below.
-  private func makeSystemIdentifier() -> UInt64 {
+  func makeSystemIdentifier() -> UInt64 {
     let seconds = UInt64(Date().timeIntervalSince1970)
     return seconds << 32 | (environment.random() & 0xFFFF_FFFF)
   }

@@ -37,9 +37,16 @@ struct RewrittenTail: Sendable {
   /// Blocks named for reading ahead, at most.
   static let recentBlockLimit = 8192
 
-  /// - Parameter image: the tree of the keyframe, without what stays behind.
-  init(format: PostgresMajor, redo: LSN, segmentSize: UInt64, image: FileTreeSnapshot) {
-    rewriter = TailRewriter(format: format, redo: redo, segmentSize: segmentSize)
+  /// - Parameters:
+  ///   - image: the tree of the keyframe, without what stays behind.
+  ///   - isForReading: the server stays in recovery.
+  init(
+    format: PostgresMajor, redo: LSN, segmentSize: UInt64, image: FileTreeSnapshot,
+    isForReading: Bool = false
+  ) {
+    rewriter = TailRewriter(
+      format: format, redo: redo, segmentSize: segmentSize,
+      scope: isForReading ? .pagesAndLocks : .pages)
     findings = Findings(
       tree: TailTree(image: image, format: format, recentLimit: RewrittenTail.recentBlockLimit))
   }

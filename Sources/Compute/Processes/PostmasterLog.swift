@@ -26,7 +26,11 @@ public struct PostmasterLog: Sendable {
     if let lsn = value(after: "redo starts at ", in: line) { redoStart = lsn }
     if let lsn = value(after: "redo done at ", in: line) { redoLast = lsn }
     if line.contains("LOG:  redo is not required") { redoWasNotRequired = true }
-    if line.contains("LOG:  database system is ready to accept connections") { isReady = true }
+    if line.contains("LOG:  database system is ready to accept connections")
+      || line.contains("LOG:  database system is ready to accept read-only connections")
+    {
+      isReady = true
+    }
     if line.contains(" FATAL:  ") || line.contains(" PANIC:  ") {
       // Clients that come too early are told so; that is no failure of the server.
       if !line.contains("the database system is") { fatal = line }

@@ -9,13 +9,16 @@ public enum ServerAccess {
   /// The platform's role; tenants never get its password, because it has none.
   public static let superuser = "exzo_superuser"
 
-  static func hostBasedAuthentication() -> String {
+  /// - Parameter trustsTenants: for servers that read the past. They hold the passwords of then, so
+  ///   whoever connects has proved today's before; only processes of the compute's user and of ours
+  ///   reach the socket, and nobody can write.
+  static func hostBasedAuthentication(trustsTenants: Bool = false) -> String {
     """
     local all \(superuser) peer map=platform
     local replication \(superuser) peer map=platform
     local all \(superuser) reject
     local replication all reject
-    local all all scram-sha-256
+    local all all \(trustsTenants ? "trust" : "scram-sha-256")
 
     """
   }

@@ -11,20 +11,20 @@ struct BranchCreation: Sendable {
   let projectID: ProjectID
   let account: AccountID
 
+  static let schemaOnly = "schema-only"
+
+  private var isSchemaOnly: Bool { wanted.initSource == Self.schemaOnly }
   private var wanted: API.NewBranch { request.branch ?? API.NewBranch() }
 
   private struct Parent {
-    var project: ProjectRecord
     var branch: BranchRecord
-    var line: LineRecord
+    var resolver: MomentResolver
   }
 
   func run() async throws -> API.CreatedBranch {
     let moment = try validated()
     let parent = try await core.catalog.read { tx in try self.parent(tx) }
-    let resolved = try await MomentResolver(
-      core: core, project: parent.project, branch: parent.branch, line: parent.line
-    ).resolve(moment)
+    let resolved = try await parent.resolver.resolve(moment)
     let answer = try await core.catalog.write { tx in
       try self.insert(tx, parent, moment, resolved)
     }
@@ -37,9 +37,9 @@ struct BranchCreation: Sendable {
     if wanted.archived == true {
       throw ControlPlaneError.unsupported("branch.archived", allowed: "false")
     }
-    if let source = wanted.initSource, source != "parent-data" {
+    if let source = wanted.initSource, !["parent-data", Self.schemaOnly].contains(source) {
       throw ControlPlaneError.value(
-        "branch.init_source", source, allowed: "'parent-data' or absent")
+        "branch.init_source", source, allowed: "'parent-data', '\(Self.schemaOnly)' or absent")
     }
     if let date = wanted.expiresAt {
       try BranchService.checkExpiry(date, core.clock.now)
@@ -48,19 +48,9 @@ struct BranchCreation: Sendable {
           .badValue, "'branch.expires_at' is set: a protected branch cannot expire")
       }
     }
-    switch (wanted.parentLSN, wanted.parentTimestamp) {
-    case (.some, .some):
-      throw ControlPlaneError(
-        .restorePointAmbiguous, "'branch.parent_lsn' and 'branch.parent_timestamp' are both set",
-        hint: "name one of them")
-    case (let text?, nil):
-      guard let lsn = LSN(text) else {
-        throw ControlPlaneError.value("branch.parent_lsn", text, allowed: "an LSN like 0/1A2B3C")
-      }
-      return .lsn(lsn)
-    case (nil, let time?): return .time(time)
-    case (nil, nil): return .head
-    }
+    return try MomentRequest(
+      lsn: wanted.parentLSN, time: wanted.parentTimestamp,
+      names: ("branch.parent_lsn", "branch.parent_timestamp"))
   }
 
   private func parent(_ tx: CatalogTransaction) throws -> Parent {
@@ -72,10 +62,7 @@ struct BranchCreation: Sendable {
     let branch = try core.branch(tx, id, of: project.id)
     try core.requireFree(
       tx, project.id, [OperationLock.branch(id)], doing: "create branch from '\(branch.name)'")
-    guard let line = try tx.line(branch.lineID) else {
-      throw ControlPlaneError(.branchNotFound, "create branch: '\(branch.name)' has no line")
-    }
-    return Parent(project: project, branch: branch, line: line)
+    return Parent(branch: branch, resolver: try MomentResolver(core, project, branch, tx))
   }
 
   private func insert(
@@ -97,12 +84,9 @@ struct BranchCreation: Sendable {
         hint: "delete one, or ask for a larger plan")
     }
     let branch = try insertBranch(tx, project, source, moment, resolved)
-    let roles = try copyRoles(tx, from: source.id, to: branch.id)
-    let databases = try copyDatabases(tx, from: source.id, to: branch.id)
-    let creation = try tx.enqueue(
-      OperationRecord(
-        .createBranch, core, project: project, branch: branch.id,
-        locks: [OperationLock.branch(branch.id)]))
+    let copy = TenantCopy(core: core, tx: tx, source: source.id, target: branch.id)
+    let (roles, databases) = (try copy.roles(), try copy.databases())
+    let creation = try tx.enqueue(self.operation(project, branch, source, resolved))
     var endpoints: [EndpointRecord] = []
     var operations = [creation]
     for (index, options) in (request.endpoints ?? []).enumerated() {
@@ -122,21 +106,30 @@ struct BranchCreation: Sendable {
     return answer(branch, endpoints, operations, roles, databases)
   }
 
+  private func operation(
+    _ project: ProjectRecord, _ branch: BranchRecord, _ source: BranchRecord,
+    _ resolved: ResolvedMoment
+  ) -> OperationRecord {
+    var creation = OperationRecord(
+      isSchemaOnly ? .createSchemaBranch : .createBranch, core, project: project,
+      branch: branch.id, locks: [OperationLock.branch(branch.id)])
+    guard isSchemaOnly else { return creation }
+    creation.details = [
+      "source": source.id.rawValue, "source_line": resolved.lineID,
+      "source_lsn": resolved.lsn.description,
+    ]
+    return creation
+  }
+
   private func insertBranch(
     _ tx: CatalogTransaction, _ project: ProjectRecord, _ source: BranchRecord,
     _ moment: MomentRequest, _ resolved: ResolvedMoment
   ) throws -> BranchRecord {
     let now = core.clock.now
-    let line = LineRecord(
-      id: core.names.line(), accountID: project.accountID, plan: project.plan,
-      projectID: project.id, parentID: CatalogLineID(resolved.lineID), parentLSN: resolved.lsn,
-      isOpened: false, createdAt: now)
-    try tx.insert(line)
-    try tx.insert(
-      LeaseRecord(
-        id: core.names.lease(), accountID: project.accountID, plan: project.plan,
-        projectID: project.id, lineID: CatalogLineID(resolved.lineID), lsn: resolved.lsn,
-        expiresAt: now.addingTimeInterval(Core.leaseDuration), createdAt: now))
+    let lines = NewLine(core: core, project: project)
+    let line =
+      try isSchemaOnly
+      ? lines.insertRoot(tx) : lines.insert(at: resolved, inheritsWindow: false, tx)
     let id = core.names.branch()
     let annotation = request.annotationValue ?? [:]
     let asked: Date? = if case .time(let time) = moment { time } else { resolved.time }
@@ -144,38 +137,13 @@ struct BranchCreation: Sendable {
       id: id, accountID: project.accountID, plan: project.plan, projectID: project.id,
       lineID: line.id, parentID: source.id, parentLSN: resolved.lsn, parentTimestamp: asked,
       name: wanted.name ?? id.rawValue, state: "init", stateChangedAt: now,
-      isProtected: wanted.isProtected ?? false, initSource: "parent-data", annotation: annotation,
+      isProtected: wanted.isProtected ?? false, initSource: wanted.initSource ?? "parent-data",
+      annotation: annotation,
       annotatedAt: annotation.isEmpty ? nil : now, expiresAt: wanted.expiresAt, createdAt: now,
       updatedAt: now)
     try BranchService.unique(branch.name) { try tx.insert(branch) }
+    if isSchemaOnly { _ = try lines.insertCompute(on: line.id, of: id, tx) }
     return branch
-  }
-
-  /// Today's roles and passwords of the parent, sealed anew for the branch.
-  private func copyRoles(
-    _ tx: CatalogTransaction, from source: BranchID, to branch: BranchID
-  ) throws -> [RoleRecord] {
-    try tx.roles(of: source).filter { !$0.isDropped }.map { role in
-      var copy = role
-      copy.branchID = branch
-      copy.sealedPassword = try role.sealedPassword.map { sealed in
-        let password = try core.sealer.open(
-          sealed, context: Core.passwordContext(source, role.name))
-        return try core.sealer.seal(password, context: Core.passwordContext(branch, role.name))
-      }
-      return try tx.insert(copy)
-    }
-  }
-
-  private func copyDatabases(
-    _ tx: CatalogTransaction, from source: BranchID, to branch: BranchID
-  ) throws -> [DatabaseRecord] {
-    try tx.databases(of: source).filter { !$0.isDropped }.map { database in
-      var copy = database
-      copy.branchID = branch
-      copy.id = try tx.nextDatabaseID()
-      return try tx.insert(copy)
-    }
   }
 
   private func answer(

@@ -28,7 +28,9 @@ public struct BranchService: Sendable {
     try await core.catalog.read { tx in
       let project = try core.project(tx, project, of: account)
       let found = try tx.branches(
-        of: project.id, search: search, includesDeleted: includesDeleted, by: column, page)
+        of: project.id, search: search,
+        deletedSince: includesDeleted
+          ? core.clock.now.addingTimeInterval(-Presenter.recoverySeconds) : nil, by: column, page)
       let usage = try tx.usage(of: project.id, since: presenter.billingPeriod().start)
       let annotated = found.elements.filter { !$0.annotation.isEmpty }
       return List(
@@ -54,18 +56,17 @@ public struct BranchService: Sendable {
   public func get(
     _ id: BranchID, project: ProjectID, account: AccountID
   ) async throws -> (branch: API.Branch, annotation: API.Annotation) {
-    let (project, branch, line, usage) = try await core.catalog.read { tx in
+    let (project, branch, resolver, usage) = try await core.catalog.read { tx in
       let project = try core.project(tx, project, of: account)
       let branch = try core.branch(tx, id, of: project.id)
       let usage = try tx.usage(of: id, project: project.id, since: presenter.billingPeriod().start)
-      return (project, branch, try tx.line(branch.lineID), usage)
+      return (project, branch, try MomentResolver(core, project, branch, tx), usage)
     }
     var window: API.RestoreWindow?
     var size: Int?
-    if let line, branch.state == "ready" {
-      window = try await self.window(
-        MomentResolver(core: core, project: project, branch: branch, line: line))
-      size = await core.fleet.logicalSize(line: line.id.rawValue)
+    if branch.state == "ready" {
+      window = try await self.window(resolver)
+      size = await core.fleet.logicalSize(line: branch.lineID.rawValue)
     }
     let shown = presenter.branch(
       branch, isDefault: branch.id == project.defaultBranchID, usage: usage, window: window,
@@ -157,22 +158,25 @@ public struct BranchService: Sendable {
   }
 
   /// Deletes a branch and its endpoints; deleting a deleted one answers as the first time.
+  /// - Parameter forGood: it cannot be recovered, also where it was deleted before.
   public func delete(
-    _ id: BranchID, project: ProjectID, account: AccountID
+    _ id: BranchID, project: ProjectID, account: AccountID, forGood: Bool = false
   ) async throws -> API.BranchOperations {
-    try await delete(id, project: project, account: account, method: "user")
+    try await delete(id, project: project, account: account, method: "user", forGood: forGood)
   }
 
   func delete(
-    _ id: BranchID, project: ProjectID, account: AccountID, method: String
+    _ id: BranchID, project: ProjectID, account: AccountID, method: String, forGood: Bool = false
   ) async throws -> API.BranchOperations {
     let answer = try await core.catalog.write { tx in
       let project = try core.lock(tx, project, of: account)
-      guard let branch = try tx.branch(id, of: project.id) else {
+      guard var branch = try tx.branch(id, of: project.id) else {
         throw ControlPlaneError(
           .branchNotFound, "delete branch '\(id)' in project '\(project.id)': there is none")
       }
+      if forGood { branch.isPurged = true }
       guard branch.deletedAt == nil else {
+        try tx.update(branch)
         return API.BranchOperations(
           branch: presenter.branch(branch, isDefault: false), operations: [])
       }
@@ -195,7 +199,8 @@ public struct BranchService: Sendable {
       throw ControlPlaneError(
         .branchIsProtected, "\(action): it is protected", hint: "remove the protection first")
     }
-    if let child = try tx.children(of: branch.id).first {
+    // Children of a preserved state go to the branch that it was preserved from.
+    if branch.preservedFrom == nil, let child = try tx.children(of: branch.id).first {
       throw ControlPlaneError(
         .branchHasChildren, "\(action): branch '\(child.name)' is its child",
         hint: "delete its children first")
@@ -214,6 +219,10 @@ public struct BranchService: Sendable {
     branch.updatedAt = now
     branch.deletionMethod = method
     try tx.update(branch)
+    if let heir = branch.preservedFrom {
+      let parent = try tx.livingBranch(heir) ?? tx.livingBranch(branch.parentID)
+      try tx.moveChildren(of: branch.id, to: parent?.id, except: parent?.id)
+    }
     for var endpoint in try tx.endpoints(of: branch.id) {
       endpoint.deletedAt = now
       try tx.update(endpoint)

@@ -12,22 +12,33 @@ public struct ConnectionURIService: Sendable {
     public var endpoint: EndpointID?
     public var database: String
     public var role: String
+    /// A session at this moment of the branch, which cannot write; needs no endpoint.
+    public var moment: PastSessions.Moment?
     /// Through the endpoint's pooler.
     public var isPooled: Bool
 
     public init(
       branch: BranchID?, endpoint: EndpointID?, database: String, role: String,
-      isPooled: Bool = false
+      isPooled: Bool = false, moment: PastSessions.Moment? = nil
     ) {
       self.branch = branch
       self.endpoint = endpoint
       self.database = database
       self.role = role
+      self.moment = moment
       self.isPooled = isPooled
     }
   }
 
   public func uri(_ query: Query, project: ProjectID, account: AccountID) async throws -> String {
+    if query.isPooled, query.moment != nil {
+      throw ControlPlaneError(
+        .badValue, "'pooled' and a moment are both set: sessions at a moment are not pooled",
+        hint: "leave one of them out")
+    }
+    if let moment = query.moment {
+      return try await pastURI(query, moment, project: project, account: account)
+    }
     if query.isPooled, !core.settings.hasPooler {
       throw ControlPlaneError.unsupported(
         "pooled", allowed: "leave it out, or install the package pgbouncer on the server")
@@ -48,6 +59,23 @@ public struct ConnectionURIService: Sendable {
       endpoint: endpoint.id, role: role.name, password: RoleService.password(of: role, core),
       database: query.database, isPooled: query.isPooled
     ).connectionURI
+  }
+
+  private func pastURI(
+    _ query: Query, _ moment: PastSessions.Moment, project: ProjectID, account: AccountID
+  ) async throws -> String {
+    let role = try await core.catalog.read { tx -> RoleRecord in
+      let project = try core.project(tx, project, of: account)
+      let endpoint = try query.endpoint.map { try core.endpoint(tx, $0, of: project.id).branchID }
+      guard let id = query.branch ?? endpoint ?? project.defaultBranchID else {
+        throw ControlPlaneError(
+          .branchNotFound, "make connection string: project '\(project.id)' has no default branch")
+      }
+      return try RoleService.find(query.role, try core.branch(tx, id, of: project.id), tx)
+    }
+    return Presenter(core: core).pastConnection(
+      branch: role.branchID, role: role.name, password: RoleService.password(of: role, core),
+      database: query.database, moment)
   }
 
   private func endpoint(

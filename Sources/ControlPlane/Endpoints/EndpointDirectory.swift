@@ -131,7 +131,10 @@ public final class EndpointDirectory: Sendable {
   /// A start that failed is told to those who wait for it.
   private func checkOutcome(of operation: OperationRecord) async throws {
     guard let now = try await core.catalog.read({ try $0.operation(operation.id) }),
-      now.status == .failed || now.status == .skipped
+      now.status == .failed || now.status == .skipped,
+      // A restore that failed leaves the endpoint as it was.
+      now.kind != OperationKind.restoreBranch.rawValue,
+      now.kind != OperationKind.finalizeRestore.rawValue
     else { return }
     throw ControlPlaneError(
       .computeFailed, "wake endpoint '\(now.endpointID?.rawValue ?? "")': \(now.error ?? "failed")")

@@ -60,7 +60,7 @@ final class UsageMeter: Sendable {
 
   private func count(_ running: RunningCompute, _ now: Date, _ tx: CatalogTransaction) throws {
     guard let compute = try tx.compute(ComputeID(running.computeID)),
-      let endpoint = try tx.endpoint(compute.endpointID), endpoint.state == .active,
+      let id = compute.endpointID, let endpoint = try tx.endpoint(id), endpoint.state == .active,
       let startedAt = endpoint.startedAt, let branch = try tx.branch(compute.branchID)
     else { return }
     try countTime(of: endpoint, compute, branch, startedAt, now, tx)

@@ -61,19 +61,15 @@ struct EndpointSubject: Sendable {
       databases: databases.filter { !$0.isDropped }.map {
         DatabaseRequest(name: $0.name, owner: $0.ownerName)
       },
-      droppedDatabases: databases.filter(\.isDropped).map(\.name),
+      droppedDatabases: databases.filter(\.isDropped).map { $0.renamedFrom ?? $0.name },
+      renamedDatabases: databases.filter { !$0.isDropped && $0.renamedFrom != nil }.map {
+        DatabaseRename(from: $0.renamedFrom ?? "", to: $0.name)
+      },
       createsDatabases: line.parentID == nil || line.configuration != nil)
   }
 
   /// Where the compute was last seen to run.
-  var running: RunningCompute? {
-    guard let directory = compute.socketDirectory, let port = compute.port,
-      let startedAt = compute.startedAt
-    else { return nil }
-    return RunningCompute(
-      computeID: compute.id.rawValue, lineID: line.id.rawValue, socketDirectory: directory,
-      port: port, startedAt: startedAt, pid: Int32(truncatingIfNeeded: compute.pid ?? 0))
-  }
+  var running: RunningCompute? { compute.running }
 }
 
 /// Writes what a compute was found to hold back to the catalog.
@@ -91,6 +87,11 @@ struct TenantReconciliation {
       if database.isDropped || !subject.configuration.createsDatabases {
         try tx.deleteDatabase(database.id)
       }
+    }
+    for var database in subject.databases
+    where database.renamedFrom != nil && names.contains(database.name) {
+      database.renamedFrom = nil
+      try tx.update(database)
     }
     let known = Set(subject.databases.map(\.name))
     let now = core.clock.now

@@ -14,12 +14,21 @@ enum OperationKind: String, CaseIterable, Sendable {
   case deleteEndpoint = "delete_endpoint"
   case deleteBranch = "delete_branch"
   case deleteProject = "delete_project"
+  case restoreBranch = "restore_branch"
+  case finalizeRestore = "finalize_restore"
+  case retireCompute = "retire_compute"
+  case discardCompute = "discard_compute"
+  case createSchemaBranch = "create_schema_branch"
 
   /// The word for it that the oldest client knows.
   var action: API.OperationAction {
     switch self {
     case .createProject: .createTimeline
     case .createBranch: .createBranch
+    case .createSchemaBranch: .createBranch
+    case .restoreBranch: .createTimeline
+    case .finalizeRestore: .applyConfig
+    case .retireCompute, .discardCompute: .suspendCompute
     case .startCompute, .restartCompute: .startCompute
     case .suspendCompute, .deleteEndpoint: .suspendCompute
     case .applyEndpointSettings, .applyRolesAndDatabases: .applyConfig
@@ -39,6 +48,13 @@ enum OperationKind: String, CaseIterable, Sendable {
     case .applyRolesAndDatabases: [.configureIfActive]
     case .deleteEndpoint: [.stopComputes]
     case .deleteBranch, .deleteProject: [.destroyComputes]
+    case .restoreBranch:
+      [.openRestoredLine, .moveBranchPointer, .configureRestored, .dropFormerSessions]
+    case .finalizeRestore:
+      [.openFinalizedLine, .exchangeBranches, .configureRestored, .dropFormerSessions]
+    case .retireCompute: [.stopComputes]
+    case .discardCompute: [.discardCompute]
+    case .createSchemaBranch: [.makeRootLine, .copySchema, .markBranchReady]
     }
   }
 }
@@ -56,6 +72,14 @@ enum OperationStep: String, CaseIterable, Sendable {
   case configureIfActive = "configure_if_active"
   case stopComputes = "stop_computes"
   case destroyComputes = "destroy_computes"
+  case openRestoredLine = "open_restored_line"
+  case moveBranchPointer = "move_branch_pointer"
+  case openFinalizedLine = "open_finalized_line"
+  case exchangeBranches = "exchange_branches"
+  case configureRestored = "configure_restored"
+  case dropFormerSessions = "drop_former_sessions"
+  case discardCompute = "discard_compute"
+  case copySchema = "copy_schema"
 }
 
 /// Names of what unfinished operations hold.

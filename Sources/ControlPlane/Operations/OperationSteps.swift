@@ -20,11 +20,20 @@ struct OperationSteps: Sendable {
     case .configureIfActive: try await configureIfActive(operation)
     case .stopComputes: try await stopComputes(operation)
     case .destroyComputes: try await destroyComputes(operation)
+    case .openRestoredLine: try await openRestoredLine(operation)
+    case .moveBranchPointer: try await moveBranchPointer(operation)
+    case .openFinalizedLine: try await openFinalizedLine(operation)
+    case .exchangeBranches: try await exchangeBranches(operation)
+    case .configureRestored: try await configureRestored(operation)
+    case .dropFormerSessions: try await dropFormerSessions(operation)
+    case .discardCompute: try await discardCompute(operation)
+    case .copySchema: try await copySchema(operation)
     }
   }
 
   /// Brings objects of a failed operation to a state from which the user can go on.
   func abandon(_ operation: OperationRecord, _ tx: CatalogTransaction) throws {
+    try abandonRestore(operation, tx)
     guard let id = operation.endpointID, var endpoint = try tx.endpoint(id),
       endpoint.pendingState != nil
     else { return }
@@ -68,10 +77,14 @@ struct OperationSteps: Sendable {
   }
 
   private func startCompute(_ operation: OperationRecord) async throws {
-    let subject = try await subject(operation)
+    try await start(try await subject(operation))
+  }
+
+  /// Starts the subject's compute and notes where it runs.
+  func start(_ subject: EndpointSubject) async throws {
     let running = try await core.fleet.start(subject.request)
     try await core.catalog.write { tx in
-      guard var compute = try tx.compute(of: subject.endpoint.id),
+      guard var compute = try tx.compute(subject.compute.id),
         var line = try tx.line(subject.line.id)
       else { return }
       compute.socketDirectory = running.socketDirectory
@@ -94,7 +107,7 @@ struct OperationSteps: Sendable {
   }
 
   /// Applies roles and databases unless the line has exactly these already.
-  private func configure(_ subject: EndpointSubject, _ running: RunningCompute) async throws {
+  func configure(_ subject: EndpointSubject, _ running: RunningCompute) async throws {
     let wanted = subject.configuration
     let fingerprint = try Self.fingerprint(wanted)
     guard subject.line.configuration != fingerprint else { return }
@@ -174,11 +187,28 @@ struct OperationSteps: Sendable {
     let endpoints = try await core.catalog.read { tx in
       try operation.branchID.map { try tx.endpoints(of: $0) } ?? []
     }
-    for endpoint in endpoints where endpoint.state == .active {
+    for endpoint in endpoints where endpoint.type == .readWrite {
       let subject = try await core.catalog.read { try EndpointSubject(endpoint.id, $0) }
-      guard let subject, let running = subject.running else { continue }
-      try await configure(subject, running)
+      guard let subject else { continue }
+      if endpoint.state == .active, let running = subject.running {
+        try await configure(subject, running)
+      } else if endpoint.state == .idle, subject.configuration.removesDatabases,
+        !endpoint.isDisabled
+      {
+        // The name is free again only when the database is gone.
+        try await wake(operation, subject)
+      }
     }
+  }
+
+  /// Starts the compute of a sleeping endpoint and brings it up to date; it goes to sleep again by
+  /// itself.
+  private func wake(_ operation: OperationRecord, _ subject: EndpointSubject) async throws {
+    var start = operation
+    start.endpointID = subject.endpoint.id
+    try await startCompute(start)
+    try await configureTenants(start)
+    try await markActive(start)
   }
 
   /// Stops the computes of a deleted endpoint. Volume and row stay: the branch's next endpoint

@@ -62,20 +62,27 @@ public struct DatabaseService: Sendable {
     }
   }
 
-  /// Changes the owner. Renaming is refused: sessions of the old name would be cut unasked.
+  /// Changes owner and name; a new name cuts the sessions that are in the database.
   public func update(
     _ name: String, _ request: API.DatabaseUpdate, branch: BranchID, project: ProjectID,
     account: AccountID
   ) async throws -> API.DatabaseOperations {
-    if let new = request.name, new != name {
-      throw ControlPlaneError.unsupported("database.name", allowed: "rename it with SQL")
-    }
+    if let new = request.name { try SettingsRules.databaseName("database.name", new) }
     return try await change(branch, project, account, "change database '\(name)'") {
       tx, _, branch in
       var database = try Self.find(name, branch, tx)
       if let owner = request.ownerName {
         _ = try RoleService.find(owner, branch, tx)
         database.ownerName = owner
+      }
+      if let new = request.name, new != name {
+        if try tx.database(new, of: branch.id) != nil {
+          throw ControlPlaneError(
+            .databaseAlreadyExists,
+            "rename database '\(name)': branch '\(branch.name)' has '\(new)' already")
+        }
+        database.renamedFrom = database.renamedFrom ?? name
+        database.name = new
       }
       database.updatedAt = core.clock.now
       try tx.update(database)

@@ -11,26 +11,44 @@ public struct TenantContents: Sendable, Hashable {
   }
 }
 
+/// A database that a compute may still have under its former name.
+public struct DatabaseRename: Codable, Sendable, Hashable {
+  public var from: String
+  public var to: String
+
+  public init(from: String, to: String) {
+    self.from = from
+    self.to = to
+  }
+}
+
 /// Roles and databases that a compute shall have, and those that it shall lose.
 public struct TenantConfiguration: Codable, Sendable, Hashable {
   public var roles: [RoleRequest]
   public var droppedRoles: [String]
   public var databases: [DatabaseRequest]
   public var droppedDatabases: [String]
+  public var renamedDatabases: [DatabaseRename]
   /// Whether missing databases are made. Not so on a line opened at a past moment: there the past
   /// decides.
   public var createsDatabases: Bool
 
   public init(
     roles: [RoleRequest], droppedRoles: [String] = [], databases: [DatabaseRequest],
-    droppedDatabases: [String] = [], createsDatabases: Bool = true
+    droppedDatabases: [String] = [], renamedDatabases: [DatabaseRename] = [],
+    createsDatabases: Bool = true
   ) {
     self.roles = roles
     self.droppedRoles = droppedRoles
     self.databases = databases
     self.droppedDatabases = droppedDatabases
+    self.renamedDatabases = renamedDatabases
     self.createsDatabases = createsDatabases
   }
+}
+
+extension TenantConfiguration {
+  var removesDatabases: Bool { !droppedDatabases.isEmpty }
 }
 
 /// Puts roles and databases into running computes. Every call may be repeated.
@@ -39,6 +57,11 @@ public protocol TenantConfigurator: Sendable {
   func apply(
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents
+  /// Ends all sessions of clients. A compute that does not run has none.
+  func disconnectClients(of compute: RunningCompute) async throws
+  /// Whether a client's statement or transaction is under way or ended less than `seconds` ago. A
+  /// compute that does not run is not.
+  func isInUse(_ compute: RunningCompute, within seconds: Int) async throws -> Bool
   /// Bytes of all databases that are not the platform's, as PostgreSQL counts them.
   func logicalSize(of compute: RunningCompute) async throws -> Int
 }
@@ -57,11 +80,45 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
   public func apply(
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents {
-    try await session(compute) { try TenantSession(connection: $0).apply(configuration) }
+    try await onConnection(to: compute) { try TenantSession(connection: $0).apply(configuration) }
+  }
+
+  public func disconnectClients(of compute: RunningCompute) async throws {
+    do {
+      try await onConnection(to: compute) { connection in
+        _ = try connection.query(
+          """
+          SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
+          JOIN pg_roles AS r ON r.oid = a.usesysid
+          WHERE a.backend_type = 'client backend' AND NOT r.rolsuper
+          """)
+      }
+    } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss
+    {
+      // A server that is down has no sessions.
+    }
+  }
+
+  public func isInUse(_ compute: RunningCompute, within seconds: Int) async throws -> Bool {
+    do {
+      return try await onConnection(to: compute) { connection in
+        try connection.query(
+          """
+          SELECT count(*) > 0 AS found FROM pg_stat_activity AS a
+          JOIN pg_roles AS r ON r.oid = a.usesysid
+          WHERE a.backend_type = 'client backend' AND NOT r.rolsuper AND (a.state <> 'idle'
+            OR a.state_change > now() - $1::int * interval '1 second')
+          """, parameters: [.init(seconds)]
+        ).first?.value("found", as: Bool.self) ?? false
+      }
+    } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss
+    {
+      return false
+    }
   }
 
   public func logicalSize(of compute: RunningCompute) async throws -> Int {
-    try await session(compute) { connection in
+    try await onConnection(to: compute) { connection in
       let row = try connection.query(
         """
         SELECT coalesce(sum(pg_database_size(oid)), 0)::bigint::text AS size FROM pg_database
@@ -72,9 +129,8 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
     }
   }
 
-  private func session<Value: Sendable>(
-    _ compute: RunningCompute,
-    _ body: @escaping @Sendable (PostgresConnection) throws -> Value
+  private func onConnection<Value: Sendable>(
+    to compute: RunningCompute, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
   ) async throws -> Value {
     let parameters = ConnectionParameters(
       host: compute.socketDirectory, port: compute.port, user: user,
@@ -98,6 +154,7 @@ private struct TenantSession {
 
   func apply(_ configuration: TenantConfiguration) throws -> TenantContents {
     for role in configuration.roles { try apply(role) }
+    for rename in configuration.renamedDatabases { try self.rename(rename) }
     let present = Set(try databases().map(\.name))
     if configuration.createsDatabases {
       for database in configuration.databases where !present.contains(database.name) {
@@ -116,6 +173,18 @@ private struct TenantSession {
     }
     for name in configuration.droppedRoles { try drop(role: name) }
     return TenantContents(databases: try databases(), roles: try roles())
+  }
+
+  /// Sessions in the database would stand in the way.
+  private func rename(_ rename: DatabaseRename) throws {
+    let names = try databases().map(\.name)
+    guard names.contains(rename.from), !names.contains(rename.to) else { return }
+    try connection.query(
+      "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1",
+      parameters: [.text(rename.from)])
+    try connection.query(
+      "ALTER DATABASE \(try SQL.identifier(rename.from)) RENAME TO \(try SQL.identifier(rename.to))"
+    )
   }
 
   private func apply(_ role: RoleRequest) throws {

@@ -36,7 +36,7 @@ extension EncryptedObjectStore {
     return try await naming(key.name) {
       let bytes = try await base.get(stored, range: nil)
       let header = Int(SealedObject.headerSize)
-      let sealer = try await open(bytes.prefix(header), of: key)
+      let sealer = try await open(bytes.prefix(header), of: key, stored: stored)
       guard UInt64(bytes.count) == SealedObject.sealedSize(sealer.header.plainSize) else {
         throw ObjectStorageError(
           .damaged, operation: "open sealed object", key: key.name,
@@ -70,11 +70,11 @@ extension EncryptedObjectStore {
     let sealed = SealedObject.sealedRange(range)
     async let body = base.slice(stored, sealed)
     let sealer: FrameSealer
-    if let known = self.sealer(of: key) {
-      sealer = known
+    if let known = opened(key) {
+      sealer = known.sealer
     } else {
       let head = try await base.slice(stored, 0..<SealedObject.headerSize)
-      sealer = try await open(head.bytes[...], of: key)
+      sealer = try await open(head.bytes[...], of: key, stored: stored)
     }
     let found = try await body
     guard found.objectSize == SealedObject.sealedSize(sealer.header.plainSize) else {
@@ -87,7 +87,7 @@ extension EncryptedObjectStore {
       return ObjectSlice(bytes: [], objectSize: sealer.header.plainSize)
     }
     let bytes = try await threads.run {
-      try found.bytes.withUnsafeBytes { try opened($0, sealer, wanted) }
+      try found.bytes.withUnsafeBytes { try plainBytes($0, sealer, wanted) }
     }
     return ObjectSlice(bytes: bytes, objectSize: sealer.header.plainSize)
   }
@@ -96,9 +96,9 @@ extension EncryptedObjectStore {
     _ key: ObjectKey, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
   ) throws {
     let range = offset..<offset + UInt64(buffer.count)
-    if let sealer = sealer(of: key), range.upperBound <= sealer.header.plainSize, !range.isEmpty {
+    if let known = opened(key), range.upperBound <= known.sealer.header.plainSize, !range.isEmpty {
       do {
-        return try read(key, sealer, range, into: buffer)
+        return try read(known, range, into: buffer)
       } catch let error as ObjectStorageError where error.code == .damaged {
         // As in `slice`: once more, below.
       }
@@ -109,30 +109,23 @@ extension EncryptedObjectStore {
 
   /// On this thread alone: the object's header is known.
   private func read(
-    _ key: ObjectKey, _ sealer: FrameSealer, _ range: Range<UInt64>,
-    into buffer: UnsafeMutableRawBufferPointer
+    _ object: Opened, _ range: Range<UInt64>, into buffer: UnsafeMutableRawBufferPointer
   ) throws {
+    let sealer = object.sealer
     let whole = SealedObject.sealedRange(range)
-    let sealed =
-      whole
-      .lowerBound..<min(
-        whole.upperBound, SealedObject.sealedSize(sealer.header.plainSize))
-    let stored = try waitForName(key)
-    let bytes = try withUnsafeTemporaryAllocation(byteCount: sealed.count, alignment: 16) {
-      let target = UnsafeMutableRawBufferPointer(rebasing: $0[..<sealed.count])
-      try base.read(stored, at: sealed.lowerBound, into: target)
-      return try opened(UnsafeRawBufferPointer(target), sealer, range)
+    let end = min(whole.upperBound, SealedObject.sealedSize(sealer.header.plainSize))
+    let count = Int(end - whole.lowerBound)
+    let bytes = try withUnsafeTemporaryAllocation(byteCount: count, alignment: 16) {
+      let target = UnsafeMutableRawBufferPointer(rebasing: $0[..<count])
+      try base.read(object.stored, at: whole.lowerBound, into: target)
+      return try plainBytes(UnsafeRawBufferPointer(target), sealer, range)
     }
     buffer.copyBytes(from: bytes)
-  }
-
-  private func waitForName(_ key: ObjectKey) throws -> ObjectKey {
-    try waitFor { try await self.stored(key) }
   }
 }
 
 /// The bytes of a plain range from the frames that hold it.
-private func opened(
+private func plainBytes(
   _ sealed: UnsafeRawBufferPointer, _ sealer: FrameSealer, _ range: Range<UInt64>
 ) throws -> [UInt8] {
   let first = range.lowerBound / SealedObject.frameSize

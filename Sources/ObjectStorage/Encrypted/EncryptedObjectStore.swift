@@ -32,10 +32,16 @@ public final class EncryptedObjectStore: ObjectStore {
   let threads: BlockingThreads
   let scratch: IncomingDirectory
   let fileSystem: any FileSystem
-  private let opened = Mutex<[ObjectKey: FrameSealer]>([:])
+  private let opened = Mutex<[ObjectKey: Opened]>([:])
   /// What listings that could not be asked for page by page have still to give.
   let walks = Mutex<[String: [ObjectListing]]>([:])
   private static let openedLimit = 4096
+
+  /// An object whose header has been read.
+  struct Opened: Sendable {
+    let sealer: FrameSealer
+    let stored: ObjectKey
+  }
 
   /// - Parameter project: whose key seals what is put; empty for what belongs to none.
   /// - Parameter scratch: a local directory for the sealed copies of large files.
@@ -216,15 +222,17 @@ public final class EncryptedObjectStore: ObjectStore {
 
   // MARK: What is open
 
-  func sealer(of key: ObjectKey) -> FrameSealer? { opened.withLock { $0[key] } }
+  func opened(_ key: ObjectKey) -> Opened? { opened.withLock { $0[key] } }
 
-  func open(_ header: ArraySlice<UInt8>, of key: ObjectKey) async throws -> FrameSealer {
+  func open(
+    _ header: ArraySlice<UInt8>, of key: ObjectKey, stored: ObjectKey
+  ) async throws -> FrameSealer {
     let header = try SealedHeader(header, key: key)
     let projectKey = try await ring.key(header.keyID, for: key)
     let sealer = FrameSealer(header, projectKey: projectKey, name: key)
     opened.withLock {
       if $0.count >= EncryptedObjectStore.openedLimit { $0.removeAll() }
-      $0[key] = sealer
+      $0[key] = Opened(sealer: sealer, stored: stored)
     }
     return sealer
   }

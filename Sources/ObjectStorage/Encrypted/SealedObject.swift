@@ -125,8 +125,9 @@ struct FrameSealer: Sendable {
       let box = try AES.GCM.seal(
         UnsafeRawBufferPointer(rebasing: plain[offset..<offset + count]), using: key,
         nonce: nonce, authenticating: associated)
-      out.append(contentsOf: box.ciphertext)
-      out.append(contentsOf: box.tag)
+      // Byte by byte through `Data`'s iterator would cost more than the sealing.
+      box.ciphertext.withUnsafeBytes { out.append(contentsOf: $0) }
+      box.tag.withUnsafeBytes { out.append(contentsOf: $0) }
       (offset, frame) = (offset + count, frame + 1)
     } while offset < plain.count
   }
@@ -149,7 +150,8 @@ struct FrameSealer: Sendable {
         let box = try AES.GCM.SealedBox(
           nonce: nonce, ciphertext: UnsafeRawBufferPointer(rebasing: sealed[offset..<end]),
           tag: UnsafeRawBufferPointer(rebasing: sealed[end..<offset + count]))
-        plain += try AES.GCM.open(box, using: key, authenticating: associated)
+        try AES.GCM.open(box, using: key, authenticating: associated)
+          .withUnsafeBytes { plain.append(contentsOf: $0) }
       } catch {
         throw damaged(frame)
       }

@@ -70,7 +70,10 @@ struct S3Client: Sendable {
           of: request, host: location.host, path: path, time: environment.now()),
         timeout: policy.timeout(bytes: request.body.count + request.expectedAnswer))
     } catch let failure as HTTPTransport.Failure {
-      throw Failed.again(self.error(.unavailable, operation, key, "\(failure)"))
+      throw Failed.again(
+        error(
+          .unavailable, operation, key, "\(failure)",
+          hint: "check that the endpoint answers from this machine"))
     }
     guard accepts.contains(response.status) else {
       throw refusal(response, operation, key)

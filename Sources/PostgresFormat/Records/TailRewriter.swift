@@ -51,11 +51,23 @@ public struct TailRewriter: Sendable {
     }
   }
 
+  /// Which records become no-ops.
+  public enum Scope: Hashable, Sendable {
+    /// Those that change only pages of relations.
+    case pages
+    /// And locks, for a server that stays in recovery: it would hold those of transactions that have
+    /// not ended at the moment for good.
+    case pagesAndLocks
+    /// Locks alone: the server replays the rest. No record is hard.
+    case locks
+  }
+
   /// Record header and the longest header of a chunk of main data.
   public static let longestHead = WALRecordView.headerLength + 5
 
   private var reader: WALStreamReader
   private let roles: RecordRoles
+  private let scope: Scope
   public private(set) var counts = Counts()
   /// Set once a hard record was met.
   public private(set) var fallback: Fallback?
@@ -68,8 +80,10 @@ public struct TailRewriter: Sendable {
   ///   - redo: where the tail's first record begins.
   ///   - segmentSize: must satisfy ``WALSegment/isValidSize(_:)``.
   public init(
-    format: PostgresMajor, redo: LSN, segmentSize: UInt64 = WALSegment.defaultSize
+    format: PostgresMajor, redo: LSN, segmentSize: UInt64 = WALSegment.defaultSize,
+    scope: Scope = .pages
   ) {
+    self.scope = scope
     reader = WALStreamReader(format: format, startingAtRecord: redo, segmentSize: segmentSize)
     roles = format.recordRoles
   }
@@ -93,7 +107,7 @@ public struct TailRewriter: Sendable {
     // The reader is inside `self` and in use while the closure runs.
     var pass = Pass(
       target: RecordTarget(run: bytes, start: lsn, segmentSize: reader.segmentSize),
-      counts: counts, fallback: fallback)
+      counts: counts, fallback: fallback, scope: scope)
     let roles = roles
     let outcome = try reader.feed(fed, at: lsn + skipped) { record in
       let role = roles.role(of: record)
@@ -114,11 +128,24 @@ public struct TailRewriter: Sendable {
     var target: RecordTarget
     var counts: Counts
     var fallback: Fallback?
+    let scope: Scope
     var lastRecordStart: LSN?
+
+    /// `XLOG_STANDBY_LOCK` of `storage/standbydefs.h`.
+    private static let lock: UInt8 = 0x00
 
     @inline(__always)
     mutating func take(_ record: WALRecordView, _ role: RecordRole) {
       lastRecordStart = record.startLSN
+      if scope != .pages, record.resourceManager == .standby, record.info & 0xf0 == Self.lock {
+        counts.state += 1
+        if fallback == nil { target.makeNoop(record) }
+        return
+      }
+      guard scope != .locks else {
+        counts.state += 1
+        return
+      }
       switch role {
       case .state:
         counts.state += 1

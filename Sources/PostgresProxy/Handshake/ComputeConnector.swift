@@ -93,7 +93,8 @@ final class ComputeConnector {
   private func connect(to address: ComputeAddress) {
     guard onResult != nil else { return }
     let handler = ComputeLoginHandler(
-      login: ComputeLogin(login: login, nonce: Randomness.nonce())
+      login: ComputeLogin(
+        login: login, nonce: Randomness.nonce(), isTrusted: address.trustsProxy)
     ) { [self] outcome, channel, handler in
       loginEnded(outcome, channel: channel, handler: handler, at: address)
     }

@@ -50,61 +50,11 @@ extension RouteTable {
     ]
   }
 
-  /// Routes of the reference that later issues bring; they say so instead of pretending.
-  static let notBuilt: [Route] = [
-    ("POST", "/projects/{project_id}/recover", "recoverProject", "the platform: recovery"),
-    (
-      "POST", "/projects/{project_id}/branches/{branch_id}/restore", "restoreProjectBranch",
-      "the platform: restore in place"
-    ),
-    (
-      "GET", "/projects/{project_id}/branches/{branch_id}/schema", "getProjectBranchSchema",
-      "the platform: reading the past"
-    ),
-    (
-      "GET", "/projects/{project_id}/branches/{branch_id}/compare_schema",
-      "getProjectBranchSchemaComparison", "the platform: reading the past"
-    ),
-    (
-      "POST", "/projects/{project_id}/branches/{branch_id}/recover", "recoverProjectBranch",
-      "the platform: recovery"
-    ),
-    (
-      "POST", "/projects/{project_id}/branches/{branch_id}/finalize_restore",
-      "finalizeRestoreBranch", "the platform: restore in place"
-    ),
-    (
-      "POST", "/projects/{project_id}/branches/{branch_id}/snapshot", "createSnapshot",
-      "backups: snapshots"
-    ),
-    ("GET", "/projects/{project_id}/snapshots", "listSnapshots", "backups: snapshots"),
-    (
-      "DELETE", "/projects/{project_id}/snapshots/{snapshot_id}", "deleteSnapshot",
-      "backups: snapshots"
-    ),
-    (
-      "PATCH", "/projects/{project_id}/snapshots/{snapshot_id}", "updateSnapshot",
-      "backups: snapshots"
-    ),
-    (
-      "POST", "/projects/{project_id}/snapshots/{snapshot_id}/restore", "restoreSnapshot",
-      "backups: snapshots"
-    ),
-    (
-      "GET", "/projects/{project_id}/branches/{branch_id}/backup_schedule", "getSnapshotSchedule",
-      "backups: schedules"
-    ),
-    (
-      "PUT", "/projects/{project_id}/branches/{branch_id}/backup_schedule", "setSnapshotSchedule",
-      "backups: schedules"
-    ),
-  ].map { Route(notBuilt: $0.0, $0.1, $0.2, area: $0.3) }
-
   /// Everything below `/api/v2`.
   static func all(_ plane: ControlPlane) -> RouteTable {
     RouteTable(
       projects(plane) + branches(plane) + rolesAndDatabases(plane) + endpoints(plane)
-        + accounts(plane) + notBuilt
+        + accounts(plane) + restores(plane) + schemas(plane)
         // Accounts' own: administration, sharing, retention, use.
         + administration(plane) + permissions(plane) + retention(plane) + consumption(plane))
   }

@@ -52,12 +52,9 @@ extension RouteTable {
       Route(
         "DELETE", branch, "deleteProjectBranch", "Deletes a branch", query: [.flag("hard_delete")]
       ) { request in
-        if try request.query.flag("hard_delete") {
-          throw NotBuilt(
-            operationID: "deleteProjectBranch?hard_delete=true", area: "the platform: retention")
-        }
-        return try await plane.branches.delete(
-          request.branch, project: request.project, account: request.account)
+        try await plane.branches.delete(
+          request.branch, project: request.project, account: request.account,
+          forGood: try request.query.flag("hard_delete"))
       },
     ]
   }

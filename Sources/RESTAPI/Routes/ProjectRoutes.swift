@@ -1,6 +1,7 @@
 import APITypes
 import Catalog
 import ControlPlane
+import PostgresFormat
 
 extension RouteTable {
   static func projects(_ plane: ControlPlane) -> [Route] {
@@ -82,13 +83,30 @@ extension RouteTable {
     ]
   }
 
+  /// The moment of a time-travel session, checked, as the client's options will carry it.
+  private static func pastMoment(_ query: QueryValues) throws -> PastSessions.Moment? {
+    switch (query["lsn"], try query.time("timestamp")) {
+    case (.some, .some):
+      throw ControlPlaneError(
+        .restorePointAmbiguous, "'lsn' and 'timestamp' are both set", hint: "name one of them")
+    case (let text?, nil):
+      guard let lsn = LSN(text) else {
+        throw ControlPlaneError(
+          .badValue, "'lsn' is '\(text.prefix(64))', must be an LSN like 0/1A2B3C")
+      }
+      return .lsn(lsn.description)
+    case (nil, let time?): return .timestamp(RFC3339.text(time))
+    case (nil, nil): return nil
+    }
+  }
+
   private static func connectionURI(_ plane: ControlPlane) -> Route {
     Route(
       "GET", "/projects/{project_id}/connection_uri", "getConnectionURI",
       "Makes a connection string",
       query: [
         .text("branch_id"), .text("endpoint_id"), .text("database_name", isRequired: true),
-        .text("role_name", isRequired: true), .flag("pooled"),
+        .text("role_name", isRequired: true), .flag("pooled"), .text("lsn"), .text("timestamp"),
       ]
     ) { request in
       let query = ConnectionURIService.Query(
@@ -96,7 +114,7 @@ extension RouteTable {
         endpoint: request.query["endpoint_id"].map { EndpointID($0) },
         database: try request.query.required("database_name"),
         role: try request.query.required("role_name"),
-        isPooled: try request.query.flag("pooled"))
+        isPooled: try request.query.flag("pooled"), moment: try pastMoment(request.query))
       return API.ConnectionURIResponse(
         uri: try await plane.connections.uri(
           query, project: request.project, account: request.account))

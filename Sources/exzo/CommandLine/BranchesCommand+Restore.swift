@@ -26,7 +26,7 @@ extension BranchesCommand {
       let project = try await session.project()
       let target = try await session.branch(branch, project: project)
       let reference = try MomentReference(source)
-      let body = BranchRestoreBody(
+      let body = API.BranchRestoreRequest(
         sourceBranchID: try await sourceID(reference, target, session, project: project),
         moment: reference.moment, preserveUnderName: preserveUnderName, force: force)
       let request = try session.request(
@@ -53,6 +53,7 @@ extension BranchesCommand {
     @Flag(help: "Required: the parent is the only source.") var parent = false
     @Option(help: "Keep the present state as a branch of this name.")
     var preserveUnderName: String?
+    @Flag(help: "Reset a protected branch, too.") var force = false
 
     func validate() throws {
       if !parent { throw ValidationError("Give --parent: the branch takes its parent's state.") }
@@ -62,9 +63,9 @@ extension BranchesCommand {
       let session = try options.session()
       let project = try await session.project()
       let target = try await session.branch(branch, project: project)
-      let body = BranchRestoreBody(
+      let body = API.BranchRestoreRequest(
         sourceBranchID: try BranchesCommand.parent(of: target), moment: nil,
-        preserveUnderName: preserveUnderName, force: false)
+        preserveUnderName: preserveUnderName, force: force)
       let request = try session.request(
         .post, ["projects", project, "branches", target.id, "restore"], body: body)
       try await BranchesCommand.send(request, session)

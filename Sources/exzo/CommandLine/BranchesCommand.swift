@@ -9,7 +9,7 @@ struct BranchesCommand: AsyncParsableCommand {
     commandName: "branches", abstract: "Lists, makes, changes and restores branches.",
     subcommands: [
       List.self, Get.self, Create.self, Update.self, Delete.self, SetDefault.self, Restore.self,
-      Reset.self,
+      Reset.self, Recover.self, SchemaDiff.self, FinalizeRestore.self,
     ], defaultSubcommand: List.self)
 
   static let columns: [Column<API.Branch>] = [
@@ -68,6 +68,7 @@ struct BranchesCommand: AsyncParsableCommand {
     @Flag(name: .customLong("no-compute"), help: "Make no endpoint.") var hasNoCompute = false
     @Flag(name: .customLong("protected"), help: "Protect it.") var isProtected = false
     @Option(help: "When it deletes itself.") var expiresAt: TimeArgument?
+    @Flag(help: "Copy the schema, no rows.") var schemaOnly = false
 
     func validate() throws { if let parent { try MomentReference.check(parent) } }
 
@@ -77,11 +78,12 @@ struct BranchesCommand: AsyncParsableCommand {
       let reference = try parent.map { try MomentReference($0) }
       // Not the saved branch: without --parent it is the default one, as in the API.
       let parentID = try await session.lookup.branch(reference?.branch, project: project).id
+      var new = API.NewBranch(
+        name: name, parentID: parentID, moment: reference?.moment, isProtected: isProtected,
+        expiresAt: expiresAt?.date)
+      if schemaOnly { new.initSource = "schema-only" }
       let body = API.BranchCreateRequest(
-        endpoints: hasNoCompute ? nil : [.init(type: .readWrite)],
-        branch: .init(
-          name: name, parentID: parentID, moment: reference?.moment, isProtected: isProtected,
-          expiresAt: expiresAt?.date))
+        endpoints: hasNoCompute ? nil : [.init(type: .readWrite)], branch: new)
       let request = try session.request(.post, ["projects", project, "branches"], body: body)
       let answer = try await session.client.send(request, as: API.CreatedBranch.self)
       try await session.wait(for: answer.value.operations)

@@ -1,16 +1,30 @@
 import ControlPlane
 import PostgresProxy
+import Synchronization
 
 /// The proxy's way to the control plane.
-struct DirectoryAdapter: ProxyDirectory {
-  let directory: EndpointDirectory
-  var poolers: Poolers?
+final class DirectoryAdapter: ProxyDirectory {
+  private let directory: EndpointDirectory
+  private let past: PastSessions
+  private let poolers: Poolers?
+  /// The endpoint whose transfer a moment's bytes are.
+  private let countedFor = Mutex<[String: String]>([:])
+
+  /// Above this many moments the oldest knowledge is dropped; their bytes count again after the next
+  /// connection.
+  private static let momentsLimit = 4096
+
+  init(directory: EndpointDirectory, past: PastSessions, poolers: Poolers? = nil) {
+    self.directory = directory
+    self.past = past
+    self.poolers = poolers
+  }
 
   func authentication(target: ProxyTarget, role: String) async throws -> RoleAuthentication? {
-    guard target.moment == nil else {
-      throw ProxyRefusal(
-        sqlState: "0A000", message: "time-travel sessions are not available yet",
-        hint: "Create a branch at the moment: exzo branches create --parent NAME@TIME.")
+    if let moment = target.moment {
+      let found = try await past.authentication(
+        target: target.id, moment: PastSessions.Moment(moment), role: role)
+      return found.map { RoleAuthentication(scramVerifier: $0.scramVerifier, endpointID: $0.key) }
     }
     guard let found = try await directory.authentication(target: target.id, role: role) else {
       return nil
@@ -31,8 +45,21 @@ struct DirectoryAdapter: ProxyDirectory {
   }
 
   func wake(_ endpointID: String) async throws -> ComputeAddress {
-    let compute = try await running(endpointID)
-    return ComputeAddress(socketPath: "\(compute.socketDirectory)/.s.PGSQL.\(compute.port)")
+    guard PastSessions.isKey(endpointID) else {
+      return ComputeAddress(try await running(endpointID))
+    }
+    do {
+      let session = try await past.open(endpointID)
+      countedFor.withLock { known in
+        if known.count >= Self.momentsLimit { known = [:] }
+        known[endpointID] = session.countedFor
+      }
+      return ComputeAddress(session.compute, trustsProxy: true)
+    } catch let error as ControlPlaneError {
+      throw ProxyRefusal(
+        sqlState: error.code == .unavailable ? "53300" : "22023", message: error.message,
+        hint: error.hint)
+    }
   }
 
   func wakePooled(
@@ -63,10 +90,35 @@ struct DirectoryAdapter: ProxyDirectory {
   }
 
   func record(transfer: TransferCount) {
+    let endpoint: String? =
+      PastSessions.isKey(transfer.endpointID)
+      ? countedFor.withLock { $0[transfer.endpointID] } : transfer.endpointID
+    guard let endpoint else { return }
     directory.record(
-      transfer: transfer.bytes, endpointID: transfer.endpointID, kind: transfer.kind.rawValue)
+      transfer: transfer.bytes, endpointID: endpoint, kind: transfer.kind.rawValue)
   }
 
-  func sessionOpened(endpointID: String) { directory.sessionOpened(endpointID: endpointID) }
-  func sessionClosed(endpointID: String) { directory.sessionClosed(endpointID: endpointID) }
+  func sessionOpened(endpointID: String) {
+    if !PastSessions.isKey(endpointID) { directory.sessionOpened(endpointID: endpointID) }
+  }
+
+  func sessionClosed(endpointID: String) {
+    if !PastSessions.isKey(endpointID) { directory.sessionClosed(endpointID: endpointID) }
+  }
+}
+
+extension ComputeAddress {
+  fileprivate init(_ compute: RunningCompute, trustsProxy: Bool = false) {
+    self.init(
+      socketPath: "\(compute.socketDirectory)/.s.PGSQL.\(compute.port)", trustsProxy: trustsProxy)
+  }
+}
+
+extension PastSessions.Moment {
+  fileprivate init(_ moment: ProxyTarget.Moment) {
+    switch moment {
+    case .lsn(let text): self = .lsn(text)
+    case .timestamp(let text): self = .timestamp(text)
+    }
+  }
 }

@@ -124,7 +124,7 @@ final class FleetAdapter: ComputeFleet {
     }
   }
 
-  private func specification(for compute: ComputeRequest) throws -> AgentSpecification {
+  func specification(for compute: ComputeRequest) throws -> AgentSpecification {
     let origin: AgentSpecification.Origin
     switch compute.origin {
     case .root: origin = .branch(parent: template.line, lsn: template.lsn)
@@ -158,6 +158,20 @@ final class FleetAdapter: ComputeFleet {
 
   func destroy(computeID: String, line: String) async throws {
     try await translating {
+      try await self.fleet.suspend(line: line)
+      // The volume may go only when the history has all of it: a branch can be recovered. After an
+      // accident its last WAL is stored by another start and a clean stop.
+      if !self.fleet.isDrained(line: line),
+        let specification = try self.fleet.specification(line: line)
+      {
+        _ = try await self.fleet.start(specification)
+        try await self.fleet.suspend(line: line)
+      }
+      guard self.fleet.isDrained(line: line) else {
+        throw ComputeFleetError(
+          .temporary,
+          "delete the volume of line '\(line)': its last WAL is not in the object store yet")
+      }
       try await self.fleet.destroy(line: line)
       self.histories.withLock { $0[line] = nil }
     }
@@ -166,6 +180,7 @@ final class FleetAdapter: ComputeFleet {
   func running() async -> [RunningCompute] {
     var found: [RunningCompute] = []
     for line in fleet.lines() {
+      guard !line.hasPrefix(Self.readingPrefix) else { continue }
       if let compute = await running(line: line) { found.append(compute) }
     }
     return found
@@ -205,7 +220,7 @@ final class FleetAdapter: ComputeFleet {
     fleet.lines().first { (try? fleet.specification(line: $0))??.computeID == id }
   }
 
-  private func running(
+  func running(
     _ specification: AgentSpecification, _ status: AgentStatus
   ) -> RunningCompute {
     RunningCompute(
@@ -219,7 +234,7 @@ final class FleetAdapter: ComputeFleet {
   // MARK: Errors
 
   /// Turns what compute and history say into the control plane's errors.
-  private func translating<Value: Sendable>(
+  func translating<Value: Sendable>(
     _ work: @escaping @Sendable () async throws -> Value
   ) async throws -> Value {
     do {

@@ -48,7 +48,7 @@ struct Installation {
     let catalog = try await Catalog.open(metadata.connectionParameters)
     let storage = try await StoreSetup(
       options: options, environment: ProcessInfo.processInfo.environment, log: log)
-    let adapter = try await makeFleet(storage, log)
+    let (adapter, binaries) = try await makeFleet(storage, log)
     Poolers.endLeftovers(dataDirectory: data.path)
     let poolers = Poolers.program().map {
       Poolers(dataDirectory: data.path, program: $0, identities: adapter.identities, log: log)
@@ -56,7 +56,8 @@ struct Installation {
     var random = SystemRandomNumberGenerator()
     let sealer = try SecretSealer.load(from: "\(data.path)/secret-key", random: &random)
     let plane = ControlPlane(
-      catalog: catalog, fleet: adapter, sealer: sealer,
+      catalog: catalog, fleet: adapter, schemaTools: PostgresSchemaTools(binaries: binaries),
+      sealer: sealer,
       settings: InstallationSettings(
         domain: options.domain, postgresHost: options.postgres.host,
         postgresPort: options.postgres.port, majors: [Self.postgresMajor],
@@ -85,7 +86,10 @@ struct Installation {
     try await metadata.stop()
   }
 
-  private func makeFleet(_ storage: StoreSetup, _ log: Logger) async throws -> FleetAdapter {
+  /// The fleet, and the directory of PostgreSQL's programs.
+  private func makeFleet(
+    _ storage: StoreSetup, _ log: Logger
+  ) async throws -> (FleetAdapter, String) {
     let environment = ProcessInfo.processInfo.environment
     let installation: PostgresInstallation
     do {
@@ -109,10 +113,11 @@ struct Installation {
         dataDirectory: directory, agentProgram: program,
         environment: environment.filter { $0.key == "PATH" || $0.key.hasPrefix("AWS_") }),
       log: log)
-    return FleetAdapter(
+    let adapter = FleetAdapter(
       fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory))
+    return (adapter, installation.binaries)
   }
 
   private func startProxy(
@@ -131,7 +136,9 @@ struct Installation {
     do {
       return try await PostgresProxy.start(
         configuration: configuration,
-        directory: DirectoryAdapter(directory: plane.directory, poolers: poolers), logger: log)
+        directory: DirectoryAdapter(
+          directory: plane.directory, past: plane.past, poolers: poolers),
+        logger: log)
     } catch let error as ProxyStartError {
       throw ServeError(error.message, hint: error.hint ?? "")
     }

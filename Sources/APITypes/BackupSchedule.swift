@@ -1,0 +1,78 @@
+import Foundation
+
+extension API {
+  public enum BackupFrequency: String, WireEnumeration {
+    case hourly, daily, weekly, monthly, yearly
+  }
+
+  public enum BackupKind: String, WireEnumeration {
+    case snapshot, dump
+  }
+
+  /// How a scheduled run ended: in time, after the time it was due, or not at all.
+  public enum BackupRunStatus: String, WireEnumeration {
+    case finished, late, failed
+  }
+
+  /// When a branch is backed up, and what becomes of it. The fields from `next_run_at` on are
+  /// answers; in requests they are ignored.
+  public struct BackupScheduleItem: Codable, Hashable, Sendable {
+    public var frequency: BackupFrequency
+    /// 0 to 23, in the time zone; not for `hourly`.
+    public var hour: Int?
+    /// Weekly 1 to 7, Monday is 1; monthly and yearly 1 to 31, past the month's end is its last day.
+    public var day: Int?
+    /// 1 to 12, for `yearly`.
+    public var month: Int?
+    /// At least 3600; absent: kept until deleted.
+    public var retentionSeconds: Int?
+    public var kind: BackupKind?
+    /// IANA's name, such as `Europe/Berlin`; absent is UTC.
+    public var timeZone: String?
+    public var nextRunAt: Date?
+    public var lastRunAt: Date?
+    /// The time for which the last run was due.
+    public var lastRunFor: Date?
+    public var lastRunStatus: BackupRunStatus?
+    public var lastRunError: String?
+    /// When a failed run is tried again.
+    public var retryAt: Date?
+
+    public init(
+      frequency: BackupFrequency, hour: Int? = nil, day: Int? = nil, month: Int? = nil,
+      retentionSeconds: Int? = nil, kind: BackupKind? = nil, timeZone: String? = nil
+    ) {
+      self.frequency = frequency
+      self.hour = hour
+      self.day = day
+      self.month = month
+      self.retentionSeconds = retentionSeconds
+      self.kind = kind
+      self.timeZone = timeZone
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case frequency, hour, day, month, kind
+      case retentionSeconds = "retention_seconds"
+      case timeZone = "time_zone"
+      case nextRunAt = "next_run_at"
+      case lastRunAt = "last_run_at"
+      case lastRunFor = "last_run_for"
+      case lastRunStatus = "last_run_status"
+      case lastRunError = "last_run_error"
+      case retryAt = "retry_at"
+    }
+  }
+
+  /// A branch's backup schedule; empty is off.
+  public struct BackupSchedule: Codable, Hashable, Sendable {
+    public var schedule: [BackupScheduleItem]
+
+    public init(schedule: [BackupScheduleItem]) { self.schedule = schedule }
+  }
+
+  /// An answer without fields.
+  public struct EmptyResponse: Codable, Hashable, Sendable {
+    public init() {}
+  }
+}

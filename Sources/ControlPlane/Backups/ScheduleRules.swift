@@ -1,0 +1,85 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// Which schedules are taken, and what is said of the others.
+struct ScheduleRules: Sendable {
+  /// The kinds of backup that can be made here.
+  let kinds: Set<API.BackupKind>
+
+  /// Items of one branch's schedule.
+  static let itemsLimit = 50
+  private static let retention = 3600...3_153_600_000
+
+  /// The rules of all items, in order.
+  /// - Throws: ``ControlPlaneError`` naming the field, the value and what is allowed.
+  func check(_ items: [API.BackupScheduleItem]) throws -> [ScheduleRule] {
+    guard items.count <= Self.itemsLimit else {
+      throw ControlPlaneError.value(
+        "schedule", "\(items.count) items", allowed: "up to \(Self.itemsLimit) items")
+    }
+    return try items.enumerated().map { try check($1, "schedule[\($0)].") }
+  }
+
+  private func check(_ item: API.BackupScheduleItem, _ field: String) throws -> ScheduleRule {
+    let frequency = item.frequency
+    try Self.number("\(field)hour", item.hour, 0...23, isUsed: frequency != .hourly, frequency)
+    try Self.number(
+      "\(field)day", item.day, frequency == .weekly ? 1...7 : 1...31,
+      isUsed: ![.hourly, .daily].contains(frequency), frequency)
+    try Self.number("\(field)month", item.month, 1...12, isUsed: frequency == .yearly, frequency)
+    if let seconds = item.retentionSeconds, !Self.retention.contains(seconds) {
+      throw ControlPlaneError.value(
+        "\(field)retention_seconds", seconds,
+        allowed: "\(Self.retention.lowerBound) to \(Self.retention.upperBound), or absent")
+    }
+    let kind = item.kind ?? .snapshot
+    guard kinds.contains(kind) else {
+      throw ControlPlaneError.unsupported(
+        "\(field)kind",
+        allowed: "use one of \(kinds.map(\.rawValue).sorted().joined(separator: ", "))")
+    }
+    return ScheduleRule(
+      frequency: frequency, hour: item.hour ?? 0, day: item.day ?? 1, month: item.month ?? 1,
+      timeZone: try Self.timeZone("\(field)time_zone", item.timeZone ?? "UTC"))
+  }
+
+  private static func number(
+    _ field: String, _ value: Int?, _ range: ClosedRange<Int>, isUsed: Bool,
+    _ frequency: API.BackupFrequency
+  ) throws {
+    guard let value else { return }
+    guard isUsed else {
+      throw ControlPlaneError.value(
+        field, value, allowed: "absent where the frequency is '\(frequency.rawValue)'")
+    }
+    guard range.contains(value) else {
+      throw ControlPlaneError.value(
+        field, value, allowed: "\(range.lowerBound) to \(range.upperBound)")
+    }
+  }
+
+  /// IANA's names alone: abbreviations such as `EST` mean several things.
+  private static func timeZone(_ field: String, _ name: String) throws -> TimeZone {
+    let isKnown = name == "UTC" || TimeZone.knownTimeZoneIdentifiers.contains(name)
+    guard isKnown, let zone = TimeZone(identifier: name) else {
+      throw ControlPlaneError.value(
+        field, name, allowed: "a name of the IANA time zone database, such as 'Europe/Berlin'")
+    }
+    return zone
+  }
+}
+
+extension ScheduleItemRecord {
+  /// - Throws: ``CatalogError`` where the row holds what this version does not know.
+  func rule() throws -> ScheduleRule {
+    guard let frequency = API.BackupFrequency(rawValue: frequency),
+      let zone = TimeZone(identifier: timeZone)
+    else {
+      throw CatalogError(
+        .undecodable, "read backup schedule '\(id)': '\(frequency)' in zone '\(timeZone)'")
+    }
+    return ScheduleRule(
+      frequency: frequency, hour: hour ?? 0, day: day ?? 1, month: month ?? 1, timeZone: zone)
+  }
+}

@@ -1,0 +1,214 @@
+import APITypes
+import Catalog
+import Foundation
+import PostgresFormat
+
+/// Brings deleted branches and projects back, within seven days.
+///
+/// Their volumes are gone, so each branch goes on, from the history, on a new line that starts at
+/// the former one's head. Its window reaches as far back as before.
+struct Recovery: Sendable {
+  let core: Core
+  private var presenter: Presenter { Presenter(core: core) }
+
+  private struct Found {
+    var project: ProjectRecord
+    var branch: BranchRecord
+    var line: LineRecord
+  }
+
+  // MARK: branches
+
+  func branch(
+    _ id: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> API.BranchRecoverResponse {
+    let found = try await core.catalog.read { tx -> Found? in
+      let project = try core.project(tx, project, of: account)
+      guard let branch = try self.check(id, project, tx) else { return nil }
+      guard let line = try tx.line(branch.lineID) else {
+        throw ControlPlaneError(.branchNotFound, "recover branch '\(branch.name)': it has no line")
+      }
+      return Found(project: project, branch: branch, line: line)
+    }
+    let head = found.map { ($0.line.isOpened, $0.line.id) }
+    var moment: ResolvedMoment?
+    if let head, head.0 {
+      moment = try await core.fleet.resolve(line: head.1.rawValue, moment: .head)
+    }
+    let resolved = moment
+    return try await core.catalog.write { tx in
+      let project = try core.lock(tx, project, of: account)
+      guard let branch = try self.check(id, project, tx) else {
+        // Repeated: it is back already.
+        let branch = try core.branch(tx, id, of: project.id)
+        return API.BranchRecoverResponse(
+          branch: presenter.branch(branch, isDefault: project.defaultBranchID == id),
+          endpoints: try tx.endpoints(of: id).map(presenter.endpoint))
+      }
+      let recovered = try self.revive(branch, at: resolved, project, tx)
+      let endpoints = try self.endpoints(
+        try tx.endpoints(of: id, deletedAt: branch.deletedAt ?? core.clock.now), of: recovered,
+        project, tx)
+      return API.BranchRecoverResponse(
+        branch: presenter.branch(recovered, isDefault: project.defaultBranchID == id),
+        endpoints: endpoints.map(presenter.endpoint))
+    }
+  }
+
+  /// The deleted branch; `nil` where it is not deleted.
+  private func check(
+    _ id: BranchID, _ project: ProjectRecord, _ tx: CatalogTransaction
+  ) throws -> BranchRecord? {
+    guard let branch = try tx.branch(id, of: project.id) else {
+      throw ControlPlaneError(
+        .branchNotFound, "recover branch '\(id)' in project '\(project.id)': there is none")
+    }
+    guard let deletedAt = branch.deletedAt else { return nil }
+    let action = "recover branch '\(branch.name)'"
+    try Self.check(deletedAt, isPurged: branch.isPurged, core.clock.now, action)
+    try core.requireFree(tx, project.id, [OperationLock.branch(id)], doing: action)
+    if try tx.branch(named: branch.name, of: project.id) != nil {
+      throw ControlPlaneError(
+        .branchAlreadyExists, "\(action): the project has a branch of that name meanwhile",
+        hint: "rename that one and try again")
+    }
+    guard let plan = try tx.plan(project.plan),
+      try tx.branchCount(of: project.id) < plan.branchesLimit
+    else {
+      throw ControlPlaneError(
+        .limitReached, "\(action): the plan allows no further branch", hint: "delete one first")
+    }
+    return branch
+  }
+
+  private static func check(
+    _ deletedAt: Date, isPurged: Bool, _ now: Date, _ action: String
+  ) throws {
+    let end = deletedAt.addingTimeInterval(Presenter.recoverySeconds)
+    guard !isPurged, now < end else {
+      throw ControlPlaneError(
+        .notRecoverable,
+        isPurged
+          ? "\(action): it was deleted for good"
+          : "\(action): it could be recovered until \(RFC3339.text(end))")
+    }
+  }
+
+  private func revive(
+    _ branch: BranchRecord, at moment: ResolvedMoment?, _ project: ProjectRecord,
+    _ tx: CatalogTransaction
+  ) throws -> BranchRecord {
+    let now = core.clock.now
+    var recovered = branch
+    if let moment {
+      recovered.lineID = try NewLine(core: core, project: project).insert(
+        at: moment, inheritsWindow: true, tx
+      ).id
+    }
+    recovered.deletedAt = nil
+    recovered.deletionMethod = nil
+    recovered.updatedAt = now
+    if branch.deletedAt != nil, let expiry = branch.expiresAt, expiry <= now {
+      recovered.expiresAt = nil
+    }
+    recovered.parentID = try tx.livingBranch(branch.parentID)?.id
+    try tx.update(recovered)
+    return recovered
+  }
+
+  /// Endpoints that were deleted with the branch come back asleep.
+  private func endpoints(
+    _ deleted: [EndpointRecord], of branch: BranchRecord, _ project: ProjectRecord,
+    _ tx: CatalogTransaction
+  ) throws -> [EndpointRecord] {
+    try deleted.map { before in
+      var endpoint = before
+      endpoint.deletedAt = nil
+      endpoint.state = .idle
+      endpoint.pendingState = nil
+      endpoint.updatedAt = core.clock.now
+      try tx.update(endpoint)
+      let hasCompute = try tx.compute(of: endpoint.id) != nil
+      if endpoint.type == .readWrite, !hasCompute {
+        _ = try NewLine(core: core, project: project).insertCompute(
+          on: branch.lineID, of: branch.id, endpoint: endpoint.id, tx)
+      }
+      return endpoint
+    }
+  }
+
+  // MARK: projects
+
+  func project(_ id: ProjectID, account: AccountID) async throws -> API.ProjectRecoverResponse {
+    let lines = try await core.catalog.read { tx -> [(BranchID, CatalogLineID)] in
+      guard let project = try self.check(id, account, tx) else { return [] }
+      return try tx.branches(of: project.id).compactMap { branch in
+        guard let line = try tx.line(branch.lineID), line.isOpened else { return nil }
+        return (branch.id, line.id)
+      }
+    }
+    var heads: [BranchID: ResolvedMoment] = [:]
+    for (branch, line) in lines {
+      heads[branch] = try await core.fleet.resolve(line: line.rawValue, moment: .head)
+    }
+    let moments = heads
+    try await core.catalog.write { tx in
+      guard try tx.lockProject(id, of: account) != nil,
+        var project = try self.check(id, account, tx), let deletedAt = project.deletedAt
+      else { return }
+      project.deletedAt = nil
+      project.updatedAt = core.clock.now
+      try tx.update(project)
+      for branch in try tx.branches(of: id) {
+        let revived = try self.revive(branch, at: moments[branch.id], project, tx)
+        _ = try self.endpoints(
+          try tx.endpoints(of: branch.id, deletedAt: deletedAt), of: revived, project, tx)
+      }
+    }
+    let shown = try await ProjectService(core: core).get(id, account: account)
+    return try await core.catalog.read { tx in
+      let main = try tx.project(id)?.defaultBranchID
+      return API.ProjectRecoverResponse(
+        project: shown,
+        branches: try tx.branches(of: id).map { presenter.branch($0, isDefault: $0.id == main) })
+    }
+  }
+
+  /// The deleted project; `nil` where it is not deleted.
+  private func check(
+    _ id: ProjectID, _ account: AccountID, _ tx: CatalogTransaction
+  ) throws -> ProjectRecord? {
+    guard let project = try tx.project(id, of: account) else {
+      throw ControlPlaneError(.projectNotFound, "recover project '\(id)': there is none")
+    }
+    guard let deletedAt = project.deletedAt else { return nil }
+    let action = "recover project '\(project.name)'"
+    try Self.check(deletedAt, isPurged: false, core.clock.now, action)
+    try core.requireFree(tx, id, [], doing: action)
+    guard let owner = try tx.account(account), let plan = try tx.plan(owner.plan),
+      try tx.projectCount(of: account) < plan.projectsLimit
+    else {
+      throw ControlPlaneError(
+        .limitReached, "\(action): the plan allows no further project", hint: "delete one first")
+    }
+    return project
+  }
+}
+
+extension BranchService {
+  /// Brings a deleted branch back, with the endpoints that were deleted with it.
+  public func recover(
+    _ id: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> API.BranchRecoverResponse {
+    try await Recovery(core: core).branch(id, project: project, account: account)
+  }
+}
+
+extension ProjectService {
+  /// Brings a deleted project back with all that it held.
+  public func recover(
+    _ id: ProjectID, account: AccountID
+  ) async throws -> API.ProjectRecoverResponse {
+    try await Recovery(core: core).project(id, account: account)
+  }
+}

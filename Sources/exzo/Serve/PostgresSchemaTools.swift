@@ -1,0 +1,130 @@
+import APITypes
+import ControlPlane
+import Foundation
+import PostgresClient
+
+/// Runs PostgreSQL's own `pg_dump` and `psql` against computes, as the platform's superuser, over
+/// their unix sockets.
+struct PostgresSchemaTools: SchemaTools {
+  /// The directory of PostgreSQL's programs.
+  let binaries: String
+
+  /// A schema of more bytes than this is refused.
+  private static let longest = 64 << 20
+
+  func dumpSchema(of database: String, on compute: RunningCompute) async throws -> String {
+    // --quote-all-identifiers is left out: people read this.
+    try await run(
+      "pg_dump", ["--schema-only", "--no-password", "--dbname", connection(compute, database)])
+  }
+
+  func load(schema: String, into database: String, on compute: RunningCompute) async throws {
+    _ = try await run(
+      "psql",
+      [
+        "--no-psqlrc", "--quiet", "--no-password", "--single-transaction", "--set",
+        "ON_ERROR_STOP=1", "--output", "/dev/null", "--dbname", connection(compute, database),
+      ], input: schema)
+  }
+
+  func tables(of database: String, on compute: RunningCompute) async throws -> API.BranchSchema {
+    let pool = PostgresConnectionPool(
+      ConnectionParameters(
+        host: compute.socketDirectory, port: compute.port,
+        user: PostgresTenantConfigurator.superuser, database: database,
+        applicationName: "exzo-control", options: "-c statement_timeout=60s"), size: 1,
+      name: "schema")
+    do {
+      let schema = try await pool.withConnection { try API.BranchSchema.read($0) }
+      await pool.close()
+      return schema
+    } catch {
+      await pool.close()
+      if let error = error as? PostgresError, error.sqlState == "3D000" {
+        throw Self.missing(database)
+      }
+      throw error
+    }
+  }
+
+  private static func missing(_ database: String) -> ControlPlaneError {
+    ControlPlaneError(
+      .databaseNotFound, "read the schema of '\(database)': there is no such database at the moment"
+    )
+  }
+
+  /// A connection string in which no name can say anything else.
+  private func connection(_ compute: RunningCompute, _ database: String) -> String {
+    func quoted(_ text: String) -> String {
+      "'" + text.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
+    }
+    return "host=\(quoted(compute.socketDirectory)) port=\(compute.port) "
+      + "user=\(PostgresTenantConfigurator.superuser) dbname=\(quoted(database)) "
+      + "application_name=exzo-control"
+  }
+
+  private func run(
+    _ program: String, _ arguments: [String], input: String? = nil
+  ) async throws -> String {
+    let path = "\(binaries)/\(program)"
+    let result = try await withCheckedThrowingContinuation { continuation in
+      let thread = Thread {
+        continuation.resume(with: Result { try Self.runBlocking(path, arguments, input: input) })
+      }
+      thread.name = program
+      thread.start()
+    }
+    guard result.status == 0 else {
+      if result.error.contains("database") && result.error.contains("does not exist") {
+        throw Self.missing(arguments.last.map { _ in "the database" } ?? "")
+      }
+      throw SchemaToolError("\(program): \(result.error.suffix(2000))")
+    }
+    return result.output
+  }
+
+  private struct Output: Sendable {
+    var status: Int32
+    var output: String
+    var error: String
+  }
+
+  /// Through files, not pipes: neither side can wait for the other. Blocks its thread.
+  private static func runBlocking(
+    _ path: String, _ arguments: [String], input: String?
+  ) throws -> Output {
+    let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
+      "exzo-schema-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(
+      at: directory, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+    defer {
+      // What cannot be removed is a temporary file.
+      try? FileManager.default.removeItem(at: directory)
+    }
+    func file(_ name: String, _ bytes: Data) throws -> URL {
+      let url = directory.appendingPathComponent(name)
+      try bytes.write(to: url)
+      return url
+    }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    process.environment = ["PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGCONNECT_TIMEOUT": "30"]
+    let output = try file("output", Data())
+    let errors = try file("errors", Data())
+    process.standardInput = try FileHandle(
+      forReadingFrom: file("input", Data((input ?? "").utf8)))
+    process.standardOutput = try FileHandle(forWritingTo: output)
+    process.standardError = try FileHandle(forWritingTo: errors)
+    try process.run()
+    process.waitUntilExit()
+    let size = try FileManager.default.attributesOfItem(atPath: output.path)[.size] as? Int ?? 0
+    guard size <= longest else {
+      throw SchemaToolError("read a schema: it is larger than \(longest >> 20) MB")
+    }
+    return Output(
+      status: process.terminationStatus,
+      output: String(decoding: try Data(contentsOf: output), as: UTF8.self),
+      error: String(decoding: try Data(contentsOf: errors), as: UTF8.self))
+  }
+}

@@ -1,0 +1,157 @@
+import APITypes
+import Catalog
+import ControlPlaneSimulation
+import Foundation
+import PostgresFormat
+import Testing
+
+@testable import ControlPlane
+
+@Suite(.serialized) struct ReadingTests {
+  @Test func aMomentHasOneComputeForAllAndIsGoneHalfAMinuteAfterItsLastUse() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let core = installation.core
+        let past = PastSessions(core: core)
+        let time = RFC3339.text(scene.start.addingTimeInterval(90))
+        let login = try #require(
+          try await past.authentication(
+            target: scene.main.rawValue, moment: .timestamp(time), role: "exzodb_owner"))
+        #expect(PastSessions.isKey(login.key))
+        #expect(installation.fleet.readings.isEmpty, "a stranger opens nothing")
+        #expect(
+          try await past.authentication(
+            target: scene.main.rawValue, moment: .timestamp(time), role: "nobody") == nil)
+        #expect(
+          try await past.authentication(
+            target: "br-none", moment: .timestamp(time), role: "exzodb_owner") == nil)
+        let computes = try await withThrowingTaskGroup(of: String.self) { group in
+          for _ in 0..<10 { group.addTask { try await past.open(login.key).compute.computeID } }
+          return try await group.reduce(into: Set<String>()) { $0.insert($1) }
+        }
+        #expect(computes.count == 1)
+        let request = try #require(installation.fleet.readings.values.first)
+        #expect(request.lineID == scene.line && request.lsn == LSN(0x150_0100))
+
+        let housekeeping = Housekeeping(core: core, directory: EndpointDirectory(core: core))
+        installation.clock.advance(29)
+        try await housekeeping.round()
+        #expect(installation.fleet.readings.count == 1)
+        // A session that does something keeps it.
+        installation.tenants.inUse = computes
+        installation.clock.advance(60)
+        try await housekeeping.round()
+        #expect(installation.fleet.readings.count == 1)
+        installation.tenants.inUse = []
+        installation.clock.advance(5)
+        try await housekeeping.round()
+        #expect(installation.fleet.readings.isEmpty)
+        #expect(try await core.catalog.read { try $0.readingComputes() }.isEmpty)
+
+        let moments: [(PastSessions.Moment, ControlPlaneError.Code)] = [
+          (.lsn("0/9"), .restorePointOutOfWindow), (.lsn("x"), .badValue),
+          (.timestamp("yesterday"), .badValue),
+          (.timestamp("2001-01-01T00:00:00Z"), .restorePointOutOfWindow),
+        ]
+        for (moment, code) in moments {
+          let key = try #require(
+            try await past.authentication(
+              target: scene.endpoint.rawValue, moment: moment, role: "exzodb_owner")
+          ).key
+          #expect(try await installation.refusal { _ = try await past.open(key) } == code)
+        }
+      }
+    }
+  }
+
+  @Test func whatAKilledServeLeftOpenIsEnded() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let core = installation.core
+        let key = try #require(
+          try await PastSessions(core: core).authentication(
+            target: scene.main.rawValue, moment: .lsn("0/1500100"), role: "exzodb_owner")
+        ).key
+        _ = try await PastSessions(core: core).open(key)
+        #expect(installation.fleet.readings.count == 1)
+        // The next process knows nothing but the rows.
+        try await ReadingComputes().endIdle(core)
+        #expect(installation.fleet.readings.isEmpty)
+      }
+    }
+  }
+
+  @Test func schemasOfTwoMomentsAreCompared() async throws {
+    try await Installation.with { installation in
+      var core = installation.core
+      let tools = SimulatedSchemaTools()
+      core.schemaTools = tools
+      let service = SchemaService(core: core)
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        func place(_ branch: BranchID, lsn: String? = nil) -> SchemaService.Place {
+          SchemaService.Place(branch: branch, lsn: lsn, time: nil)
+        }
+        let sql = try await service.schema(
+          of: "exzodb", at: place(scene.main), asJSON: false, project: scene.project,
+          account: scene.account)
+        #expect(sql.sql == "CREATE TABLE exzodb (line \(scene.line));\n")
+        // The head of a branch that runs is read where it runs.
+        #expect(installation.fleet.readings.isEmpty)
+        let json = try await service.schema(
+          of: "exzodb", at: place(scene.main, lsn: "0/1500100"), asJSON: true,
+          project: scene.project, account: scene.account)
+        #expect(json.json?.tables.isEmpty == true && json.sql == nil)
+        #expect(installation.fleet.readings.count == 1)
+        let same = try await service.compare(
+          "exzodb", at: place(scene.main), with: place(scene.main, lsn: "0/1500100"),
+          project: scene.project, account: scene.account)
+        #expect(same.isEmpty)
+        #expect(
+          try await installation.refusal {
+            _ = try await service.schema(
+              of: "none", at: place(scene.main), asJSON: false, project: scene.project,
+              account: scene.account)
+          } == .databaseNotFound)
+        #expect(
+          try await installation.refusal {
+            _ = try await service.compare(
+              "exzodb", at: place(scene.main), with: nil, project: scene.project,
+              account: scene.account)
+          } == .badValue)
+      }
+    }
+  }
+
+  @Test func aDiffIsWhatDiffWrites() {
+    let old = (1...12).map { "line \($0)\n" }.joined()
+    let new = old.replacing("line 2\n", with: "").replacing("line 11\n", with: "line 11\nnew\n")
+    #expect(UnifiedDiff(from: old, to: old).text(fromName: "a", toName: "b") == "")
+    #expect(
+      UnifiedDiff(from: old, to: new).text(fromName: "a", toName: "b") == """
+        --- a
+        +++ b
+        @@ -1,5 +1,4 @@
+         line 1
+        -line 2
+         line 3
+         line 4
+         line 5
+        @@ -9,4 +8,5 @@
+         line 9
+         line 10
+         line 11
+        +new
+         line 12
+
+        """)
+    #expect(
+      UnifiedDiff(from: "", to: "x\n").text(fromName: "a", toName: "b")
+        == "--- a\n+++ b\n@@ -0,0 +1,1 @@\n+x\n")
+    #expect(
+      SchemaService.withoutKey("\\restrict k\nA\n\\unrestrict k\n\\unrestrict other\n")
+        == "A\n\\unrestrict other\n")
+  }
+}
