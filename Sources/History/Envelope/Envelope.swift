@@ -22,6 +22,7 @@ enum Envelope {
     case layer = 4
     case walChunk = 5
     case manifest = 6
+    case evictions = 7
   }
 
   /// CRC-32C over the object's identity, the place of the bytes in it, and the bytes: so that a

@@ -19,6 +19,7 @@ extension LineContents {
       let lost = Set(damages.filter { $0.value.code == .missing }.keys)
       try await refreshChunks(store)
       try await refreshKeyframes(store)
+      try await refreshEvictions(store)
       let missing = Set(damages.filter { $0.value.code == .missing }.keys)
       if missing.subtracting(lost).isEmpty { return }
     }

@@ -10,6 +10,8 @@ struct LineContents: Sendable {
   /// Objects that could not be read, by key: named in alarms; history is used without them.
   var damages: [String: HistoryError] = [:]
   var manifest: ObjectNumber?
+  /// What retention took, whatever else is listed.
+  var evictions = LineEvictions()
   /// The highest numbers that were listed.
   var lastChunk = ObjectNumber(epoch: 0, sequence: 0)
   var lastKeyframe = ObjectNumber(epoch: 0, sequence: 0)
@@ -31,8 +33,14 @@ struct LineContents: Sendable {
   }
 
   /// The chunks that cover the line's WAL, in order; none lies wholly below the end of the one
-  /// before it. Gaps are possible, see ``gaps(from:)``.
+  /// before it. Gaps are possible, see ``gaps(from:)``; what was evicted is one.
   func spans() -> [Span] {
+    let spans = allSpans()
+    if evictions.wal.isEmpty { return spans }
+    return spans.filter { !evictions.contains($0.startLSN..<$0.endLSN) }
+  }
+
+  private func allSpans() -> [Span] {
     var limits: [UInt32: LSN] = [:]
     var spans: [Span] = []
     for chunk in chunks {
@@ -54,8 +62,10 @@ struct LineContents: Sendable {
 
   /// Keyframes whose image lies in the history that counts, in order of their consistent LSN.
   func countingKeyframes() -> [Keyframe] {
-    keyframes.filter { $0.consistentLSN <= limit(of: $0.number.epoch) }
-      .sorted { ($0.consistentLSN, $0.number) < ($1.consistentLSN, $1.number) }
+    keyframes.filter {
+      $0.consistentLSN <= limit(of: $0.number.epoch) && evictions.keyframe($0.number) == nil
+    }
+    .sorted { ($0.consistentLSN, $0.number) < ($1.consistentLSN, $1.number) }
   }
 
   /// The end of what the store holds.

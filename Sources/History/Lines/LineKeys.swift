@@ -50,6 +50,9 @@ struct LineKeys: Sendable {
   var manifestPrefix: String { root + "manifest/" }
   var ownerPrefix: String { root + "owner/" }
   var layerPrefix: String { root + "layers/" }
+  var evictionsPrefix: String { root + "evicted/" }
+  /// All of the line's keys begin with it.
+  var prefix: String { root }
 
   func wal(_ number: ObjectNumber) -> ObjectKey { ObjectKey(walPrefix + number.description) }
   func keyframe(_ number: ObjectNumber) -> ObjectKey {
@@ -61,8 +64,17 @@ struct LineKeys: Sendable {
   func owner(epoch: UInt32, token: UInt32) -> ObjectKey {
     ObjectKey(ownerPrefix + padded(UInt64(epoch), 8) + "-" + padded(UInt64(token), 8))
   }
+  func evictions(_ sequence: UInt64, token: UInt32) -> ObjectKey {
+    ObjectKey(evictionsPrefix + padded(sequence, 12) + "-" + padded(UInt64(token), 8))
+  }
   func layer(_ number: ObjectNumber, part: Int) -> ObjectKey {
     ObjectKey(layerPrefix + number.description + "-" + padded(UInt64(part), 4))
+  }
+
+  /// The number of the layer that a key of this line belongs to.
+  func layerNumber(in key: ObjectKey) -> ObjectNumber? {
+    guard key.name.hasPrefix(layerPrefix) else { return nil }
+    return ObjectNumber(key.name.dropFirst(layerPrefix.count).dropLast(5))
   }
 
   /// The number in a key of this line, where it begins with `prefix` and ends with a number.

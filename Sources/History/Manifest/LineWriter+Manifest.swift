@@ -25,6 +25,7 @@ extension LineWriter {
 
   private func writeManifestNow() async throws {
     try await checkOwnership()
+    try await passOverEvicted()
     let listedObjects = newObjects
     let manifest = Manifest(
       line: description.id, number: takeNumber(), lastChunk: contents.lastChunk,
@@ -38,6 +39,15 @@ extension LineWriter {
     let listed = try await listAll(
       prefix: keys.manifestPrefix, after: nil, store: environment.store)
     for listing in listed.dropLast(Manifest.keptCount) { try await delete(listing.key) }
+  }
+
+  /// Takes in what retention took meanwhile, so that nothing is merged or listed that may be gone.
+  func passOverEvicted() async throws {
+    var read = contents
+    try await read.refreshEvictions(environment.store)
+    guard read.evictions != contents.evictions else { return }
+    contents.evictions = read.evictions
+    contents.removeEvicted()
   }
 
   func delete(_ key: ObjectKey) async throws {

@@ -26,7 +26,7 @@ struct LineChain: Sendable {
   var uploadedLSN: LSN { lines[0].uploadedLSN }
 
   /// The positions for which a line of the chain is asked: its own WAL up to its child's start.
-  private static func range(ofLine index: Int, in lines: [LineContents]) -> Range<LSN> {
+  static func range(ofLine index: Int, in lines: [LineContents]) -> Range<LSN> {
     let start = lines[index].description.startLSN
     let end = index == 0 ? LSN(.max) : lines[index - 1].description.startLSN
     return start..<max(start, end)
@@ -74,5 +74,26 @@ struct LineChain: Sendable {
       let limits = LineChain.range(ofLine: index, in: lines).clamped(to: range)
       return limits.isEmpty ? [] : lines[index].gaps(in: limits)
     }
+  }
+}
+
+extension LineChain {
+  /// Whether retention took all of the missing WAL.
+  func isEvicted(_ gap: WALGap) -> Bool {
+    lines.first { $0.line == gap.line }?.evictions.contains(gap.range) ?? false
+  }
+
+  /// WAL of the chain that retention took, below `lsn`, with a transaction that ended later than `time`.
+  func evicted(before lsn: LSN, endingAfter time: PostgresTimestamp) -> Range<LSN>? {
+    for index in lines.indices {
+      let limits = LineChain.range(ofLine: index, in: lines)
+      for entry in lines[index].evictions.wal {
+        let range = entry.range.clamped(to: limits)
+        if !range.isEmpty, range.lowerBound < lsn, entry.latestTime.map({ $0 > time }) ?? false {
+          return range
+        }
+      }
+    }
+    return nil
   }
 }

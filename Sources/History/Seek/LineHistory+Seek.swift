@@ -43,12 +43,18 @@ extension LineHistory {
     let keyframe = try keyframe(at: sought)
     let oldest = keyframe.oldestRedoLSN
     if lsn > oldest, let gap = chain.gaps(in: oldest..<lsn).first {
-      throw gapError(gap, at: lsn)
+      throw chain.isEvicted(gap) ? beforeWindow(lsn, gap.range) : gapError(gap, at: lsn)
     }
     let index = chain.line(holding: lsn) ?? chain.lines.count - 1
     return Moment(
       line: chain.lines[index].line, lsn: max(lsn, keyframe.redoLSN), keyframe: keyframe,
       complete: chain.keyframes(at: sought).first(where: \.isComplete))
+  }
+
+  private func beforeWindow(_ lsn: LSN, _ evicted: Range<LSN>) -> HistoryError {
+    HistoryError(
+      .beforeStart, operation: "seek on line \(line)", lsn: lsn,
+      detail: "the moment lies outside the retention window: WAL \(evicted) is not kept")
   }
 
   private func keyframe(at lsn: LSN) throws -> Keyframe {
@@ -94,13 +100,22 @@ extension LineHistory {
     }
   }
 
+  /// Refuses a time that may lie in WAL that retention evicted.
+  private func checkKept(_ time: PostgresTimestamp, before lsn: LSN) throws {
+    guard let evicted = chain.evicted(before: lsn, endingAfter: time) else { return }
+    throw HistoryError(
+      .beforeStart, operation: "seek on line \(line)", lsn: evicted.lowerBound,
+      detail: "the time lies before the retention window: WAL \(evicted) is not kept")
+  }
+
   /// The first record, in WAL order, that ends a transaction later than `time`: where it starts,
   /// and where the record before it ends.
-  private func firstEnd(after time: PostgresTimestamp) async throws -> (start: LSN, end: LSN)? {
+  func firstEnd(after time: PostgresTimestamp) async throws -> (start: LSN, end: LSN)? {
     for piece in chain.pieces {
       guard let latest = piece.chunk.summary.latestTime, latest > time,
         let start = piece.chunk.summary.firstRecordStart
       else { continue }
+      try checkKept(time, before: piece.range.lowerBound)
       var previous: LSN?
       var found: LSN?
       try await parse(from: start, to: piece.range.upperBound) { record in

@@ -23,7 +23,7 @@ public actor LineHistory {
   nonisolated let store: any ObjectStore
   private(set) var chain: LineChain
 
-  private init(chain: LineChain, store: any ObjectStore) {
+  init(chain: LineChain, store: any ObjectStore) {
     self.chain = chain
     self.store = store
     line = chain.description.id
@@ -82,13 +82,13 @@ public actor LineHistory {
     chain.lines.flatMap { $0.damages.sorted { $0.key < $1.key }.map(\.value) }
   }
 
-  /// WAL that is missing between the oldest keyframe's redo LSN and the end; empty when all is
-  /// well.
+  /// WAL that is missing between the oldest keyframe's redo LSN and the end and that retention did not
+  /// evict; empty when all is well.
   public func gaps() -> [WALGap] {
     let oldest = chain.lines.reversed().lazy.compactMap { $0.countingKeyframes().first }.first
     let start = oldest?.redoLSN ?? chain.lines[chain.lines.count - 1].description.startLSN
     let end = chain.uploadedLSN
-    return start < end ? chain.gaps(in: start..<end) : []
+    return start < end ? chain.gaps(in: start..<end).filter { !chain.isEvicted($0) } : []
   }
 
   /// What happened on the line and its ancestors, from the chunks that have work in a range.

@@ -25,6 +25,7 @@ extension LineWriter {
 
   private func mergeOldChunks(_ age: Duration) async throws -> Int {
     var count = 0
+    try await passOverEvicted()
     for run in chunkRuns(olderThan: age) {
       try await checkOwnership()
       var whole = try await read(run[0])

@@ -11,12 +11,12 @@ import Synchronization
 /// The control plane's way to agents and to history.
 final class FleetAdapter: ComputeFleet {
   let fleet: AgentFleet
-  private let store: any ObjectStore
+  let store: any ObjectStore
   private let objectStoreURL: String
   private let installation: PostgresInstallation
   private let template: TemplateBuilder.Template
   let identities: IdentityRegistry
-  private let log = Logger(label: "fleet")
+  let log = Logger(label: "fleet")
   private let histories = Mutex<[String: LineHistory]>([:])
 
   init(

@@ -77,6 +77,7 @@ struct Installation {
           .init(
             service: MirrorService(
               mirror: storage.mirror, dataDirectory: options.dataDirectory, log: log)),
+          .init(service: collector(plane, adapter, log)),
           .init(service: ProxyService(proxy: proxy)),
           .init(service: api),
         ],
@@ -87,6 +88,16 @@ struct Installation {
   }
 
   /// The fleet, and the directory of PostgreSQL's programs.
+  private func collector(
+    _ plane: ControlPlane, _ fleet: FleetAdapter, _ log: Logger
+  ) -> CollectorService {
+    CollectorService(
+      plane: plane,
+      environment: options.collectsHistory
+        ? fleet.historyEnvironment(spool: options.dataDirectory) : nil,
+      dataDirectory: options.dataDirectory, log: log)
+  }
+
   private func makeFleet(
     _ storage: StoreSetup, _ log: Logger
   ) async throws -> (FleetAdapter, String) {

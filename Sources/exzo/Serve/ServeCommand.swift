@@ -30,6 +30,9 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Shell command that prints the master key, instead of a file.")
   var masterKeyCommand: String?
   @Option(help: "A second object store that everything is copied to.") var mirror: String?
+  @Option(
+    help: "on: delete history that no branch, snapshot, lease or window needs (default: off).")
+  var collectHistory: String?
   @Option(help: "Disk for what is read from a bucket (default: 10G).") var cacheSize: String?
   @Option(help: "postgresql://… (default: an embedded server).") var metadataUrl: String?
   @Option(help: "Rebuild everything from an object store first.") var recoverFrom: String?
@@ -71,7 +74,8 @@ struct ServeCommand: AsyncParsableCommand {
       allowPlainBeyondLoopback: allowPlain
         || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""),
       requestsPerMinute: try layers.count(
-        "requests-per-minute", flag: requestsPerMinute, standard: 700))
+        "requests-per-minute", flag: requestsPerMinute, standard: 700),
+      collectsHistory: try layers.onOrOff("collect-history", flag: collectHistory) ?? false)
   }
 }
 

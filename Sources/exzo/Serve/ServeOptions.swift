@@ -26,6 +26,8 @@ struct ServeOptions: Sendable {
   var allowPlainBeyondLoopback: Bool
   /// Of one account; 0 sets no limit.
   var requestsPerMinute: Int
+  /// Whether history that nothing needs is deleted.
+  var collectsHistory: Bool
 }
 
 /// `host:port`; the host of an IPv6 address stands in brackets.
@@ -85,7 +87,7 @@ struct LayeredSettings {
   static let names: Set<String> = [
     "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
     "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption",
-    "master-key", "master-key-command", "mirror", "cache-size",
+    "master-key", "master-key-command", "mirror", "cache-size", "collect-history",
   ]
 
   func value(_ name: String, flag: String?) -> String? {

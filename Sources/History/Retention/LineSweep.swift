@@ -1,0 +1,119 @@
+import ObjectStorage
+import PostgresFormat
+
+/// Finds the objects of a line that nothing refers to any more; pure.
+///
+/// Whatever a crash left behind, of a writer or a collector, is found again by the next sweep.
+struct LineSweep: Sendable {
+  var contents: LineContents
+  /// Layers that some line needs.
+  var neededLayers: Set<LayerName>
+  var now: PostgresTimestamp
+  /// Age of a take-over before what a writer before it left in the making counts as left behind.
+  var grace: Duration
+  /// Objects that no manifest listed when they were first seen, that long ago.
+  var longUnlisted: Set<ObjectKey> = []
+
+  /// A layer, whatever objects it is made of.
+  struct LayerName: Hashable, Sendable {
+    var line: LineID
+    var number: ObjectNumber
+  }
+
+  /// The objects to delete, in an order in which none refers to one that is gone.
+  /// - Parameter listed: everything that the store holds of the line, listed after `contents` was read.
+  /// - Returns: `unlisted` are objects that may be in the making: garbage if they still are unlisted later.
+  func garbage(
+    _ listed: [ObjectListing]
+  ) -> (garbage: [ObjectListing], unlisted: Set<ObjectKey>) {
+    var unlisted: Set<ObjectKey> = []
+    let keys = contents.keys
+    let spans = Set(contents.spans().map(\.chunk.number))
+    let known = Set(contents.chunks.map(\.number))
+    var keyframes: [ObjectListing] = []
+    var others: [ObjectListing] = []
+    var evictions: [ObjectListing] = []
+    for object in listed {
+      if let number = LineKeys.number(in: object.key, prefix: keys.keyframePrefix) {
+        let isKnown = contents.keyframes.contains { $0.number == number }
+        if contents.evictions.keyframe(number)?.isDropped ?? false
+          || isLeft(object, number, isKnown: isKnown, contents.lastKeyframe, &unlisted)
+        {
+          keyframes.append(object)
+        }
+      } else if let number = LineKeys.number(in: object.key, prefix: keys.walPrefix) {
+        let isKnown = known.contains(number)
+        if isKnown
+          ? !spans.contains(number)
+          : isLeft(object, number, isKnown: false, contents.lastChunk, &unlisted)
+        {
+          others.append(object)
+        }
+      } else if let number = keys.layerNumber(in: object.key) {
+        if isGarbage(layer: number) { others.append(object) }
+      } else if object.key.name.hasPrefix(keys.evictionsPrefix) {
+        evictions.append(object)
+      }
+    }
+    let result = keyframes + others + evictions.dropLast(LineEvictions.keptCount)
+    return (result, unlisted)
+  }
+
+  /// Whether an object was left behind: no manifest lists it though one lists later objects. A writer puts
+  /// several at once, so of the present writer's it must have been so for a while.
+  private func isLeft(
+    _ object: ObjectListing, _ number: ObjectNumber, isKnown: Bool, _ last: ObjectNumber,
+    _ unlisted: inout Set<ObjectKey>
+  ) -> Bool {
+    guard !isKnown, number <= last, contents.damages[object.key.name] == nil else { return false }
+    unlisted.insert(object.key)
+    return longUnlisted.contains(object.key) || isOfFormerWriter(number)
+  }
+
+  private func isOfFormerWriter(_ number: ObjectNumber) -> Bool {
+    guard let owner = contents.owners.last, number.epoch < owner.epoch else { return false }
+    return now.since(owner.createdAt) >= grace
+  }
+
+  private func isGarbage(layer number: ObjectNumber) -> Bool {
+    if neededLayers.contains(LayerName(line: contents.line, number: number)) { return false }
+    // A keyframe that cannot be read may refer to anything.
+    let prefix = contents.keys.keyframePrefix
+    if contents.damages.contains(where: { $0.key.hasPrefix(prefix) && $0.value.code != .missing }) {
+      return false
+    }
+    // A writer's newest keyframe refers to all that it goes on with, but for what it is making.
+    let dropped = contents.evictions.keyframes.last?.number
+    let newest = max(contents.lastKeyframe, dropped ?? contents.lastKeyframe)
+    if number <= newest { return true }
+    return isOfFormerWriter(number)
+  }
+
+  /// All objects of a line that nobody needs, its description last.
+  static func removal(of line: LineID, _ listed: [ObjectListing]) -> [ObjectListing] {
+    let keys = LineKeys(line: line)
+    func rank(_ key: ObjectKey) -> Int {
+      if key == keys.description { return 3 }
+      if key.name.hasPrefix(keys.ownerPrefix) { return 2 }
+      return key.name.hasPrefix(keys.keyframePrefix) ? 0 : 1
+    }
+    return listed.sorted { (rank($0.key), $0.key) < (rank($1.key), $1.key) }
+  }
+}
+
+extension RetentionForest {
+  /// Layers that lines read from, or may.
+  func neededLayers(_ needs: RetentionNeeds) -> Set<LineSweep.LayerName> {
+    var result: Set<LineSweep.LayerName> = []
+    for (line, contents) in lines where needs.living.contains(line) {
+      var layers = contents.keyframes
+        .filter { !(contents.evictions.keyframe($0.number)?.isDropped ?? false) }
+        .flatMap(\.layers)
+      if needs.running.contains(line) || needs.untouched.contains(line) {
+        layers += contents.description.parent?.base.layers ?? []
+      }
+      for layer in layers { result.insert(.init(line: layer.line, number: layer.number)) }
+    }
+    return result
+  }
+}

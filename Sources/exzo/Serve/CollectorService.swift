@@ -1,0 +1,90 @@
+import ControlPlane
+import DurableIO
+import Foundation
+import History
+import Logging
+import PostgresFormat
+import ServiceLifecycle
+
+/// Evicts history that nothing needs, a round every few minutes, and says what the last one did.
+///
+/// The status is in `DIR/collector.json`.
+struct CollectorService: Service {
+  let plane: ControlPlane
+  /// `nil` where history is not collected.
+  let environment: HistoryEnvironment?
+  let dataDirectory: String
+  let log: Logger
+  /// Between the end of a round and the next.
+  private static let pause: Duration = .seconds(300)
+  /// Between deletions: 200 a second at most.
+  private static let deletionPause: Duration = .milliseconds(5)
+
+  /// What the last round did, and all since serve started.
+  struct Status: Codable {
+    var lastRun: Date
+    var objectsDeleted: Int
+    var bytesFreed: UInt64
+    var totalObjectsDeleted: Int
+    var totalBytesFreed: UInt64
+    var keptBytes: UInt64
+    var unknownLines: [String]
+    var failure: String?
+  }
+
+  func run() async throws {
+    guard let environment else {
+      // A group's service must not end before the others.
+      try? await gracefulShutdown()  // cancelled means the same
+      return
+    }
+    let collector = HistoryCollector(environment: environment) {
+      try await Task.sleep(for: Self.deletionPause)
+    }
+    await cancelWhenGracefulShutdown {
+      var status: Status?
+      while !Task.isCancelled {
+        do {
+          status = try await round(collector, after: status)
+          try await Task.sleep(for: Self.pause)
+        } catch is CancellationError {
+          return
+        } catch {
+          log.error("collection failed", metadata: ["error": "\(error)"])
+          // The next round goes on from there. A sleep that is cancelled ends the loop.
+          try? await Task.sleep(for: Self.pause)
+        }
+      }
+    }
+  }
+
+  private func round(_ collector: HistoryCollector, after last: Status?) async throws -> Status {
+    let demands = try await plane.retention.promises().map {
+      (LineID(rawValue: $0.lineID), LineDemand($0))
+    }
+    let report = try await collector.collect(
+      Dictionary(demands, uniquingKeysWith: { first, _ in first }))
+    for problem in report.problems {
+      log.error("a line is not collected", metadata: ["error": "\(problem)"])
+    }
+    let status = Status(
+      lastRun: Date(), objectsDeleted: report.objectsDeleted, bytesFreed: report.bytesFreed,
+      totalObjectsDeleted: (last?.totalObjectsDeleted ?? 0) + report.objectsDeleted,
+      totalBytesFreed: (last?.totalBytesFreed ?? 0) + report.bytesFreed,
+      keptBytes: report.keptBytes, unknownLines: report.unknownLines.map(\.rawValue),
+      failure: report.problems.first.map { "\($0)" })
+    try SystemFileSystem().replaceFile(
+      "\(dataDirectory)/collector.json", with: Array(try JSONEncoder().encode(status)),
+      operation: "write collector status")
+    return status
+  }
+}
+
+extension LineDemand {
+  init(_ promise: LinePromise) {
+    self.init(
+      window: promise.start.map { .since(PostgresTimestamp($0)) }, moments: promise.moments,
+      readings: promise.readings.map { Reading(lsn: $0.lsn, since: PostgresTimestamp($0.since)) },
+      inheritsWindow: promise.inheritsWindow)
+  }
+}
