@@ -168,6 +168,7 @@ extension Engine {
         #expect(failures == [], "\(workload.name) at \(target)")
       }
       #expect(try AmCheck.failures(on: connection) == [], "at \(target)")
+      #expect(try VisibilityCheck.failures(on: connection) == [], "at \(target)")
       try lazy.server.stop()
     }
     try lazy.remove()

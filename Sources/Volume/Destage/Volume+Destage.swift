@@ -127,7 +127,9 @@ extension Volume {
     let gone = withState { state in
       state.retained.removeAll { $0.number <= snapshot.epoch }
       state.pendingRemovals = removed.filter { state.nodes[$0] != nil }
-      return removed.filter { state.nodes[$0] == nil }
+      let gone = removed.filter { state.nodes[$0] == nil }
+      for id in gone { state.locals?[id] = nil }
+      return gone
     }
     while destaging.oldestSegment < snapshot.position.segment {
       let segment = LogSegment.path(log.directory, destaging.oldestSegment)

@@ -10,7 +10,8 @@ final class VolumeState {
   var sealed: [Epoch] = []
   /// Sealed and either not destaged or not forgotten, oldest first; a superset of `sealed`.
   var retained: [Epoch] = []
-  /// Only for files that came from the base view; `nil` for a root volume.
+  /// Only for files that came from the base view; `nil` for a root volume. One of an unlinked file stays while
+  /// a sealed epoch has the file: its blocks can still be asked for.
   var locals: [FileID: LocalBlocks]?
   /// Open handles and the files they are of.
   var handles: [UInt64: FileID] = [:]
@@ -163,7 +164,6 @@ final class VolumeState {
     nodes[node.id] = nil
     for staged in node.staged { staged.free() }
     node.staged = []
-    locals?[node.id] = nil
   }
 
   func contradiction(_ record: LogRecord) -> VolumeError {
