@@ -35,7 +35,9 @@ public enum DumpComparison {
   public static func differences(
     _ left: ServerConnection, _ right: ServerConnection
   ) throws -> [String] {
-    let databases = "SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1"
+    // One whose DROP has begun is invalid, and refuses connections.
+    let databases =
+      "SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY 1"
     let names = try left.psql(databases)
     let others = try right.psql(databases)
     guard names == others else {

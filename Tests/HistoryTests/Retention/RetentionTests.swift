@@ -190,13 +190,18 @@ import Volume
         for _ in 0..<5 { try await work(writer, &continued, clock) }
         try await writer.mergeChunks(olderThan: .zero)
         try await writer.writeManifest()
-        let history = try await LineHistory.open(lineA, store: store)
-        let head = try await history.seek(.head, now: clock.now)
-        #expect(head.lsn == end + 60_000)
-        #expect(await history.gaps().isEmpty)
-        #expect(await history.damages.isEmpty)
+        try await expectWholeLine(store, head: end + 60_000, now: clock.now)
       }
     }
+  }
+
+  private func expectWholeLine(
+    _ store: any ObjectStore, head: LSN, now: PostgresTimestamp
+  ) async throws {
+    let history = try await LineHistory.open(lineA, store: store)
+    #expect(try await history.seek(.head, now: now).lsn == head)
+    #expect(await history.gaps().isEmpty)
+    #expect(await history.damages.isEmpty)
   }
 }
 
