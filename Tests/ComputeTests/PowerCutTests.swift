@@ -30,7 +30,8 @@ import Testing
     let workload = DDLWorkload()
     try workload.prepare(on: engine.connection(root))
     for round in 0..<3 {
-      let run = WorkloadRun(on: engine.connection(root), seed: UInt64(40 + round), workersEach: 2)
+      let run = WorkloadRun(
+        on: engine.connection(root), seed: UInt64(40 + 100 * round), workersEach: 2)
       let ledger = Ledger(engine.connection(root))
       async let report = run.run([workload], seconds: 4)
       let noted = try await onThread { try ledger.watch(seconds: 3) }
