@@ -15,7 +15,7 @@ struct ExzoCommand: AsyncParsableCommand {
   /// Verbs that talk to a server's API.
   static let clientVerbs: [any ParsableCommand.Type] = [
     ProjectsCommand.self, BranchesCommand.self, EndpointsCommand.self, OperationsCommand.self,
-    SnapshotsCommand.self, ScheduleCommand.self,
+    SnapshotsCommand.self, ScheduleCommand.self, DumpsCommand.self, RecoverCommand.self,
     ConnectionStringCommand.self, PsqlCommand.self, StatusCommand.self, SetContextCommand.self,
     APIKeysCommand.self, AccountsCommand.self, DoctorCommand.self,
   ]
