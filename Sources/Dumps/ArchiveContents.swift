@@ -137,7 +137,8 @@ extension ArchiveContents {
     mutating func skipPlace(_ format: UInt8, _ offsetBytes: Int) throws {
       switch format {
       case 1: _ = try take(1 + offsetBytes)
-      case 5: _ = try text()
+      // A directory's toc.dat says that it is of a tar, whose entries look the same.
+      case 3, 5: _ = try text()
       default: throw malformed("its format is \(format), known are custom and directory")
       }
     }

@@ -28,8 +28,12 @@ import Testing
         CREATE INDEX orders_customer ON orders (customer);
         INSERT INTO orders (customer, kind, note)
           SELECT 1 + i % 20, 'a', md5(i::text) FROM generate_series(1, 2000) AS i;
-        CREATE DATABASE "odd ""name"" <b>ü</b>";
         """)
+      let odd = try platform.call(
+        "POST", "/projects/\(project)/branches/\(main)/databases",
+        #"{"database":{"name":"odd \"name\" <b>ü</b>","owner_name":"exzodb_owner"}}"#)
+      #expect(odd.status == 201, "\(odd.text)")
+      try await platform.settle(project)
     }
 
     func now() async throws -> String {
