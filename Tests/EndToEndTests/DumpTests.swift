@@ -88,7 +88,7 @@ import Testing
   }
 
   @Test func dumpsOfHeadAndPastAreVerifiedDownloadedAndRestored() async throws {
-    try await withPlatform { platform in
+    try await withPlatform(arguments: ["--encryption", "on"]) { platform in
       let scene = try await Scene(platform)
       let before = try await scene.now()
       try platform.psql(scene.uri, "DELETE FROM orders WHERE id > 1000")
@@ -131,6 +131,13 @@ import Testing
         scene.project,
       ])
       #expect(try run(["grep", "-c", "COPY public.orders", file]).output == "1\n")
+      // Sealed: neither names nor rows can be read in the store.
+      let readable = try run(
+        ["grep", "-rlE", "COPY public.orders|dump-", "\(platform.directory)/data/objects"],
+        allowFailure: true)
+      #expect(readable.output == "" && readable.status == 1, "\(readable)")
+      #expect(
+        try run(["find", "\(platform.directory)/data/objects", "-name", "*dump*"]).output == "")
       // Counted as data transfer.
       let shown = try platform.call("GET", "/projects/\(scene.project)")
       #expect(shown["project.data_transfer_bytes"] as? Int ?? 0 >= size, "\(shown.text)")
