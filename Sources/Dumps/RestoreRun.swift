@@ -67,7 +67,7 @@ struct RestoreRun {
       } else {
         try copy(archive, to: script)
       }
-      let notes = try script.commit()
+      let notes = try commit(script)
       try role.remove(cluster, databases: [connection], newOwner: owner)
       return notes
     } catch {
@@ -75,6 +75,19 @@ struct RestoreRun {
         tools.log.warning(
           "a role is left", metadata: ["role": "\(role.name)", "error": "\(second)"])
       }
+      throw error
+    }
+  }
+
+  private func commit(_ script: RestoreScript) throws -> [String] {
+    do {
+      return try script.commit()
+    } catch var error as DumpError
+      where manifest.format == .plain && error.message.contains("permission denied for schema")
+    {
+      error.hint =
+        "plain SQL cannot be given to an owner who may not create in its schema; "
+        + "a dump of format 'custom' can"
       throw error
     }
   }
