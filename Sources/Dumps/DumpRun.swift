@@ -96,7 +96,7 @@ struct DumpRun {
 
   private func dumpDirectory(_ writer: PackWriter, _ meter: ProgressMeter) throws {
     let path = "\(directory)/archive"
-    let spool = DirectorySpool(path, into: writer, limit: PostgresDumpTools.spoolLimit)
+    let spool = DirectorySpool(path, into: writer, limit: tools.spoolLimit)
     let program = try ChildProgram(
       "\(tools.binaries)/pg_dump",
       arguments("directory") + ["--file", path, "--jobs", "\(order.jobs)", "--no-sync"],

@@ -34,22 +34,25 @@ public final class PostgresDumpTools: DumpTools {
   private let stores = Mutex<[String: any ObjectStore]>([:])
 
   /// Local disk of one dump in directory format; bytes.
-  static let spoolLimit = 256 << 20
+  let spoolLimit: Int
 
   /// - Parameters:
   ///   - binaries: the directory of PostgreSQL's programs.
   ///   - scratch: a directory of its own on local disk; emptied.
+  ///   - spoolLimit: bytes of local disk that one dump in directory format takes, about.
   ///   - store: opens the object store for a project.
   ///   - identity: who runs `psql` for a project.
   public init(
     binaries: String, scratch: String,
-    superuser: String = PostgresTenantConfigurator.superuser, log: Logger,
+    superuser: String = PostgresTenantConfigurator.superuser, spoolLimit: Int = 256 << 20,
+    log: Logger,
     store: @escaping @Sendable (String) throws -> any ObjectStore,
     identity: @escaping @Sendable (String) throws -> (uid: UInt32, gid: UInt32)? = { _ in nil }
   ) throws {
     self.binaries = binaries
     self.scratch = "\(scratch)/\(UUID().uuidString.lowercased())"
     self.superuser = superuser
+    self.spoolLimit = spoolLimit
     self.log = log
     openStore = store
     self.identity = identity

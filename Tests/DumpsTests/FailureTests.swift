@@ -1,6 +1,7 @@
 import APITypes
 import ControlPlane
 import Foundation
+import Logging
 import Synchronization
 import TestSupport
 import Testing
@@ -57,6 +58,40 @@ import Testing
         }
         #expect(try await scene.objects == [])
         #expect(try scene.leftovers == [])
+      }
+    }
+  }
+
+  /// A dump larger than the disk of its spool passes through it, or fails and leaves nothing.
+  @Test(.needsRoot) func theSpoolIsBoundedAndAFullDiskIsAnError() async throws {
+    try await Scene.with { scene in
+      try scene.server.psql("CREATE ROLE app")
+      try scene.server.psql("CREATE DATABASE large OWNER app")
+      try scene.psql(
+        "CREATE TABLE t AS SELECT md5(i::text) || md5((-i)::text) AS t FROM generate_series(1, 300000) AS i; ALTER TABLE t OWNER TO app",
+        "large")
+      let disk = "\(scene.directory)/disk"
+      try run(["mkdir", disk])
+      try run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", disk])
+      defer {
+        // The directory goes with the test either way.
+        _ = try? run(["umount", "-l", disk], allowFailure: true)
+      }
+      for (limit, fits) in [(1 << 20, true), (1 << 30, false)] {
+        let store = scene.store
+        let tools = try PostgresDumpTools(
+          binaries: scene.server.binaries, scratch: "\(disk)/\(limit)", superuser: "postgres",
+          spoolLimit: limit, log: Logger(label: "test"), store: { _ in store })
+        let order = DumpOrder(
+          id: "d", project: "p", database: "large", format: .directory, jobs: 2)
+        do {
+          let stored = try await tools.make(order, from: scene.compute) { _ in }
+          #expect(fits && stored.sizeBytes > 8 << 20, "\(stored)")
+        } catch let error as DumpError {
+          #expect(!fits && error.message.contains("No space left"), "\(error)")
+          #expect(try await scene.objects == [])
+        }
+        #expect(try FileManager.default.contentsOfDirectory(atPath: tools.scratch) == [])
       }
     }
   }
