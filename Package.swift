@@ -93,6 +93,12 @@ let package = Package(
     module(
       "ControlPlane",
       ["PostgresFormat", "PostgresClient", "Catalog", "APITypes", log, crypto]),
+    module(
+      "Dumps",
+      [
+        "ControlPlane", "APITypes", "ObjectStorage", "DurableIO", "PostgresClient", "CProcess",
+        "CCRC32C", crypto, log,
+      ]),
     module("ControlPlaneSimulation", ["ControlPlane", "PostgresFormat"]),
     module("APIClient", ["APITypes", httpClient, nio, nioHTTP1]),
     module("CommandLineTool", ["APITypes", "APIClient", yams]),
@@ -106,7 +112,8 @@ let package = Package(
     .executableTarget(
       name: "exzo",
       dependencies: [
-        "Compute", "Catalog", "ControlPlane", "RESTAPI", "PostgresProxy", "CommandLineTool",
+        "Compute", "Catalog", "ControlPlane", "Dumps", "RESTAPI", "PostgresProxy",
+        "CommandLineTool",
         "APITypes", "APIClient",
         "DurableIO", "History", "ObjectStorage", "PostgresFormat", "PostgresClient",
         arguments, log, lifecycle, yams, hummingbird, hummingbirdCore, hummingbirdTLS, nioSSL,
@@ -144,6 +151,7 @@ let package = Package(
         "ControlPlane", "ControlPlaneSimulation", "Catalog", "APITypes", "PostgresClient",
         "PostgresFormat",
       ]),
+    tests("Dumps", ["Dumps", "ControlPlane", "APITypes", "ObjectStorage", log]),
     tests(
       "RESTAPI",
       [

@@ -16,6 +16,8 @@ public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equat
     case databaseNotFound = "database_not_found"
     case apiKeyNotFound = "api_key_not_found"
     case snapshotNotFound = "snapshot_not_found"
+    case dumpNotFound = "dump_not_found"
+    case dumpNotReady = "dump_not_ready"
     case restoreNotPending = "restore_not_pending"
     case notRecoverable = "not_recoverable"
     case accountNotFound = "account_not_found"

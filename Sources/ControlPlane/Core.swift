@@ -48,6 +48,7 @@ struct Core: Sendable {
   let settings: InstallationSettings
   let logger: Logger
   var schemaTools: any SchemaTools = NoSchemaTools()
+  var dumpTools: any DumpTools = NoDumpTools()
   /// Computes that serve past moments for reading.
   let reading = ReadingComputes()
   /// Fired when operations were added.

@@ -32,8 +32,10 @@ extension APIResponder {
     guard !JSONText.holdsZeroByte(body) else {
       throw ControlPlaneError(.badValue, "the body holds text with a zero byte (\\u0000)")
     }
-    let request = APIRequest(
+    var request = APIRequest(
       caller: caller, parameters: routed.values, query: try QueryValues(routed.query), body: body)
+    request.range = routed.request.headers[.range]
+    request.ifRange = routed.request.headers[.ifRange]
     guard routed.isWrite else { return try await run(routed, request) }
     let answer = await attempt(routed) { try await repeatable(routed, request) }
     try await plane.catalog.write { [now = plane.now] tx in
@@ -68,7 +70,15 @@ extension APIResponder {
   }
 
   private func run(_ routed: RoutedRequest, _ request: APIRequest) async throws -> APIAnswer {
-    APIAnswer(
+    if let stream = routed.route.stream {
+      let streamed = try await stream(request)
+      var answer = APIAnswer(
+        status: streamed.status, body: Data(), contentType: streamed.contentType,
+        operation: routed.route.operationID)
+      answer.stream = streamed
+      return answer
+    }
+    return APIAnswer(
       status: routed.route.status, body: try await routed.route.handle(request),
       operation: routed.route.operationID)
   }

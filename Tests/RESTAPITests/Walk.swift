@@ -60,6 +60,7 @@ struct Walk {
     try await endpoints()
     try await restores()
     try await snapshots()
+    try await dumps()
     try await schemas()
     try await recoveries()
     try await deletions()

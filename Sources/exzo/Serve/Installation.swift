@@ -2,6 +2,7 @@ import Catalog
 import CommandLineTool
 import Compute
 import ControlPlane
+import Dumps
 import DurableIO
 import Foundation
 import History
@@ -57,7 +58,7 @@ struct Installation {
     let sealer = try SecretSealer.load(from: "\(data.path)/secret-key", random: &random)
     let plane = ControlPlane(
       catalog: catalog, fleet: adapter, schemaTools: PostgresSchemaTools(binaries: binaries),
-      sealer: sealer,
+      dumpTools: try makeDumpTools(storage, adapter, binaries), sealer: sealer,
       settings: InstallationSettings(
         domain: options.domain, postgresHost: options.postgres.host,
         postgresPort: options.postgres.port, majors: [Self.postgresMajor],
@@ -129,6 +130,20 @@ struct Installation {
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory))
     return (adapter, installation.binaries)
+  }
+
+  private func makeDumpTools(
+    _ storage: StoreSetup, _ fleet: FleetAdapter, _ binaries: String
+  ) throws -> PostgresDumpTools {
+    let (url, identities) = (storage.url, fleet.identities)
+    return try PostgresDumpTools(
+      binaries: binaries, scratch: "\(options.dataDirectory)/dumps", log: Logger(label: "dumps"),
+      store: { try openObjectStore(url, fileSystem: SystemFileSystem(), project: $0) },
+      identity: { project in
+        guard getuid() == 0 else { return nil }
+        let identity = try identities.identity(project: project)
+        return (identity.uid, identity.gid)
+      })
   }
 
   private func startProxy(

@@ -93,6 +93,8 @@ struct StoreSetup: Sendable {
   static func rank(_ name: String?) -> Int {
     guard let name else { return 0 }
     let parts = name.split(separator: "/")
+    // A dump's manifest comes after what it tells of.
+    if parts.first == "dumps" { return parts.last == "manifest" ? 2 : 1 }
     guard parts.count == 4, parts[0] == "lines" else { return parts.first == "lines" ? 2 : 1 }
     return switch parts[2] {
     case "layers", "wal": 1
