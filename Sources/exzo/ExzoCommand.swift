@@ -18,6 +18,7 @@ struct ExzoCommand: AsyncParsableCommand {
     SnapshotsCommand.self, ScheduleCommand.self,
     ConnectionStringCommand.self, PsqlCommand.self, StatusCommand.self, SetContextCommand.self,
     APIKeysCommand.self, AccountsCommand.self, DoctorCommand.self,
+    VerifyCommand.self, DrillsCommand.self, AlertsCommand.self,
   ]
 
   static func main() async {
