@@ -88,7 +88,9 @@ let package = Package(
       ]),
 
     // platform
-    module("Catalog", ["APITypes", "PostgresFormat", "PostgresClient", log, crypto]),
+    module(
+      "Catalog",
+      ["APITypes", "PostgresFormat", "PostgresClient", "ObjectStorage", "CCRC32C", log, crypto]),
     module("APITypes", []),
     module(
       "ControlPlane",
@@ -116,7 +118,8 @@ let package = Package(
         "CommandLineTool",
         "APITypes", "APIClient",
         "DurableIO", "History", "ObjectStorage", "PostgresFormat", "PostgresClient",
-        arguments, log, lifecycle, yams, hummingbird, hummingbirdCore, hummingbirdTLS, nioSSL,
+        arguments, log, lifecycle, yams, hummingbird, hummingbirdCore, hummingbirdTLS, nio, nioSSL,
+        httpClient,
       ],
       swiftSettings: swiftSettings),
 
@@ -143,7 +146,7 @@ let package = Package(
       ["Capture", "DurableIO", "History", "ObjectStorage", "PostgresClient", "PostgresFormat"]),
     tests("PageRedo", ["PageRedo", "PostgresFormat"]),
     tests("Compute", ["Compute"]),
-    tests("Catalog", ["Catalog"]),
+    tests("Catalog", ["Catalog", "DurableIO", "ObjectStorage"]),
     tests("APITypes", ["APITypes"]),
     tests(
       "ControlPlane",

@@ -45,6 +45,10 @@ public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equat
     case operationInProgress = "operation_in_progress"
     case computeFailed = "compute_failed"
     case unavailable = "unavailable"
+    case unpublished = "not_in_object_store_yet"
+    case historyDamaged = "history_damaged"
+    case drillNotFound = "drill_not_found"
+    case verificationNotFound = "verification_not_found"
   }
 
   public var code: Code

@@ -45,6 +45,7 @@ extension APIResponder {
           requestID: routed.requestID, method: routed.route.method, path: routed.path,
           status: answer.status, address: routed.address, createdAt: now))
     }
+    if answer.status < 400 { try await plane.settle() }
     return answer
   }
 

@@ -19,6 +19,7 @@ struct ExzoCommand: AsyncParsableCommand {
     RecoverCommand.self, ScheduleCommand.self,
     ConnectionStringCommand.self, PsqlCommand.self, StatusCommand.self, SetContextCommand.self,
     APIKeysCommand.self, AccountsCommand.self, DoctorCommand.self,
+    VerifyCommand.self, DrillsCommand.self, AlertsCommand.self,
   ]
 
   static func main() async {

@@ -56,6 +56,7 @@ extension RouteTable {
       projects(plane) + branches(plane) + rolesAndDatabases(plane) + endpoints(plane)
         + accounts(plane) + restores(plane) + schemas(plane) + dumps(plane)
         // Accounts' own: administration, sharing, retention, use.
-        + administration(plane) + permissions(plane) + retention(plane) + consumption(plane))
+        + administration(plane) + permissions(plane) + retention(plane) + consumption(plane)
+        + proofs(plane))
   }
 }
