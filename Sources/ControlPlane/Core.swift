@@ -50,6 +50,8 @@ struct Core: Sendable {
   var schemaTools: any SchemaTools = NoSchemaTools()
   /// Computes that serve past moments for reading.
   let reading = ReadingComputes()
+  /// What timelines' events were found to be.
+  let eventNames = EventNames()
   /// Fired when operations were added.
   let added = Signal()
   /// Fired when an operation came to its end.

@@ -64,7 +64,7 @@ struct ErrorAnswer: Sendable {
     case .unauthorized: 401
     case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
       .databaseNotFound, .apiKeyNotFound, .accountNotFound, .planNotFound, .permissionNotFound,
-      .routeNotFound, .snapshotNotFound:
+      .routeNotFound, .snapshotNotFound, .ticketNotFound, .tableNotFound, .eventNotFound:
       404
     case .timeRangeNotAcceptable: 406
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,
@@ -77,7 +77,7 @@ struct ErrorAnswer: Sendable {
       412
     case .operationInProgress: 423
     case .computeFailed: 500
-    case .unavailable: 503
+    case .unavailable, .queryNotRun: 503
     }
   }
 }

@@ -61,6 +61,7 @@ struct Walk {
     try await restores()
     try await snapshots()
     try await schemas()
+    try await past()
     try await recoveries()
     try await deletions()
   }

@@ -10,6 +10,7 @@ struct Migration: Sendable {
     Migration(number: 1, title: "first schema", sql: schema001),
     Migration(number: 2, title: "restore, snapshots, schedules", sql: schema002),
     Migration(number: 3, title: "accounts, retention, metering", sql: schema003),
+    Migration(number: 6, title: "Console, support tickets", sql: schema006),
   ]
 
   /// Serializes migrators of one database; any constant of ours will do.

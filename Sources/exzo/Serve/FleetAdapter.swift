@@ -17,6 +17,7 @@ final class FleetAdapter: ComputeFleet {
   private let template: TemplateBuilder.Template
   let identities: IdentityRegistry
   let log = Logger(label: "fleet")
+  let timelines = TimelineReader()
   private let histories = Mutex<[String: LineHistory]>([:])
 
   init(
@@ -104,7 +105,7 @@ final class FleetAdapter: ComputeFleet {
   }
 
   /// The line's history as it is in the store now.
-  private func history(_ line: String) async throws -> LineHistory {
+  func history(_ line: String) async throws -> LineHistory {
     if let known = histories.withLock({ $0[line] }) {
       try await known.refresh()
       return known

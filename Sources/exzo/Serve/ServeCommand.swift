@@ -38,6 +38,10 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Rebuild everything from an object store first.") var recoverFrom: String?
   @Option(help: "Requests of one account a minute (default 700; 0: no limit).")
   var requestsPerMinute: Int?
+  @Option(help: "Names by which browsers reach the Console, with commas between.")
+  var consoleHosts: String?
+  @Option(help: "A page where users help each other, for the Console's help.")
+  var communityUrl: String?
   @Flag(help: "Allow HTTP and plain Postgres connections beyond loopback.")
   var allowPlain = false
 
@@ -75,7 +79,10 @@ struct ServeCommand: AsyncParsableCommand {
         || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""),
       requestsPerMinute: try layers.count(
         "requests-per-minute", flag: requestsPerMinute, standard: 700),
-      collectsHistory: try layers.collectsHistory(flag: collectHistory))
+      collectsHistory: try layers.collectsHistory(flag: collectHistory),
+      consoleHosts: (layers.value("console-hosts", flag: consoleHosts) ?? "").split(separator: ",")
+        .map { $0.trimmingCharacters(in: .whitespaces) },
+      communityURL: layers.value("community-url", flag: communityUrl))
   }
 }
 

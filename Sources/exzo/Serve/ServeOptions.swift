@@ -28,6 +28,10 @@ struct ServeOptions: Sendable {
   var requestsPerMinute: Int
   /// Whether history that nothing needs is deleted.
   var collectsHistory: Bool
+  /// Further names by which browsers reach the Console.
+  var consoleHosts: [String] = []
+  /// Where users help each other.
+  var communityURL: String?
 }
 
 /// `host:port`; the host of an IPv6 address stands in brackets.
@@ -88,6 +92,7 @@ struct LayeredSettings {
     "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
     "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption",
     "master-key", "master-key-command", "mirror", "cache-size", "collect-history",
+    "console-hosts", "community-url",
   ]
 
   func value(_ name: String, flag: String?) -> String? {
