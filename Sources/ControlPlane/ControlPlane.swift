@@ -76,6 +76,10 @@ public final class ControlPlane: Sendable {
   public var consumption: ConsumptionService { ConsumptionService(core: core) }
   public var billing: BillingService { BillingService(core: core) }
   public var connections: ConnectionURIService { ConnectionURIService(core: core) }
+  public var sessions: ConsoleSessions { ConsoleSessions(core: core) }
+  public var support: SupportService { SupportService(core: core) }
+  public var timelines: TimelineService { TimelineService(core: core) }
+  public var queries: QueryService { QueryService(core: core) }
   public var catalog: Catalog { core.catalog }
   public var sealer: SecretSealer { core.sealer }
   public var settings: InstallationSettings { core.settings }

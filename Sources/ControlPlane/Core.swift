@@ -58,6 +58,8 @@ struct Core: Sendable {
   var journal: CatalogJournal?
   /// Computes that serve past moments for reading.
   let reading = ReadingComputes()
+  /// What timelines' events were found to be.
+  let eventNames = EventNames()
   /// Fired when operations were added.
   let added = Signal()
   /// Fired when an operation came to its end.

@@ -1,6 +1,7 @@
 import Catalog
 import CommandLineTool
 import Compute
+import Console
 import ControlPlane
 import Dumps
 import DurableIO
@@ -257,11 +258,14 @@ struct Installation {
       printError(
         """
         exzo serves \(options.dataDirectory)
-          API       http://\(options.http.host):\(port)/api/v2
+          Console   \(scheme)://\(options.http.host):\(port)/
+          API       \(scheme)://\(options.http.host):\(port)/api/v2
           Postgres  \(options.postgres)
           API key   \(options.dataDirectory)/api-key
         Next: exzo projects create --name first
         """)
+    } pages: { api in
+      try Console(plane: plane, api: api, settings: options.consoleSettings, logger: log)
     }
   }
 }
