@@ -152,7 +152,7 @@ def round_of(directory, durability, options):
     """One loss. Returns (commits, API writes, lost commits, lost API writes, seconds lost, seconds to the first
     query, discrepancies)."""
     store = directory / "store"
-    serve = Serve(directory / "first", options=["--object-store", f"file://{store}", *options.serve])
+    serve = Serve(directory / "a", options=["--object-store", f"file://{store}", *options.serve])
     second = None
     try:
         serve.start()
@@ -173,7 +173,7 @@ def round_of(directory, durability, options):
             if thread.failure:
                 raise thread.failure
         started = time.monotonic()
-        second = Serve(directory / "second", options=[
+        second = Serve(directory / "b", options=[
             "--recover-from", f"file://{store}", "--master-key", str(directory / "master-key"), *options.serve])
         second.http, second.postgres = serve.http, serve.postgres  # the same address: the same strings
         second.start()
@@ -211,7 +211,8 @@ def main():
     for durability in kinds:
         totals, windows, times = [0, 0, 0, 0], [], []
         for number in range(1, options.rounds + 1):
-            directory = base / f"{durability}-{number}"
+            # Short: the path of a unix socket has 103 bytes at most.
+            directory = base / f"{durability[0]}{number}"
             directory.mkdir(parents=True)
             base.chmod(0o755)
             directory.chmod(0o755)
