@@ -53,6 +53,12 @@ public protocol ComputeFleet: Sendable {
   /// What would be gone if all moments of the line before `date` were evicted; `nil` where nobody
   /// can tell.
   func historyCost(line: String, before date: Date) async -> HistoryCost?
+  /// What happened on a line and its ancestors in `[from, to)`.
+  func events(line: String, from: LSN, to: LSN) async throws -> LineEvents
+  /// The transaction that deleted most rows of a relation in a range; `nil` where there is none.
+  func mostDeleting(
+    line: String, from relation: RelFileLocator, in range: Range<LSN>
+  ) async throws -> DeletingTransaction?
 }
 
 extension ComputeFleet {
@@ -61,6 +67,10 @@ extension ComputeFleet {
       where error.code == .unknownLine
     { return nil }
   }
+  public func events(line: String, from: LSN, to: LSN) async throws -> LineEvents { LineEvents() }
+  public func mostDeleting(
+    line: String, from relation: RelFileLocator, in range: Range<LSN>
+  ) async throws -> DeletingTransaction? { nil }
   public func openings() -> (byWay: [String: Int], replayedByReason: [String: Int]) { ([:], [:]) }
   public func running(line: String) async -> RunningCompute? {
     await running().first { $0.lineID == line }

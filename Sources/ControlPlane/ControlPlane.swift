@@ -33,7 +33,8 @@ public final class ControlPlane: Sendable {
   public convenience init(
     catalog: Catalog, fleet: any ComputeFleet,
     tenants: any TenantConfigurator = PostgresTenantConfigurator(),
-    schemaTools: (any SchemaTools)? = nil, sealer: SecretSealer,
+    schemaTools: (any SchemaTools)? = nil, dumpTools: (any DumpTools)? = nil,
+    sealer: SecretSealer,
     settings: InstallationSettings, clock: any WallClock = SystemWallClock(),
     random: Randomness = Randomness(), node: String = "serve", journal: CatalogJournal? = nil,
     logger: Logger
@@ -42,6 +43,7 @@ public final class ControlPlane: Sendable {
       catalog: catalog, fleet: fleet, tenants: tenants, sealer: sealer, clock: clock,
       random: random, settings: settings, logger: logger)
     if let schemaTools { core.schemaTools = schemaTools }
+    if let dumpTools { core.dumpTools = dumpTools }
     core.journal = journal
     self.init(core: core, engine: OperationEngine(core: core, node: node))
   }
@@ -51,7 +53,7 @@ public final class ControlPlane: Sendable {
     self.engine = engine
     directory = EndpointDirectory(core: core)
     alerts = AlertService(core: core)
-    actions = [.snapshot: SnapshotBackup(core: core)]
+    actions = [.snapshot: SnapshotBackup(core: core), .dump: DumpBackup(core: core)]
     housekeeping = Housekeeping(
       core: core, directory: directory, scheduler: BackupScheduler(core: core, actions: actions))
   }
@@ -59,6 +61,7 @@ public final class ControlPlane: Sendable {
   public var projects: ProjectService { ProjectService(core: core) }
   public var branches: BranchService { BranchService(core: core) }
   public var snapshots: SnapshotService { SnapshotService(core: core) }
+  public var dumps: DumpService { DumpService(core: core) }
   public var schedules: ScheduleService { ScheduleService(core: core, kinds: Set(actions.keys)) }
   public var schemas: SchemaService { SchemaService(core: core) }
   public var past: PastSessions { PastSessions(core: core) }
@@ -73,6 +76,10 @@ public final class ControlPlane: Sendable {
   public var consumption: ConsumptionService { ConsumptionService(core: core) }
   public var billing: BillingService { BillingService(core: core) }
   public var connections: ConnectionURIService { ConnectionURIService(core: core) }
+  public var sessions: ConsoleSessions { ConsoleSessions(core: core) }
+  public var support: SupportService { SupportService(core: core) }
+  public var timelines: TimelineService { TimelineService(core: core) }
+  public var queries: QueryService { QueryService(core: core) }
   public var catalog: Catalog { core.catalog }
   public var sealer: SecretSealer { core.sealer }
   public var settings: InstallationSettings { core.settings }
@@ -103,9 +110,11 @@ public final class ControlPlane: Sendable {
     let (operations, endpoints, transfer) = try await core.catalog.read { tx in
       (try tx.operationCounts(), try tx.endpointCounts(), try tx.transferByKind())
     }
-    let failing = try await core.catalog.read { try $0.failingScheduleItemCount() }
-    let (proofs, alerts) = try await core.catalog.read { tx in
-      (try tx.proofCounts(), try tx.openAlerts())
+    let (failing, dumps, proofs, alerts) = try await core.catalog.read { tx in
+      (
+        try tx.failingScheduleItemCount(), try tx.troubledDumpCounts(), try tx.proofCounts(),
+        try tx.openAlerts()
+      )
     }
     let states = Dictionary(
       uniqueKeysWithValues: API.EndpointState.allCases.map {
@@ -118,6 +127,8 @@ public final class ControlPlane: Sendable {
       Gauge("exzo_endpoints", "state", states),
       Gauge("exzo_computes_running", await core.fleet.running().count),
       Gauge("exzo_backup_schedules_failing", failing),
+      Gauge("exzo_dumps_failed", dumps.failed),
+      Gauge("exzo_dumps_not_verified", dumps.unverified),
       Gauge("exzo_openings_total", "way", openings.byWay, isCounter: true),
       Gauge(
         "exzo_openings_replayed_total", "reason", openings.replayedByReason, isCounter: true),

@@ -53,10 +53,13 @@ struct Core: Sendable {
   var settings: InstallationSettings
   let logger: Logger
   var schemaTools: any SchemaTools = NoSchemaTools()
+  var dumpTools: any DumpTools = NoDumpTools()
   /// The catalog's copy in the object store; `nil` where there is none, as in tests.
   var journal: CatalogJournal?
   /// Computes that serve past moments for reading.
   let reading = ReadingComputes()
+  /// What timelines' events were found to be.
+  let eventNames = EventNames()
   /// Fired when operations were added.
   let added = Signal()
   /// Fired when an operation came to its end.

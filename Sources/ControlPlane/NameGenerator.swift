@@ -56,6 +56,8 @@ struct NameGenerator: Sendable {
   func snapshot() -> SnapshotID {
     SnapshotID("snap-\(words())-\(random.text(8, from: Self.lowercase))")
   }
+  /// `dump-word-word-xxxxxxxx`.
+  func dump() -> DumpID { DumpID("dump-\(words())-\(random.text(8, from: Self.lowercase))") }
   func scheduleItem() -> ScheduleItemID {
     ScheduleItemID("sched-\(random.text(16, from: Self.lowercase))")
   }

@@ -19,7 +19,7 @@ struct Presenter: Sendable {
   func operation(_ record: OperationRecord) -> API.Operation {
     let end = record.finishedAt ?? core.clock.now
     let duration = record.startedAt.map { end.timeIntervalSince($0) * 1000 } ?? 0
-    return API.Operation(
+    var operation = API.Operation(
       id: record.id.rawValue, projectID: record.projectID.rawValue,
       branchID: record.branchID?.rawValue, endpointID: record.endpointID?.rawValue,
       action: record.action, status: record.status, error: record.error,
@@ -27,6 +27,8 @@ struct Presenter: Sendable {
       updatedAt: record.updatedAt,
       totalDurationMilliseconds: Int(min(max(duration, 0), Double(Int32.max)).rounded()),
       kind: record.kind)
+    operation.notes = record.notes.isEmpty ? nil : record.notes
+    return operation
   }
 
   func project(

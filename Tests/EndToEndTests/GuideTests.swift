@@ -2,84 +2,45 @@ import Foundation
 import TestSupport
 import Testing
 
-/// The commands of docs/guides/disaster-recovery.md, as they stand there, on machines of their own.
-@Suite(.serialized, .heavy, .needsPostgres(), .needsFUSE, .needsRoot) struct GuideTests {
-  /// Code blocks that begin with ```` ```sh run ```` (before the loss) or ```` ```sh run-recovery ````.
-  private func commands(_ kind: String) throws -> [String] {
-    let text = try String(contentsOfFile: "docs/guides/disaster-recovery.md", encoding: .utf8)
-    return text.components(separatedBy: "```sh \(kind)\n").dropFirst().compactMap {
-      $0.components(separatedBy: "\n```").first
+/// The guides' commands, as they stand, in the order of the page.
+@Suite(.serialized, .heavy) struct GuideTests {
+  @Test(arguments: ["backups", "backup-by-hand"])
+  func everyCommandOfTheGuideWorks(_ name: String) async throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent().deletingLastPathComponent().path
+    let page = try String(contentsOfFile: "\(root)/docs/guides/\(name).md", encoding: .utf8)
+    let script = Self.commands(of: page)
+    try #require(script.contains("exzo "))
+    try await withPlatform { platform in
+      let created = try platform.call("POST", "/projects", #"{"project":{"name":"guide"}}"#)
+      #expect(created.status == 201, "\(created.text)")
+      try await platform.settle(created.string("project.id"))
+      try platform.psql(
+        created.string("connection_uris.0.connection_uri"),
+        "CREATE TABLE orders (id serial PRIMARY KEY, t text); "
+          + "INSERT INTO orders (t) SELECT 'x' FROM generate_series(1, 100)")
+      try await Task.sleep(for: .milliseconds(100))
+      let work = "\(platform.directory)/work"
+      try FileManager.default.createDirectory(
+        atPath: "\(work)/bin", withIntermediateDirectories: true)
+      try FileManager.default.createSymbolicLink(
+        atPath: "\(work)/bin/exzo", withDestinationPath: Platform.program)
+      let result = try run(
+        ["bash", "-euc", "cd \(work)\nset -x\n\(script)"],
+        environment: [
+          "HOME": platform.directory,
+          "PATH": "\(work)/bin:/usr/lib/postgresql/15/bin:/usr/local/bin:/usr/bin:/bin",
+          "EXZO_API_HOST": platform.url(""), "EXZO_API_KEY": try platform.key,
+        ], allowFailure: true)
+      #expect(result.status == 0, "\(result.output)\n\(result.errorOutput.suffix(3000))")
+      try await platform.settle(created.string("project.id"))
     }
   }
 
-  private func splitServe(_ command: String) throws -> [String] {
-    let words = command.replacing("\"", with: "").split(separator: " ").map(String.init)
-    #expect(words.prefix(2) == ["exzo", "serve"], "\(command)")
-    return Array(words.dropFirst(2))
-  }
-
-  @Test func theDisasterRecoveryGuideWorksAsItStands() async throws {
-    let before = try commands("run")
-    #expect(before.count == 6)
-    let recovery = try #require(try commands("run-recovery").first)
-    try await withTemporaryDirectory { directory in
-      chmod(directory, 0o711)
-      let files = FileManager.default
-      for name in ["first", "second", "safe"] {
-        try files.createDirectory(
-          atPath: "\(directory)/\(name)", withIntermediateDirectories: true,
-          attributes: [.posixPermissions: 0o711])
-      }
-      var names = [
-        "$NEW_DIR": "\(directory)/second/data", "$DIR": "\(directory)/first/data",
-        "$SECOND_STORE": "file://\(directory)/mirror", "$STORE": "file://\(directory)/store",
-        "$SAFE": "\(directory)/safe",
-      ]
-      func arguments(_ command: String) throws -> [String] {
-        var text = command
-        for (name, value) in names.sorted(by: { $0.key.count > $1.key.count }) {
-          text = text.replacing(name, with: value)
-        }
-        let all = try splitServe(text)
-        // The directory is the platform's own.
-        let place = try #require(all.firstIndex(of: "--data-dir"))
-        return Array(all[..<place] + all[(place + 2)...])
-      }
-      let first = try Platform(
-        directory: "\(directory)/first", arguments: try arguments(before[0]))
-      try await first.start()
-      let scene = try await DisasterScene(on: first)
-      try await scene.write()
-      for command in before.dropFirst() {
-        let result = try shell(command, on: first, names, directory)
-        print("\(command)\n\(result.output)\(result.errorOutput)")
-        #expect(result.status == 0, "\(command): \(result.output)\(result.errorOutput)")
-      }
-      try first.lose(deletingData: true)
-      names["$DIR"] = nil
-      let second = try Platform(
-        directory: "\(directory)/second", arguments: try arguments(recovery))
-      try await second.start()
-      defer { try? second.lose(deletingData: false) }  // processes only; errors were reported
-      try await scene.check(on: second, uri: second.uri(scene.uri))
-    }
-  }
-
-  /// Runs a command of the guide as an operator would, `exzo` in the path and the server known.
-  private func shell(
-    _ command: String, on machine: Platform, _ names: [String: String], _ directory: String
-  ) throws -> CommandResult {
-    let settings = names.map { "\($0.key.dropFirst())=\($0.value)" }
-    let project = try machine.call("GET", "/projects").string("projects.0.id")
-    let binaries = URL(fileURLWithPath: Platform.program).deletingLastPathComponent().path
-    return try run(
-      [
-        "env", "PATH=\(binaries):/usr/bin:/bin", "HOME=\(machine.directory)",
-        "EXZO_API_HOST=\(machine.url(""))", "EXZO_API_KEY=\(try machine.key)",
-      ] + settings + [
-        "sh", "-ec",
-        "cd \(directory)/safe; [ -e .set ] || { exzo set-context --project-id \(project) && touch .set; }; "
-          + command,
-      ], allowFailure: true)
+  /// The contents of all blocks marked as shell.
+  private static func commands(of page: String) -> String {
+    page.components(separatedBy: "```sh\n").dropFirst().map {
+      $0.components(separatedBy: "```")[0]
+    }.joined()
   }
 }

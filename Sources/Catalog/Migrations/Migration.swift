@@ -10,7 +10,9 @@ struct Migration: Sendable {
     Migration(number: 1, title: "first schema", sql: schema001),
     Migration(number: 2, title: "restore, snapshots, schedules", sql: schema002),
     Migration(number: 3, title: "accounts, retention, metering", sql: schema003),
+    Migration(number: 4, title: "dumps", sql: schema004),
     Migration(number: 5, title: "journal, proofs, alerts", sql: schema005),
+    Migration(number: 6, title: "Console, support tickets", sql: schema006),
   ]
 
   /// Serializes migrators of one database; any constant of ours will do.

@@ -20,6 +20,7 @@ final class FleetAdapter: ComputeFleet {
   let mirror: ObjectMirror?
   var binaries: String { installation.binaries }
   let log = Logger(label: "fleet")
+  let timelines = TimelineReader()
   private let histories = Mutex<[String: LineHistory]>([:])
 
   init(
@@ -108,7 +109,7 @@ final class FleetAdapter: ComputeFleet {
   }
 
   /// The line's history as it is in the store now.
-  private func history(_ line: String) async throws -> LineHistory {
+  func history(_ line: String) async throws -> LineHistory {
     if let known = histories.withLock({ $0[line] }) {
       try await known.refresh()
       return known

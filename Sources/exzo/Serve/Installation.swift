@@ -1,7 +1,9 @@
 import Catalog
 import CommandLineTool
 import Compute
+import Console
 import ControlPlane
+import Dumps
 import DurableIO
 import Foundation
 import History
@@ -106,7 +108,8 @@ struct Installation {
       claim: held.claim, secretKey: try held.hold.secretKey(), logger: log)
     let plane = ControlPlane(
       catalog: catalog, fleet: adapter, schemaTools: PostgresSchemaTools(binaries: binaries),
-      sealer: sealer, settings: settings(hasPooler: poolers != nil), journal: journal, logger: log)
+      dumpTools: try makeDumpTools(storage, adapter, binaries), sealer: sealer,
+      settings: settings(hasPooler: poolers != nil), journal: journal, logger: log)
     try await finishRecovery(plane, held, log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
@@ -192,6 +195,20 @@ struct Installation {
     return (adapter, installation.binaries)
   }
 
+  private func makeDumpTools(
+    _ storage: StoreSetup, _ fleet: FleetAdapter, _ binaries: String
+  ) throws -> PostgresDumpTools {
+    let (url, identities) = (storage.url, fleet.identities)
+    return try PostgresDumpTools(
+      binaries: binaries, scratch: "\(options.dataDirectory)/dumps", log: Logger(label: "dumps"),
+      store: { try openObjectStore(url, fileSystem: SystemFileSystem(), project: $0) },
+      identity: { project in
+        guard getuid() == 0 else { return nil }
+        let identity = try identities.identity(project: project)
+        return (identity.uid, identity.gid)
+      })
+  }
+
   private func startProxy(
     _ plane: ControlPlane, _ poolers: Poolers?, _ log: Logger
   ) async throws -> PostgresProxy {
@@ -241,11 +258,14 @@ struct Installation {
       printError(
         """
         exzo serves \(options.dataDirectory)
-          API       http://\(options.http.host):\(port)/api/v2
+          Console   \(scheme)://\(options.http.host):\(port)/
+          API       \(scheme)://\(options.http.host):\(port)/api/v2
           Postgres  \(options.postgres)
           API key   \(options.dataDirectory)/api-key
         Next: exzo projects create --name first
         """)
+    } pages: { api in
+      try Console(plane: plane, api: api, settings: options.consoleSettings, logger: log)
     }
   }
 }

@@ -46,6 +46,10 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Requests of one account a minute (default 700; 0: no limit).")
   var requestsPerMinute: Int?
   @OptionGroup(title: "Proofs and alerts") var proofOptions: ProofOptions
+  @Option(help: "Names by which browsers reach the Console, with commas between.")
+  var consoleHosts: String?
+  @Option(help: "A page where users help each other, for the Console's help.")
+  var communityUrl: String?
   @Flag(help: "Allow HTTP and plain Postgres connections beyond loopback.")
   var allowPlain = false
 
@@ -86,7 +90,10 @@ struct ServeCommand: AsyncParsableCommand {
       requestsPerMinute: try layers.count(
         "requests-per-minute", flag: requestsPerMinute, standard: 700),
       collectsHistory: try layers.collectsHistory(flag: collectHistory),
-      proofs: try proofOptions.proofs(layers), alerts: try proofOptions.alerts(layers))
+      proofs: try proofOptions.proofs(layers), alerts: try proofOptions.alerts(layers),
+      consoleHosts: (layers.value("console-hosts", flag: consoleHosts) ?? "").split(separator: ",")
+        .map { $0.trimmingCharacters(in: .whitespaces) },
+      communityURL: layers.value("community-url", flag: communityUrl))
   }
 }
 

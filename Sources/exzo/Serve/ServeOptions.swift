@@ -33,6 +33,10 @@ struct ServeOptions: Sendable {
   var collectsHistory: Bool
   var proofs: ProofSettings
   var alerts: AlertSettings
+  /// Further names by which browsers reach the Console.
+  var consoleHosts: [String] = []
+  /// Where users help each other.
+  var communityURL: String?
 }
 
 /// `host:port`; the host of an IPv6 address stands in brackets.
@@ -93,7 +97,7 @@ struct LayeredSettings {
     "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
     "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption",
     "master-key", "master-key-command", "mirror", "cache-size", "collect-history",
-    "recover-despite-damage",
+    "recover-despite-damage", "console-hosts", "community-url",
   ])
 
   func value(_ name: String, flag: String?) -> String? {

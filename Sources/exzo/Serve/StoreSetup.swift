@@ -115,6 +115,8 @@ struct StoreSetup: Sendable {
   static func rank(_ name: String?) -> Int {
     guard let name else { return 0 }
     let parts = name.split(separator: "/")
+    // A dump's manifest comes after what it tells of.
+    if parts.first == "dumps" { return parts.last == "manifest" ? 2 : 1 }
     // The catalog tells of all the others; its keys come before what they seal.
     if parts.first == "catalog" { return parts.count > 1 && parts[1] == "exzo" ? 0 : 5 }
     guard parts.count == 4, parts[0] == "lines" else { return parts.first == "lines" ? 2 : 1 }
