@@ -24,7 +24,8 @@ import Testing
       let verification = try await calls.call(
         "POST", "/projects/{project_id}/verifications", ids, status: 201)
       let id = verification.text("verification", "id")
-      try await waitUntilDone(calls, "/projects/{project_id}/verifications/{verification_id}",
+      try await waitUntilDone(
+        calls, "/projects/{project_id}/verifications/{verification_id}",
         ids.merging(["verification_id": id]) { $1 }, "verification", "passed")
       try await calls.call("GET", "/projects/{project_id}/verifications", ids, query: "?limit=5")
       try await calls.call("POST", "/verifications", [:], status: 201)
@@ -32,7 +33,8 @@ import Testing
       let drill = try await calls.call(
         "POST", "/projects/{project_id}/branches/{branch_id}/drills", ids, status: 201)
       // Simulated computes open no scratch lines: the drill says so and is kept.
-      try await waitUntilDone(calls, "/projects/{project_id}/drills/{drill_id}",
+      try await waitUntilDone(
+        calls, "/projects/{project_id}/drills/{drill_id}",
         ids.merging(["drill_id": drill.text("drill", "id")]) { $1 }, "drill", "failed")
       try await calls.call("GET", "/projects/{project_id}/drills", ids)
       try await calls.call("GET", "/alerts", [:])
