@@ -48,7 +48,7 @@ struct Presenter: Sendable {
       historyRetentionSeconds: record.historyRetentionSeconds, createdAt: record.createdAt,
       updatedAt: record.updatedAt, syntheticStorageSize: usage.historyBytes,
       consumptionPeriodStart: period.start, consumptionPeriodEnd: period.end,
-      ownerID: owner.id.rawValue)
+      ownerID: owner.id.rawValue, durability: API.Durability(rawValue: record.durability))
   }
 
   func listItem(_ record: ProjectRecord) -> API.ProjectListItem {

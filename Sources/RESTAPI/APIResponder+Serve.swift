@@ -29,6 +29,11 @@ extension APIResponder {
           message: "the body is larger than \(Self.bodyLimit) bytes"), routed.requestID,
         routed.route.operationID)
     }
+    return try await serve(routed, caller, body)
+  }
+
+  /// Answers a caller who is known and within the limits.
+  func serve(_ routed: RoutedRequest, _ caller: Caller, _ body: Data) async throws -> APIAnswer {
     guard !JSONText.holdsZeroByte(body) else {
       throw ControlPlaneError(.badValue, "the body holds text with a zero byte (\\u0000)")
     }
@@ -45,12 +50,13 @@ extension APIResponder {
           requestID: routed.requestID, method: routed.route.method, path: routed.path,
           status: answer.status, address: routed.address, createdAt: now))
     }
+    if answer.status < 400 { try await plane.settle() }
     return answer
   }
 
   /// Refuses a caller that asks too often: an account by all its requests, an address by those
   /// whose key was wrong.
-  private func limit(_ caller: String) throws {
+  func limit(_ caller: String) throws {
     guard let seconds = limiter.delay(caller, at: plane.now) else { return }
     throw TooManyRequests(perMinute: limiter.perMinute, retryAfterSeconds: seconds)
   }

@@ -73,7 +73,8 @@ struct ErrorAnswer: Sendable {
     case .unauthorized: 401
     case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
       .databaseNotFound, .apiKeyNotFound, .accountNotFound, .planNotFound, .permissionNotFound,
-      .routeNotFound, .snapshotNotFound, .dumpNotFound:
+      .routeNotFound, .snapshotNotFound, .dumpNotFound, .drillNotFound, .verificationNotFound,
+      .ticketNotFound, .tableNotFound, .eventNotFound:
       404
     case .timeRangeNotAcceptable: 406
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,
@@ -85,8 +86,8 @@ struct ErrorAnswer: Sendable {
       .notRecoverable, .dumpNotReady:
       412
     case .operationInProgress: 423
-    case .computeFailed: 500
-    case .unavailable: 503
+    case .computeFailed, .historyDamaged: 500
+    case .unavailable, .unpublished, .queryNotRun: 503
     }
   }
 }

@@ -62,6 +62,7 @@ struct Walk {
     try await snapshots()
     try await dumps()
     try await schemas()
+    try await past()
     try await recoveries()
     try await deletions()
   }

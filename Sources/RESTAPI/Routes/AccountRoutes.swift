@@ -55,7 +55,9 @@ extension RouteTable {
     RouteTable(
       projects(plane) + branches(plane) + rolesAndDatabases(plane) + endpoints(plane)
         + accounts(plane) + restores(plane) + schemas(plane) + dumps(plane)
+        + past(plane) + support(plane)
         // Accounts' own: administration, sharing, retention, use.
-        + administration(plane) + permissions(plane) + retention(plane) + consumption(plane))
+        + administration(plane) + permissions(plane) + retention(plane) + consumption(plane)
+        + proofs(plane))
   }
 }

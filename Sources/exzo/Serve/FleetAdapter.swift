@@ -16,13 +16,17 @@ final class FleetAdapter: ComputeFleet {
   private let installation: PostgresInstallation
   private let template: TemplateBuilder.Template
   let identities: IdentityRegistry
+  /// Copies the store to the second one, where there is one.
+  let mirror: ObjectMirror?
+  var binaries: String { installation.binaries }
   let log = Logger(label: "fleet")
+  let timelines = TimelineReader()
   private let histories = Mutex<[String: LineHistory]>([:])
 
   init(
     fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
     installation: PostgresInstallation, template: TemplateBuilder.Template,
-    identities: IdentityRegistry
+    identities: IdentityRegistry, mirror: ObjectMirror? = nil
   ) {
     self.fleet = fleet
     self.store = store
@@ -30,6 +34,7 @@ final class FleetAdapter: ComputeFleet {
     self.installation = installation
     self.template = template
     self.identities = identities
+    self.mirror = mirror
   }
 
   // MARK: Lines and moments
@@ -104,7 +109,7 @@ final class FleetAdapter: ComputeFleet {
   }
 
   /// The line's history as it is in the store now.
-  private func history(_ line: String) async throws -> LineHistory {
+  func history(_ line: String) async throws -> LineHistory {
     if let known = histories.withLock({ $0[line] }) {
       try await known.refresh()
       return known
@@ -141,6 +146,7 @@ final class FleetAdapter: ComputeFleet {
         sharedBuffersMegabytes: compute.settings.sharedBuffersMB,
         maxConnections: compute.settings.maxConnections,
         logicalReplication: compute.settings.enablesLogicalReplication,
+        waitsForObjectStore: compute.settings.waitsForObjectStore,
         extra: compute.settings.parameters),
       roles: compute.roles.map {
         RoleCredential(name: $0.name, scramVerifier: $0.login ? $0.scramVerifier : nil)
