@@ -13,19 +13,13 @@ struct MomentResolver: Sendable {
   let branch: BranchRecord
   /// The branch's line and, as far as its window goes, its ancestors.
   let lines: [LineRecord]
+  /// What the project promises when the resolver was made; a shrinking counts from when it takes effect.
+  private let promise: RetentionWindow
 
   /// How long a line whose compute is starting or stopping is waited for.
   private static let patience = Duration.seconds(10)
 
   private var line: LineRecord { lines[0] }
-
-  init(core: Core, project: ProjectRecord, branch: BranchRecord, lines: [LineRecord]) {
-    precondition(!lines.isEmpty, "no line")
-    self.core = core
-    self.project = project
-    self.branch = branch
-    self.lines = lines
-  }
 
   /// - Throws: ``ControlPlaneError`` where the branch's line is not there.
   init(
@@ -35,7 +29,12 @@ struct MomentResolver: Sendable {
     guard !lines.isEmpty else {
       throw ControlPlaneError(.branchNotFound, "read branch '\(branch.name)': it has no line")
     }
-    self.init(core: core, project: project, branch: branch, lines: lines)
+    self.core = core
+    self.project = project
+    self.branch = branch
+    self.lines = lines
+    promise = RetentionWindow(
+      of: project, try tx.retentionChange(of: project.id), at: core.clock.now)
   }
 
   /// Whether what is restored from this branch reaches as far back as its window does.
@@ -45,9 +44,23 @@ struct MomentResolver: Sendable {
   func resolve(_ moment: MomentRequest) async throws -> ResolvedMoment {
     try await checkRetention(moment)
     do {
-      return try await patiently { try await resolve(moment, on: 0) }
+      let found = try await patiently { try await resolve(moment, on: 0) }
+      if case .lsn = moment, let edge = try await promisedEdge(), found.lsn < edge {
+        throw OutsideLine()
+      }
+      return found
     } catch is OutsideLine {
       throw outOfWindow(moment, try await window())
+    }
+  }
+
+  /// The LSN before which moments are no longer promised; `nil` where all that the lines hold is.
+  private func promisedEdge() async throws -> LSN? {
+    guard lines[lines.count - 1].createdAt < promise.start else { return nil }
+    do {
+      return try await resolve(.time(promise.start), on: 0).lsn
+    } catch is OutsideLine {
+      return nil
     }
   }
 
@@ -60,7 +73,8 @@ struct MomentResolver: Sendable {
       window.earliestLSN = first.earliestLSN
       window.earliestTime = first.earliestTime
     }
-    window.earliestTime = max(window.earliestTime, min(oldestPromised, window.latestTime))
+    window.earliestTime = max(window.earliestTime, min(promise.start, window.latestTime))
+    if let edge = try await promisedEdge() { window.earliestLSN = max(window.earliestLSN, edge) }
     window.latestTime = max(window.latestTime, core.clock.now)
     return window
   }
@@ -144,19 +158,15 @@ struct MomentResolver: Sendable {
     }
   }
 
-  private var oldestPromised: Date {
-    core.clock.now.addingTimeInterval(-Double(project.historyRetentionSeconds))
-  }
-
   private func checkRetention(_ moment: MomentRequest) async throws {
     if case .head = moment { return }
-    guard project.historyRetentionSeconds > 0 else {
+    guard promise.seconds > 0 else {
       throw ControlPlaneError(
         .restorePointOutOfWindow,
         "open a moment of branch '\(branch.name)': the project keeps no history",
         hint: "branch from the head, or raise history_retention_seconds")
     }
-    if case .time(let time) = moment, time < oldestPromised || time > core.clock.now {
+    if case .time(let time) = moment, time < promise.start || time > core.clock.now {
       throw outOfWindow(moment, try await window())
     }
   }
