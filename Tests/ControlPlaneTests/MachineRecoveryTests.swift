@@ -65,7 +65,6 @@ import Testing
   /// The machine dies between every two steps of a restore; afterwards the branch has the state before
   /// it or after it, whole, and can be restored.
   @Test func anOperationCutOffLeavesABranchThatWorks() async throws {
-    struct Lost: Error {}
     try await Installation.with { installation in
       for boundary in 0..<8 {
         let scene = try await installation.working { try await PastScene(installation) }
