@@ -13,19 +13,13 @@ struct MomentResolver: Sendable {
   let branch: BranchRecord
   /// The branch's line and, as far as its window goes, its ancestors.
   let lines: [LineRecord]
+  /// What is promised; history before it may have gone.
+  let promised: RetentionWindow
 
   /// How long a line whose compute is starting or stopping is waited for.
   private static let patience = Duration.seconds(10)
 
   private var line: LineRecord { lines[0] }
-
-  init(core: Core, project: ProjectRecord, branch: BranchRecord, lines: [LineRecord]) {
-    precondition(!lines.isEmpty, "no line")
-    self.core = core
-    self.project = project
-    self.branch = branch
-    self.lines = lines
-  }
 
   /// - Throws: ``ControlPlaneError`` where the branch's line is not there.
   init(
@@ -35,7 +29,12 @@ struct MomentResolver: Sendable {
     guard !lines.isEmpty else {
       throw ControlPlaneError(.branchNotFound, "read branch '\(branch.name)': it has no line")
     }
-    self.init(core: core, project: project, branch: branch, lines: lines)
+    self.core = core
+    self.project = project
+    self.branch = branch
+    self.lines = lines
+    promised = RetentionWindow(
+      of: project, try tx.retentionChange(of: project.id), at: core.clock.now)
   }
 
   /// Whether what is restored from this branch reaches as far back as its window does.
@@ -43,25 +42,33 @@ struct MomentResolver: Sendable {
 
   /// - Throws: ``ControlPlaneError`` `.restorePointOutOfWindow`, naming the window's two ends.
   func resolve(_ moment: MomentRequest) async throws -> ResolvedMoment {
-    try await checkRetention(moment)
     do {
+      try await patiently { try await checkRetention(moment) }
       return try await patiently { try await resolve(moment, on: 0) }
     } catch is OutsideLine {
       throw outOfWindow(moment, try await window())
     }
   }
 
-  /// The window that `GET` tells; its latest time is now.
+  /// The window that `GET` tells: both of its ends can be opened. Its latest time is now.
   func window() async throws -> RestoreWindow {
-    let oldest = lines[lines.count - 1]
+    let root = lines[lines.count - 1]
     var window = try await lineWindow(line)
     if lines.count > 1 {
-      let first = try await lineWindow(oldest)
+      let first = try await lineWindow(root)
       window.earliestLSN = first.earliestLSN
       window.earliestTime = first.earliestTime
     }
-    window.earliestTime = max(window.earliestTime, min(oldestPromised, window.latestTime))
     window.latestTime = max(window.latestTime, core.clock.now)
+    let oldest = min(promised.start, window.latestTime)
+    if window.earliestTime < oldest {
+      window.earliestTime = oldest
+      do {
+        window.earliestLSN = try await resolve(.time(oldest), on: 0).lsn
+      } catch is OutsideLine {
+        // Between a line's row and its first WAL: the line's beginning is the answer.
+      }
+    }
     return window
   }
 
@@ -115,9 +122,7 @@ struct MomentResolver: Sendable {
   }
 
   /// Tries again while the fleet says that it will soon be able to.
-  private func patiently(
-    _ body: () async throws -> ResolvedMoment
-  ) async throws -> ResolvedMoment {
+  private func patiently<Value>(_ body: () async throws -> Value) async throws -> Value {
     let deadline = ContinuousClock.now + Self.patience
     while true {
       do {
@@ -144,20 +149,21 @@ struct MomentResolver: Sendable {
     }
   }
 
-  private var oldestPromised: Date {
-    core.clock.now.addingTimeInterval(-Double(project.historyRetentionSeconds))
-  }
-
   private func checkRetention(_ moment: MomentRequest) async throws {
     if case .head = moment { return }
-    guard project.historyRetentionSeconds > 0 else {
+    guard promised.seconds > 0 else {
       throw ControlPlaneError(
         .restorePointOutOfWindow,
         "open a moment of branch '\(branch.name)': the project keeps no history",
         hint: "branch from the head, or raise history_retention_seconds")
     }
-    if case .time(let time) = moment, time < oldestPromised || time > core.clock.now {
+    switch moment {
+    case .time(let time) where time < promised.start || time > core.clock.now:
       throw outOfWindow(moment, try await window())
+    case .lsn(let lsn):
+      let window = try await window()
+      if lsn < window.earliestLSN { throw outOfWindow(moment, window) }
+    default: break
     }
   }
 

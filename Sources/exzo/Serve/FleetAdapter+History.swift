@@ -9,7 +9,7 @@ extension FleetAdapter {
   func historyEnvironment(spool: String) -> HistoryEnvironment {
     HistoryEnvironment(
       store: store, fileSystem: SystemFileSystem(), threads: BlockingThreads(count: 1),
-      spoolDirectory: spool)
+      spoolDirectory: spool, now: { [clock] in PostgresTimestamp(clock.now) })
   }
 
   /// Of the line alone: what its children or snapshots need nevertheless is counted as well.

@@ -16,13 +16,14 @@ final class FleetAdapter: ComputeFleet {
   private let installation: PostgresInstallation
   private let template: TemplateBuilder.Template
   let identities: IdentityRegistry
+  let clock: any WallClock
   let log = Logger(label: "fleet")
   private let histories = Mutex<[String: LineHistory]>([:])
 
   init(
     fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
     installation: PostgresInstallation, template: TemplateBuilder.Template,
-    identities: IdentityRegistry
+    identities: IdentityRegistry, clock: any WallClock
   ) {
     self.fleet = fleet
     self.store = store
@@ -30,6 +31,7 @@ final class FleetAdapter: ComputeFleet {
     self.installation = installation
     self.template = template
     self.identities = identities
+    self.clock = clock
   }
 
   // MARK: Lines and moments
@@ -64,7 +66,12 @@ final class FleetAdapter: ComputeFleet {
         }
         target = .time(PostgresTimestamp(time))
       }
-      let found = try await history.seek(target, now: HistoryEnvironment.systemTime())
+      let found: Moment
+      do {
+        found = try await history.seek(target, now: PostgresTimestamp(self.clock.now))
+      } catch let error as HistoryError where error.code == .beforeStart {
+        throw ComputeFleetError(.outOfWindow(window), error.description)
+      }
       var result = ResolvedMoment(lineID: line, lsn: max(found.lsn, window.earliestLSN))
       if case .time(let time) = moment { result.time = time }
       return result
@@ -84,7 +91,7 @@ final class FleetAdapter: ComputeFleet {
     let uploaded = await history.uploadedLSN
     return RestoreWindow(
       earliestLSN: description.startLSN, earliestTime: description.createdAt.date,
-      latestLSN: max(head ?? uploaded, uploaded), latestTime: Date())
+      latestLSN: max(head ?? uploaded, uploaded), latestTime: clock.now)
   }
 
   /// An LSN that holds every commit acknowledged so far, once it is stored; `nil` where no compute

@@ -62,7 +62,7 @@ struct Installation {
         domain: options.domain, postgresHost: options.postgres.host,
         postgresPort: options.postgres.port, majors: [Self.postgresMajor],
         requestsPerMinute: options.requestsPerMinute, hasPooler: poolers != nil),
-      logger: log)
+      clock: options.clock, logger: log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
     }
@@ -127,7 +127,7 @@ struct Installation {
     let adapter = FleetAdapter(
       fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
-      identities: try IdentityRegistry(dataDirectory: directory))
+      identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock)
     return (adapter, installation.binaries)
   }
 

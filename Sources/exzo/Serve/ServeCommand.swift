@@ -75,7 +75,8 @@ struct ServeCommand: AsyncParsableCommand {
         || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""),
       requestsPerMinute: try layers.count(
         "requests-per-minute", flag: requestsPerMinute, standard: 700),
-      collectsHistory: try layers.collectsHistory(flag: collectHistory))
+      collectsHistory: try layers.onOrOff("collect-history", flag: collectHistory) ?? true,
+      clock: try layers.clock())
   }
 }
 

@@ -14,7 +14,7 @@ extension RetentionWorld {
 
   /// One thing that users, writers or time do.
   mutating func step() async throws {
-    switch pick(14) {
+    switch pick(16) {
     case 0...5: try await work()
     case 6: advance(3600)
     case 7: try await branch()
@@ -26,7 +26,9 @@ extension RetentionWorld {
       }
     case 11: changeWindow()
     case 12: if let id = any(branches) { try await mergeChunks(id) }
-    default: if let id = any(branches) { try await takeOver(id) }
+    case 13: if let id = any(branches) { try await takeOver(id) }
+    case 14: if let id = any(branches) { try await keyframe(id, complete: chance(3)) }
+    default: try await read()
     }
   }
 
@@ -69,6 +71,16 @@ extension RetentionWorld {
     // Where the source's own window is not kept, the child's cannot reach back behind it.
     let floor = lines[source]!.hasBranch ? lines[source]!.floor : moment.lsn
     try await addLine(parent: origin, start: moment.lsn, floor: floor)
+  }
+
+  /// A session begins, and another one ends.
+  private mutating func read() async throws {
+    if sessions.count > 1 { sessions.remove(at: pick(sessions.count)) }
+    guard let id = any(sources) else { return }
+    let moments = promised(id)
+    let moment = try await LineHistory.open(id, store: store)
+      .seek(.lsn(moments[pick(moments.count)]), now: PostgresTimestamp(.max))
+    sessions.append(Session(line: id, moment: moment, since: now))
   }
 
   private mutating func pin() {
