@@ -19,7 +19,7 @@ extension RetentionWorld {
     case 6: advance(3600)
     case 7: try await branch()
     case 8: pin()
-    case 9: if !pins.isEmpty { pins.remove(at: pick(pins.count)) }
+    case 9: unpin()
     case 10:
       if branches.count > 1, let id = any(branches) {
         lines[id]!.hasBranch = false
@@ -89,6 +89,13 @@ extension RetentionWorld {
     let expiry = PostgresTimestamp(now.rawValue + 1_200_000_000)
     pins.append(
       Pin(line: id, lsn: moments[pick(moments.count)], expiry: chance(2) ? expiry : nil))
+  }
+
+  /// Who gives a lease up opens nothing under it.
+  private mutating func unpin() {
+    guard !pins.isEmpty else { return }
+    let pin = pins.remove(at: pick(pins.count))
+    choices.removeAll { $0.source == pin.line && $0.moment.lsn == pin.lsn }
   }
 
   private mutating func changeWindow() {
