@@ -63,13 +63,18 @@ struct MomentResolver: Sendable {
     let oldest = min(promised.start, window.latestTime)
     if window.earliestTime < oldest {
       window.earliestTime = oldest
-      do {
-        window.earliestLSN = try await resolve(.time(oldest), on: 0).lsn
-      } catch is OutsideLine {
-        // Between a line's row and its first WAL: the line's beginning is the answer.
-      }
+      window.earliestLSN = try await firstLSN(at: oldest) ?? window.earliestLSN
     }
     return window
+  }
+
+  /// Where a time lies; `nil` between a line's row and its first WAL, where the line's beginning is the answer.
+  private func firstLSN(at time: Date) async throws -> LSN? {
+    do {
+      return try await resolve(.time(time), on: 0).lsn
+    } catch is OutsideLine {
+      return nil
+    }
   }
 
   private func lineWindow(_ line: LineRecord) async throws -> RestoreWindow {
@@ -160,9 +165,10 @@ struct MomentResolver: Sendable {
     switch moment {
     case .time(let time) where time < promised.start || time > core.clock.now:
       throw outOfWindow(moment, try await window())
-    case .lsn(let lsn):
-      let window = try await window()
-      if lsn < window.earliestLSN { throw outOfWindow(moment, window) }
+    case .lsn(let lsn) where lines[lines.count - 1].createdAt < promised.start:
+      if let first = try await firstLSN(at: promised.start), lsn < first {
+        throw outOfWindow(moment, try await window())
+      }
     default: break
     }
   }

@@ -15,8 +15,10 @@ struct CollectorService: Service {
   let environment: HistoryEnvironment?
   let dataDirectory: String
   let log: Logger
-  /// Between the end of a round and the next.
+  /// Between the end of a round that took something and the next.
   private static let pause: Duration = .seconds(300)
+  /// Rounds that find nothing come ever more seldom: a round lists each line, which a bucket charges for.
+  private static let longestPause: Duration = .seconds(1800)
   /// Between deletions: 200 a second at most.
   private static let deletionPause: Duration = .milliseconds(5)
 
@@ -43,10 +45,13 @@ struct CollectorService: Service {
     }
     await cancelWhenGracefulShutdown {
       var status: Status?
+      var pause = Self.pause
       while !Task.isCancelled {
         do {
-          status = try await round(collector, after: status)
-          try await Task.sleep(for: Self.pause)
+          let last = try await round(collector, after: status)
+          pause = last.objectsDeleted > 0 ? Self.pause : min(pause * 2, Self.longestPause)
+          status = last
+          try await Task.sleep(for: pause)
         } catch is CancellationError {
           return
         } catch {

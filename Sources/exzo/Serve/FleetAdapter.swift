@@ -49,6 +49,7 @@ final class FleetAdapter: ComputeFleet {
 
   func resolve(line: String, moment: MomentRequest) async throws -> ResolvedMoment {
     try await translating {
+      if let past = try await self.past(line, moment) { return past }
       let head = try await self.storedHead(of: line, mustBeComplete: moment.reachesTheEnd)
       let history = try await self.history(line)
       let window = try await self.window(of: history, head: head)
@@ -86,7 +87,7 @@ final class FleetAdapter: ComputeFleet {
   }
 
   /// The line's own reach: from where it began to what is stored.
-  private func window(of history: LineHistory, head: LSN?) async throws -> RestoreWindow {
+  func window(of history: LineHistory, head: LSN?) async throws -> RestoreWindow {
     let description = await history.description
     let uploaded = await history.uploadedLSN
     return RestoreWindow(
@@ -111,7 +112,7 @@ final class FleetAdapter: ComputeFleet {
   }
 
   /// The line's history as it is in the store now.
-  private func history(_ line: String) async throws -> LineHistory {
+  func history(_ line: String) async throws -> LineHistory {
     if let known = histories.withLock({ $0[line] }) {
       try await known.refresh()
       return known
