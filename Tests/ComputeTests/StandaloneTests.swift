@@ -91,6 +91,9 @@ import Testing
         try await engine.fleet.destroy(line: grandchild)
       }
 
+      // Openings write whole segments: now none of the parent's is among them.
+      try engine.psql(child, "SELECT pg_switch_wal(); CHECKPOINT")
+      try await engine.keyframe(child)
       // From its next wake on its volume reads nothing from before, either.
       let rows = "SELECT count(*), sum(hashtext(t::text)::bigint) FROM t"
       let cut = "SELECT count(*), sum(hashtext(cut::text)::bigint) FROM cut"

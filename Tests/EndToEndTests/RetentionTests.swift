@@ -94,8 +94,8 @@ import Testing
       try platform.psql(
         uri,
         """
-        INSERT INTO t SELECT i, (SELECT string_agg(md5(random()::text || i), '')
-        FROM generate_series(1, 60)) FROM generate_series(1, \(rows)) i
+        INSERT INTO t SELECT i, (SELECT string_agg(md5(random()::text || i || j), '')
+        FROM generate_series(1, 60) j) FROM generate_series(1, \(rows)) i
         """)
     }
   }

@@ -10,7 +10,8 @@ import PostgresFormat
 ///
 /// ## What else stays
 /// 3. A line that a branch points to: the layers below its volume's own blocks, the WAL that a lazy base
-///    needs up to the branch point as long as the volume reads that base, and its last chunk, which says where the line ends.
+///    needs up to the branch point as long as the volume reads that base, and its last chunk, which says where
+///    the line ends.
 /// 4. Withdrawn keyframes for ``RetentionPolicy/grace``, with layers and WAL: their own, and up to each
 ///    leased moment for which they were chosen.
 /// 5. A line's description as long as a line that descends from it stays.
@@ -122,7 +123,8 @@ struct RetentionPlanner: Sendable {
           continue
         }
         add([keyframe], reading.lsn, chain, to: &needs)
-        if withdrawn == nil, keyframe.createdAt <= reading.since { break }
+        // Seen by then: it is listed some time after it was made.
+        if withdrawn == nil, reading.since.since(keyframe.createdAt) >= policy.grace { break }
       }
     }
   }

@@ -50,11 +50,19 @@ extension RetentionWorld {
   mutating func checkPromises(samples: Int) async throws {
     for session in sessions {
       let history = try await LineHistory.open(session.line, store: store)
-      try await check(session.moment, history)
+      do {
+        try await check(session.moment, history)
+      } catch {
+        throw Broken("session on \(session.line) at \(session.moment.lsn): \(error)")
+      }
     }
     for choice in choices where choice.expiry > now {
       let history = try await LineHistory.open(choice.source, store: store)
-      try await check(choice.moment, history)
+      do {
+        try await check(choice.moment, history)
+      } catch {
+        throw Broken("choice on \(choice.source) at \(choice.moment.lsn): \(error)")
+      }
     }
     for (id, line) in lines.sorted(by: { $0.key < $1.key }) {
       var moments = promised(id)
@@ -125,7 +133,12 @@ extension RetentionWorld {
         }
       }
       for lsn in pinned + (line.hasBranch ? frozen![id]! : []) {
-        guard let moment = try? await open(lsn, history) else { continue }  // not promised
+        let moment: Moment
+        do {
+          moment = try await open(lsn, history)
+        } catch  where !pinned.contains(lsn) {
+          continue  // not promised
+        }
         for keyframe in [moment.keyframe, moment.complete].compactMap(\.self) {
           result.insert(keyframe.key.name)
           for layer in keyframe.layers { result.insert(layer.key(ofObject: 0).name) }

@@ -17,6 +17,9 @@ import Testing
 
   @Test(arguments: seeds) func whatIsPromisedOpensAndTheRestGoes(first: UInt64) async throws {
     for seed in first..<first + 50 {
+      if let only = getenv("EXZO_RETENTION_TRACE"), seed != UInt64(String(cString: only)) {
+        continue
+      }
       do {
         try await history(seed)
       } catch {
@@ -34,6 +37,14 @@ import Testing
       if world.chance(5) {
         clock.now = world.now
         collector = try await round(&world, collector, clock)
+        if retentionTrace {
+          for (id, line) in world.lines.sorted(by: { $0.key < $1.key }) {
+            let c = try await LineContents.load(id, store: world.store)
+            print(
+              "TRACE after round \(id) branch \(line.hasBranch) epoch \(line.epoch) manifest \(c.manifest.map { "\($0)" } ?? "-") ev \(c.evictions.sequence) wal \(c.evictions.wal.map { "\($0.range)" }) kf \(c.evictions.keyframes.map { "\($0.number) \($0.isDropped ? "D" : "W") \($0.since.rawValue / 1_000_000 - 800_000_000)" }) listed \(c.keyframes.map { "\($0.number)" })"
+            )
+          }
+        }
         try await world.checkPromises(samples: 4)
       }
     }
