@@ -45,6 +45,7 @@ bench: build
 # CHAOS="--rounds 3" kills less often than the default of 20 of each.
 chaos: build
 	@python3 Benchmarks/chaos.py $(CHAOS)
+	@EXZO=$${EXZO:-.build/release/exzo} python3 Benchmarks/loss.py $(LOSS)
 
 lint: setup
 	@scripts/lint

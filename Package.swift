@@ -34,6 +34,7 @@ let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummi
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
 let yams = Target.Dependency.product(name: "Yams", package: "Yams")
 
 let package = Package(
@@ -49,6 +50,7 @@ let package = Package(
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
+    .package(url: "https://github.com/hummingbird-project/swift-mustache", from: "2.1.1"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
@@ -88,11 +90,19 @@ let package = Package(
       ]),
 
     // platform
-    module("Catalog", ["APITypes", "PostgresFormat", "PostgresClient", log, crypto]),
+    module(
+      "Catalog",
+      ["APITypes", "PostgresFormat", "PostgresClient", "ObjectStorage", "CCRC32C", log, crypto]),
     module("APITypes", []),
     module(
       "ControlPlane",
       ["PostgresFormat", "PostgresClient", "Catalog", "APITypes", log, crypto]),
+    module(
+      "Dumps",
+      [
+        "ControlPlane", "APITypes", "ObjectStorage", "DurableIO", "PostgresClient", "CProcess",
+        "CCRC32C", crypto, log,
+      ]),
     module("ControlPlaneSimulation", ["ControlPlane", "PostgresFormat"]),
     module("APIClient", ["APITypes", httpClient, nio, nioHTTP1]),
     module("CommandLineTool", ["APITypes", "APIClient", yams]),
@@ -102,14 +112,23 @@ let package = Package(
         "ControlPlane", "Catalog", "APITypes", "PostgresFormat", hummingbird, lifecycle, crypto,
         log,
       ]),
+    .target(
+      name: "Console",
+      dependencies: [
+        "RESTAPI", "ControlPlane", "Catalog", "APITypes", hummingbird, mustache, crypto, log,
+      ],
+      // In the program itself, so that it can be copied alone.
+      resources: [.embedInCode("Pages"), .embedInCode("Static")], swiftSettings: swiftSettings),
     module("PostgresProxy", [nio, nioPosix, nioSSL, nioTLS, x509, crypto, log]),
     .executableTarget(
       name: "exzo",
       dependencies: [
-        "Compute", "Catalog", "ControlPlane", "RESTAPI", "PostgresProxy", "CommandLineTool",
+        "Compute", "Catalog", "ControlPlane", "Dumps", "RESTAPI", "Console", "PostgresProxy",
+        "CommandLineTool",
         "APITypes", "APIClient",
         "DurableIO", "History", "ObjectStorage", "PostgresFormat", "PostgresClient",
-        arguments, log, lifecycle, yams, hummingbird, hummingbirdCore, hummingbirdTLS, nioSSL,
+        arguments, log, lifecycle, yams, hummingbird, hummingbirdCore, hummingbirdTLS, nio, nioSSL,
+        httpClient,
       ],
       swiftSettings: swiftSettings),
 
@@ -136,7 +155,7 @@ let package = Package(
       ["Capture", "DurableIO", "History", "ObjectStorage", "PostgresClient", "PostgresFormat"]),
     tests("PageRedo", ["PageRedo", "PostgresFormat"]),
     tests("Compute", ["Compute"]),
-    tests("Catalog", ["Catalog"]),
+    tests("Catalog", ["Catalog", "DurableIO", "ObjectStorage"]),
     tests("APITypes", ["APITypes"]),
     tests(
       "ControlPlane",
@@ -144,10 +163,17 @@ let package = Package(
         "ControlPlane", "ControlPlaneSimulation", "Catalog", "APITypes", "PostgresClient",
         "PostgresFormat",
       ]),
+    tests("Dumps", ["Dumps", "ControlPlane", "APITypes", "ObjectStorage", log]),
     tests(
       "RESTAPI",
       [
         "RESTAPI", "ControlPlaneSimulation", "ControlPlane", "Catalog", "APITypes",
+        "PostgresFormat",
+      ]),
+    tests(
+      "Console",
+      [
+        "Console", "RESTAPI", "ControlPlaneSimulation", "ControlPlane", "Catalog", "APITypes",
         "PostgresFormat",
       ]),
     tests("PostgresProxy", ["PostgresProxy"]),

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 
+import rows_dumps
 import rows_latency
 import rows_moments
 import rows_throughput
@@ -47,6 +48,8 @@ ROWS = [
     ("commit-to-store", "commit to WAL in the object store", "p99 ≤ 1 s", rows_latency.commit_to_store),
     ("agent-memory", "agent's memory under load", "≤ 200 MB at scale 1000", rows_moments.agent_memory),
     ("backrest", "pgBackRest restore to a moment, same data", "printed beside ours", rows_latency.backrest),
+    ("dump", "dump to the local store, directory format, 2 jobs, against pg_dump -Fd -j 2 to the same disk",
+     "≥ 0.9x", rows_dumps.dump_directory),
     ("scale-1000", "moments at scale 1000 against scale 100", "≤ 1.3x", rows_moments.scale_1000),
 ]
 

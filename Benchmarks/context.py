@@ -48,7 +48,9 @@ class Context:
     @property
     def project(self):
         if self._project is None:
-            self._project = Project(self.serve)
+            # Its sockets are used directly, which the proxy does not see: never idle.
+            self._project = Project(
+                self.serve, default_endpoint_settings={"suspend_timeout_seconds": -1})
             self.wait_for_answer(self._project.uri)
         return self._project
 

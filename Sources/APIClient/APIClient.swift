@@ -74,6 +74,17 @@ public struct APIClient: Sendable {
     }
   }
 
+  /// Downloads a file below `/api/v2` from a byte on, handing pieces over as they come.
+  ///
+  /// - Throws: ``APIClientError``; what was handed over stays so.
+  public func download(
+    _ request: APIRequest, from offset: Int = 0, _ take: @escaping @Sendable (Data) throws -> Void
+  ) async throws {
+    let failure = try await HTTPTransport.download(
+      request, to: "\(server)/api/v2", key: key, from: offset, take)
+    if let failure { throw Self.error(failure, of: request) }
+  }
+
   /// Whether the server says that it is ready; needs no key.
   public func isReady() async throws -> Bool {
     let probe = APIRequest(.get, ["readyz"])

@@ -92,6 +92,39 @@ public struct HTTPTransport: APITransport {
 
   public init(timeoutSeconds: Int64 = 90) { timeout = .seconds(timeoutSeconds) }
 
+  /// Longest time without a byte of a download.
+  private static let downloadPause = TimeAmount.hours(24)
+
+  /// Hands a file over as it comes; returns the answer where it is an error.
+  static func download(
+    _ request: APIRequest, to base: String, key: String?, from offset: Int,
+    _ take: @Sendable (Data) throws -> Void
+  ) async throws -> APIResponse? {
+    var outgoing = HTTPClientRequest(url: base + request.target)
+    if let key { outgoing.headers.add(name: "Authorization", value: "Bearer \(key)") }
+    if offset > 0 { outgoing.headers.add(name: "Range", value: "bytes=\(offset)-") }
+    let answer: HTTPClientResponse
+    do {
+      answer = try await client.execute(outgoing, timeout: downloadPause)
+    } catch {
+      throw APIClientError(code: "server_unreachable", message: "connect to \(base): \(error)")
+    }
+    // Nothing is left to come.
+    if answer.status == .rangeNotSatisfiable, offset > 0 { return nil }
+    guard answer.status == (offset > 0 ? .partialContent : .ok) else {
+      let body = try await answer.body.collect(upTo: longestAnswer)
+      return APIResponse(status: Int(answer.status.code), body: Data(body.readableBytesView))
+    }
+    do {
+      for try await piece in answer.body { try take(Data(piece.readableBytesView)) }
+    } catch let error as HTTPClientError {
+      throw APIClientError(
+        code: "download_cut", message: "\(request.target): the download was cut off: \(error)",
+        hint: "Run it again: it goes on where it ended.")
+    }
+    return nil
+  }
+
   public func send(
     _ request: APIRequest, to base: String, key: String?
   ) async throws -> APIResponse {

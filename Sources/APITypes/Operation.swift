@@ -66,6 +66,8 @@ extension API {
     public var totalDurationMilliseconds: Int
     /// Our own word for the work, finer than `action`.
     public var kind: String?
+    /// What it did that the caller should know, one sentence each.
+    public var notes: [String]?
 
     public init(
       id: String, projectID: String, branchID: String? = nil, endpointID: String? = nil,
@@ -89,7 +91,7 @@ extension API {
     }
 
     enum CodingKeys: String, CodingKey {
-      case id, action, status, error, kind
+      case id, action, status, error, kind, notes
       case projectID = "project_id"
       case branchID = "branch_id"
       case endpointID = "endpoint_id"

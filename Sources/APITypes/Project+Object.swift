@@ -36,6 +36,8 @@ extension API {
     public var orgID: String?
     public var maintenanceScheduledFor: Date?
     public var hipaaEnabledAt: Date?
+    /// Ours: what a commit waits for.
+    public var durability: Durability?
 
     public init(
       dataStorageBytesHour: Int, dataTransferBytes: Int, writtenDataBytes: Int,
@@ -48,7 +50,7 @@ extension API {
       syntheticStorageSize: Int? = nil, consumptionPeriodStart: Date, consumptionPeriodEnd: Date,
       quotaResetAt: Date? = nil, ownerID: String, owner: ProjectOwner? = nil,
       computeLastActiveAt: Date? = nil, orgID: String? = nil, maintenanceScheduledFor: Date? = nil,
-      hipaaEnabledAt: Date? = nil
+      hipaaEnabledAt: Date? = nil, durability: Durability? = nil
     ) {
       self.dataStorageBytesHour = dataStorageBytesHour
       self.dataTransferBytes = dataTransferBytes
@@ -83,10 +85,11 @@ extension API {
       self.orgID = orgID
       self.maintenanceScheduledFor = maintenanceScheduledFor
       self.hipaaEnabledAt = hipaaEnabledAt
+      self.durability = durability
     }
 
     enum CodingKeys: String, CodingKey {
-      case id, name, provisioner, settings, owner
+      case id, name, provisioner, settings, owner, durability
       case dataStorageBytesHour = "data_storage_bytes_hour"
       case dataTransferBytes = "data_transfer_bytes"
       case writtenDataBytes = "written_data_bytes"

@@ -39,13 +39,15 @@ extension API {
     public var storePasswords: Bool?
     public var historyRetentionSeconds: Int?
     public var orgID: String?
+    public var durability: Durability?
 
     public init(
       settings: ProjectSettings? = nil, name: String? = nil, branch: NewProjectBranch? = nil,
       autoscalingLimitMinCU: Double? = nil, autoscalingLimitMaxCU: Double? = nil,
       provisioner: String? = nil, regionID: String? = nil,
       defaultEndpointSettings: DefaultEndpointSettings? = nil, pgVersion: Int? = nil,
-      storePasswords: Bool? = nil, historyRetentionSeconds: Int? = nil, orgID: String? = nil
+      storePasswords: Bool? = nil, historyRetentionSeconds: Int? = nil, orgID: String? = nil,
+      durability: Durability? = nil
     ) {
       self.settings = settings
       self.name = name
@@ -59,10 +61,11 @@ extension API {
       self.storePasswords = storePasswords
       self.historyRetentionSeconds = historyRetentionSeconds
       self.orgID = orgID
+      self.durability = durability
     }
 
     enum CodingKeys: String, CodingKey {
-      case settings, name, branch, provisioner
+      case settings, name, branch, provisioner, durability
       case autoscalingLimitMinCU = "autoscaling_limit_min_cu"
       case autoscalingLimitMaxCU = "autoscaling_limit_max_cu"
       case regionID = "region_id"
@@ -89,19 +92,22 @@ extension API {
     public var name: String?
     public var defaultEndpointSettings: DefaultEndpointSettings?
     public var historyRetentionSeconds: Int?
+    public var durability: Durability?
 
     public init(
       settings: ProjectSettings? = nil, name: String? = nil,
-      defaultEndpointSettings: DefaultEndpointSettings? = nil, historyRetentionSeconds: Int? = nil
+      defaultEndpointSettings: DefaultEndpointSettings? = nil, historyRetentionSeconds: Int? = nil,
+      durability: Durability? = nil
     ) {
       self.settings = settings
       self.name = name
       self.defaultEndpointSettings = defaultEndpointSettings
       self.historyRetentionSeconds = historyRetentionSeconds
+      self.durability = durability
     }
 
     enum CodingKeys: String, CodingKey {
-      case settings, name
+      case settings, name, durability
       case defaultEndpointSettings = "default_endpoint_settings"
       case historyRetentionSeconds = "history_retention_seconds"
     }

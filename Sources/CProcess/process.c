@@ -4,9 +4,10 @@
 #include <signal.h>
 #include <spawn.h>
 
-static int describe(posix_spawn_file_actions_t *actions, int output, int errors) {
+static int describe(posix_spawn_file_actions_t *actions, int input, int output, int errors) {
   int sources[2] = {output, errors};
-  int code = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
+  int code = input >= 0 ? posix_spawn_file_actions_adddup2(actions, input, 0)
+                        : posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
   for (int i = 0; i < 2 && code == 0; i++)
     code = sources[i] >= 0
                ? posix_spawn_file_actions_adddup2(actions, sources[i], i + 1)
@@ -14,8 +15,8 @@ static int describe(posix_spawn_file_actions_t *actions, int output, int errors)
   return code ? code : posix_spawn_file_actions_addclosefrom_np(actions, 3);
 }
 
-int exzo_spawn(pid_t *pid, const char *path, char *const arguments[], char *const environment[],
-               int output, int errors, int new_session) {
+static int start(pid_t *pid, const char *path, char *const arguments[], char *const environment[],
+                 int input, int output, int errors, int new_session) {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   sigset_t none, all;
@@ -29,10 +30,20 @@ int exzo_spawn(pid_t *pid, const char *path, char *const arguments[], char *cons
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
                                               (new_session ? POSIX_SPAWN_SETSID : 0));
-    code = describe(&actions, output, errors);
+    code = describe(&actions, input, output, errors);
     if (code == 0) code = posix_spawn(pid, path, &actions, &attributes, arguments, environment);
     posix_spawnattr_destroy(&attributes);
   }
   posix_spawn_file_actions_destroy(&actions);
   return code;
+}
+
+int exzo_spawn(pid_t *pid, const char *path, char *const arguments[], char *const environment[],
+               int output, int errors, int new_session) {
+  return start(pid, path, arguments, environment, -1, output, errors, new_session);
+}
+
+int exzo_spawn_with_input(pid_t *pid, const char *path, char *const arguments[],
+                          char *const environment[], int input, int output, int errors) {
+  return start(pid, path, arguments, environment, input, output, errors, 1);
 }

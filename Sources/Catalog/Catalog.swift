@@ -20,6 +20,8 @@ import PostgresClient
 /// *Not guarded here*: who may see what. Callers pass the account that they found.
 public final class Catalog: Sendable {
   private let pool: PostgresConnectionPool
+  /// What of it may not be in the object store yet.
+  public let activity = CatalogActivity()
 
   private init(pool: PostgresConnectionPool) { self.pool = pool }
 
@@ -57,9 +59,27 @@ public final class Catalog: Sendable {
   public func write<Value: Sendable>(
     _ body: @escaping @Sendable (CatalogTransaction) throws -> Value
   ) async throws -> Value {
-    try await onConnection("write metadata") { connection in
+    activity.begin()
+    defer { activity.end() }
+    return try await onConnection("write metadata") { connection in
       try connection.withTransaction { try body(CatalogTransaction(connection: $0)) }
     }
+  }
+
+  /// Runs `body` in a read-only snapshot, for the journal.
+  func snapshot<Value: Sendable>(
+    _ action: String, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
+  ) async throws -> Value {
+    try await onConnection(action) {
+      try $0.withTransaction(isolation: .repeatableRead, isReadOnly: true, body)
+    }
+  }
+
+  /// Runs a write to the journal's own tables.
+  func unjournaled(
+    _ action: String, _ body: @escaping @Sendable (PostgresConnection) throws -> Void
+  ) async throws {
+    try await onConnection(action) { try $0.withTransaction(body) }
   }
 
   /// Whether the database answers.
@@ -67,7 +87,7 @@ public final class Catalog: Sendable {
     try await onConnection("reach metadata") { _ = try $0.query("SELECT 1") }
   }
 
-  private func onConnection<Value: Sendable>(
+  func onConnection<Value: Sendable>(
     _ action: String, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
   ) async throws -> Value {
     do {

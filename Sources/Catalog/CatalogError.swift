@@ -19,6 +19,14 @@ public struct CatalogError: Error, Sendable, CustomStringConvertible {
     case server
     /// A value that the database cannot take, such as a page position that is not one.
     case badValue
+    /// An object of the catalog in the object store is not what was written, or is missing.
+    case damaged
+    /// The object store holds no catalog.
+    case noCatalog
+    /// Another installation has taken the object store over.
+    case fenced
+    /// A change is made here, and is not in the object store yet.
+    case unpublished
     /// A statement failed for a reason that is a defect of ours.
     case internalFailure
   }

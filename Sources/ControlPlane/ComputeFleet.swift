@@ -13,6 +13,10 @@ public protocol ComputeFleet: Sendable {
   /// Head waits until every commit that was acknowledged before the call is in the history.
   /// - Throws: ``ComputeFleetError`` `.outOfWindow` with the window's ends.
   func resolve(line: String, moment: MomentRequest) async throws -> ResolvedMoment
+  /// Makes sure that nothing that other machines still write to the line counts, and tells the end of what
+  /// the store holds of it; `nil` where the store has no such line.
+  /// - Throws: ``ComputeFleetError`` `.damaged` naming the object, where that end cannot be told.
+  func takeOver(line: String) async throws -> ResolvedMoment?
   /// The two ends of what can be restored.
   func window(line: String) async throws -> RestoreWindow
   /// Opens (a new line at a moment) or wakes (its existing volume) and returns when connections
@@ -38,17 +42,48 @@ public protocol ComputeFleet: Sendable {
   func openings() -> (byWay: [String: Int], replayedByReason: [String: Int])
   /// Bytes that the line's own objects take in the store; `nil` where nobody can tell.
   func historyBytes(line: String) async -> Int?
+  /// Reads all that the store holds of a line and checks it; `nil` where nobody can.
+  func verify(_ promise: LinePromise, bytesPerSecond: UInt64) async throws -> LineProof?
+  /// Opens a moment on a line of its own and looks through it; ``endDrill(scratchLine:)`` removes it.
+  func drill(_ request: DrillRequest) async throws -> DrillOutcome
+  /// Removes what a drill made: compute, volume, objects.
+  func endDrill(scratchLine: String) async throws
+  /// How machine, computes and stores stand.
+  func health() async -> FleetHealth
   /// What would be gone if all moments of the line before `date` were evicted; `nil` where nobody
   /// can tell.
   func historyCost(line: String, before date: Date) async -> HistoryCost?
+  /// What happened on a line and its ancestors in `[from, to)`.
+  func events(line: String, from: LSN, to: LSN) async throws -> LineEvents
+  /// The transaction that deleted most rows of a relation in a range; `nil` where there is none.
+  func mostDeleting(
+    line: String, from relation: RelFileLocator, in range: Range<LSN>
+  ) async throws -> DeletingTransaction?
 }
 
 extension ComputeFleet {
+  public func takeOver(line: String) async throws -> ResolvedMoment? {
+    do { return try await resolve(line: line, moment: .head) } catch let error as ComputeFleetError
+      where error.code == .unknownLine
+    { return nil }
+  }
+  public func events(line: String, from: LSN, to: LSN) async throws -> LineEvents { LineEvents() }
+  public func mostDeleting(
+    line: String, from relation: RelFileLocator, in range: Range<LSN>
+  ) async throws -> DeletingTransaction? { nil }
   public func openings() -> (byWay: [String: Int], replayedByReason: [String: Int]) { ([:], [:]) }
   public func running(line: String) async -> RunningCompute? {
     await running().first { $0.lineID == line }
   }
   public func historyBytes(line: String) async -> Int? { nil }
+  public func verify(_ promise: LinePromise, bytesPerSecond: UInt64) async throws -> LineProof? {
+    nil
+  }
+  public func drill(_ request: DrillRequest) async throws -> DrillOutcome {
+    throw ComputeFleetError(.permanent, "drill: this fleet opens no scratch lines")
+  }
+  public func endDrill(scratchLine: String) async throws {}
+  public func health() async -> FleetHealth { FleetHealth() }
   public func historyCost(line: String, before date: Date) async -> HistoryCost? { nil }
 }
 
@@ -150,16 +185,20 @@ public struct ComputeSettings: Codable, Hashable, Sendable {
   public var maxConnections: Int
   /// `wal_level=logical` instead of `replica`.
   public var enablesLogicalReplication: Bool
+  /// Commits wait until they are in the object store.
+  public var waitsForObjectStore: Bool
   /// Further PostgreSQL settings, of the list that users may set.
   public var parameters: [String: String]
 
   public init(
     sharedBuffersMB: Int = 128, maxConnections: Int = 100, enablesLogicalReplication: Bool = false,
+    waitsForObjectStore: Bool = false,
     parameters: [String: String] = [:]
   ) {
     self.sharedBuffersMB = sharedBuffersMB
     self.maxConnections = maxConnections
     self.enablesLogicalReplication = enablesLogicalReplication
+    self.waitsForObjectStore = waitsForObjectStore
     self.parameters = parameters
   }
 }

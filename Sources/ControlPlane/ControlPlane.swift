@@ -25,6 +25,7 @@ public final class ControlPlane: Sendable {
   /// What scheduled backups do, by kind.
   private let actions: [API.BackupKind: any BackupAction]
   public let directory: EndpointDirectory
+  public let alerts: AlertService
 
   /// - Parameters:
   ///   - node: names this process's claims on operations; the same after a restart, different on
@@ -32,14 +33,18 @@ public final class ControlPlane: Sendable {
   public convenience init(
     catalog: Catalog, fleet: any ComputeFleet,
     tenants: any TenantConfigurator = PostgresTenantConfigurator(),
-    schemaTools: (any SchemaTools)? = nil, sealer: SecretSealer,
+    schemaTools: (any SchemaTools)? = nil, dumpTools: (any DumpTools)? = nil,
+    sealer: SecretSealer,
     settings: InstallationSettings, clock: any WallClock = SystemWallClock(),
-    random: Randomness = Randomness(), node: String = "serve", logger: Logger
+    random: Randomness = Randomness(), node: String = "serve", journal: CatalogJournal? = nil,
+    logger: Logger
   ) {
     var core = Core(
       catalog: catalog, fleet: fleet, tenants: tenants, sealer: sealer, clock: clock,
       random: random, settings: settings, logger: logger)
     if let schemaTools { core.schemaTools = schemaTools }
+    if let dumpTools { core.dumpTools = dumpTools }
+    core.journal = journal
     self.init(core: core, engine: OperationEngine(core: core, node: node))
   }
 
@@ -47,7 +52,8 @@ public final class ControlPlane: Sendable {
     self.core = core
     self.engine = engine
     directory = EndpointDirectory(core: core)
-    actions = [.snapshot: SnapshotBackup(core: core)]
+    alerts = AlertService(core: core)
+    actions = [.snapshot: SnapshotBackup(core: core), .dump: DumpBackup(core: core)]
     housekeeping = Housekeeping(
       core: core, directory: directory, scheduler: BackupScheduler(core: core, actions: actions))
   }
@@ -55,6 +61,7 @@ public final class ControlPlane: Sendable {
   public var projects: ProjectService { ProjectService(core: core) }
   public var branches: BranchService { BranchService(core: core) }
   public var snapshots: SnapshotService { SnapshotService(core: core) }
+  public var dumps: DumpService { DumpService(core: core) }
   public var schedules: ScheduleService { ScheduleService(core: core, kinds: Set(actions.keys)) }
   public var schemas: SchemaService { SchemaService(core: core) }
   public var past: PastSessions { PastSessions(core: core) }
@@ -69,10 +76,19 @@ public final class ControlPlane: Sendable {
   public var consumption: ConsumptionService { ConsumptionService(core: core) }
   public var billing: BillingService { BillingService(core: core) }
   public var connections: ConnectionURIService { ConnectionURIService(core: core) }
+  public var sessions: ConsoleSessions { ConsoleSessions(core: core) }
+  public var support: SupportService { SupportService(core: core) }
+  public var timelines: TimelineService { TimelineService(core: core) }
+  public var queries: QueryService { QueryService(core: core) }
   public var catalog: Catalog { core.catalog }
   public var sealer: SecretSealer { core.sealer }
   public var settings: InstallationSettings { core.settings }
   public var now: Date { core.clock.now }
+  public var verifications: VerificationService { VerificationService(core: core) }
+  public var drills: DrillService { DrillService(core: core) }
+  public func recovery() -> MachineRecovery { MachineRecovery(core: core) }
+  /// Waits until what the caller was told is in the object store, where that is promised.
+  public func settle() async throws { try await core.settle() }
 
   /// Works on operations and schedules until the task is cancelled; what was counted is written
   /// before it returns.
@@ -81,6 +97,8 @@ public final class ControlPlane: Sendable {
       group.addTask { try await self.engine.run() }
       group.addTask { await self.housekeeping.run() }
       group.addTask { await self.housekeeping.measure() }
+      group.addTask { await ProofWorker(core: self.core).run() }
+      group.addTask { await self.alerts.run() }
       // The first error ends all: leaving the group cancels the others.
       for try await _ in group {}
     }
@@ -92,7 +110,12 @@ public final class ControlPlane: Sendable {
     let (operations, endpoints, transfer) = try await core.catalog.read { tx in
       (try tx.operationCounts(), try tx.endpointCounts(), try tx.transferByKind())
     }
-    let failing = try await core.catalog.read { try $0.failingScheduleItemCount() }
+    let (failing, dumps, proofs, alerts) = try await core.catalog.read { tx in
+      (
+        try tx.failingScheduleItemCount(), try tx.troubledDumpCounts(), try tx.proofCounts(),
+        try tx.openAlerts()
+      )
+    }
     let states = Dictionary(
       uniqueKeysWithValues: API.EndpointState.allCases.map {
         ($0.rawValue, endpoints[$0.rawValue] ?? 0)
@@ -104,10 +127,28 @@ public final class ControlPlane: Sendable {
       Gauge("exzo_endpoints", "state", states),
       Gauge("exzo_computes_running", await core.fleet.running().count),
       Gauge("exzo_backup_schedules_failing", failing),
+      Gauge("exzo_dumps_failed", dumps.failed),
+      Gauge("exzo_dumps_not_verified", dumps.unverified),
       Gauge("exzo_openings_total", "way", openings.byWay, isCounter: true),
       Gauge(
         "exzo_openings_replayed_total", "reason", openings.replayedByReason, isCounter: true),
       Gauge("exzo_data_transfer_bytes_total", "kind", transfer, isCounter: true),
+      Gauge("exzo_drills_last", "status", proofs.drills),
+      Gauge("exzo_verifications_last", "status", proofs.verifications),
+      Gauge(
+        "exzo_alerts_open", "kind",
+        Dictionary(alerts.map { ($0.kind, 1) }, uniquingKeysWith: +)),
+    ] + journalGauges
+  }
+}
+
+extension ControlPlane {
+  private var journalGauges: [Gauge] {
+    guard let status = core.journal?.status else { return [] }
+    return [
+      Gauge("exzo_catalog_exposure_seconds", Int(status.exposure?.components.seconds ?? 0)),
+      Gauge("exzo_catalog_objects_written", status.objectsWritten),
+      Gauge("exzo_catalog_base_bytes", status.baseBytes),
     ]
   }
 }

@@ -16,11 +16,17 @@ public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equat
     case databaseNotFound = "database_not_found"
     case apiKeyNotFound = "api_key_not_found"
     case snapshotNotFound = "snapshot_not_found"
+    case dumpNotFound = "dump_not_found"
+    case dumpNotReady = "dump_not_ready"
     case restoreNotPending = "restore_not_pending"
     case notRecoverable = "not_recoverable"
     case accountNotFound = "account_not_found"
     case planNotFound = "plan_not_found"
     case permissionNotFound = "permission_not_found"
+    case ticketNotFound = "ticket_not_found"
+    case tableNotFound = "table_not_found"
+    case eventNotFound = "event_not_found"
+    case queryNotRun = "query_not_run"
     case routeNotFound = "route_not_found"
     case branchAlreadyExists = "branch_already_exists"
     case endpointAlreadyExists = "endpoint_already_exists"
@@ -43,6 +49,10 @@ public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equat
     case operationInProgress = "operation_in_progress"
     case computeFailed = "compute_failed"
     case unavailable = "unavailable"
+    case unpublished = "not_in_object_store_yet"
+    case historyDamaged = "history_damaged"
+    case drillNotFound = "drill_not_found"
+    case verificationNotFound = "verification_not_found"
   }
 
   public var code: Code

@@ -19,11 +19,14 @@ public struct InstallationSettings: Sendable {
   public var requestsPerMinute: Int
   /// Whether `-pooler` names pool.
   public var hasPooler: Bool
+  public var proofs: ProofSettings
+  public var alerts: AlertSettings
 
   public init(
     domain: String? = nil, postgresHost: String = "127.0.0.1", postgresPort: Int = 5433,
     regionID: String = "local", majors: [Int] = [15], defaultSuspendSeconds: Int = 300,
-    requestsPerMinute: Int = 700, hasPooler: Bool = false
+    requestsPerMinute: Int = 700, hasPooler: Bool = false, proofs: ProofSettings = ProofSettings(),
+    alerts: AlertSettings = AlertSettings()
   ) {
     precondition(!majors.isEmpty, "no PostgreSQL version")
     self.domain = domain
@@ -34,6 +37,8 @@ public struct InstallationSettings: Sendable {
     self.defaultSuspendSeconds = defaultSuspendSeconds
     self.requestsPerMinute = requestsPerMinute
     self.hasPooler = hasPooler
+    self.proofs = proofs
+    self.alerts = alerts
   }
 }
 
@@ -45,15 +50,40 @@ struct Core: Sendable {
   let sealer: SecretSealer
   let clock: any WallClock
   let random: Randomness
-  let settings: InstallationSettings
+  var settings: InstallationSettings
   let logger: Logger
   var schemaTools: any SchemaTools = NoSchemaTools()
+  var dumpTools: any DumpTools = NoDumpTools()
+  /// The catalog's copy in the object store; `nil` where there is none, as in tests.
+  var journal: CatalogJournal?
   /// Computes that serve past moments for reading.
   let reading = ReadingComputes()
+  /// What timelines' events were found to be.
+  let eventNames = EventNames()
   /// Fired when operations were added.
   let added = Signal()
   /// Fired when an operation came to its end.
   let ended = Signal()
+
+  /// How long an acknowledgement waits for the object store.
+  private static let settleTimeout: Duration = .seconds(30)
+
+  /// Waits until the catalog's changes are in the object store, where something is promised not to be
+  /// lost with the machine.
+  /// - Throws: ``ControlPlaneError`` `.unpublished`: the change is made, and may be lost with the machine.
+  func settle() async throws {
+    guard let journal, journal.isBehind, try await catalog.read({ try $0.holdsDurableProjects() })
+    else { return }
+    do { try await journal.settle(timeout: Self.settleTimeout) } catch let error as CatalogError
+      where error.code == .unpublished || error.code == .fenced
+    {
+      throw ControlPlaneError(
+        .unpublished, error.message,
+        hint:
+          "the change is made on this machine; repeat the request with the same Idempotency-Key, "
+          + "or read the object, once the object store answers")
+    }
+  }
 
   var names: NameGenerator { NameGenerator(random: random) }
 

@@ -36,16 +36,19 @@ public struct Housekeeping: Sendable {
     }
   }
 
-  /// Measures sizes until the task is cancelled; beside ``run(every:)``, because it takes long.
+  /// Measures sizes and removes dumps until the task is cancelled; beside ``run(every:)``, because
+  /// it takes long.
   func measure(every interval: Duration = .seconds(5)) async {
     while !Task.isCancelled {
       do {
         try await meter.measure()
+        try await DumpHousekeeping(core: core).round()
         try await Task.sleep(for: interval)
       } catch is CancellationError {
         return
       } catch {
-        core.logger.error("measuring sizes failed", metadata: ["error": "\(error)"])
+        core.logger.error(
+          "measuring sizes or removing dumps failed", metadata: ["error": "\(error)"])
         await core.ended.wait(since: core.ended.generation, timeout: interval)
       }
     }

@@ -56,11 +56,16 @@ struct NameGenerator: Sendable {
   func snapshot() -> SnapshotID {
     SnapshotID("snap-\(words())-\(random.text(8, from: Self.lowercase))")
   }
+  /// `dump-word-word-xxxxxxxx`.
+  func dump() -> DumpID { DumpID("dump-\(words())-\(random.text(8, from: Self.lowercase))") }
   func scheduleItem() -> ScheduleItemID {
     ScheduleItemID("sched-\(random.text(16, from: Self.lowercase))")
   }
   /// `rd-xxxxxxxxxxxxxxxx`: a compute that reads the past.
   func reading() -> String { "rd-\(random.text(16, from: Self.lowercase))" }
+  func drill() -> String { "drill-\(random.text(16, from: Self.lowercase))" }
+  func verification() -> String { "verify-\(random.text(16, from: Self.lowercase))" }
+  func alert() -> String { "alert-\(random.text(16, from: Self.lowercase))" }
   func lease() -> String { "lease-\(random.text(16, from: Self.lowercase))" }
   /// 24 letters and digits: 142 bits.
   func password() -> String { random.text(24) }

@@ -19,7 +19,7 @@ struct Presenter: Sendable {
   func operation(_ record: OperationRecord) -> API.Operation {
     let end = record.finishedAt ?? core.clock.now
     let duration = record.startedAt.map { end.timeIntervalSince($0) * 1000 } ?? 0
-    return API.Operation(
+    var operation = API.Operation(
       id: record.id.rawValue, projectID: record.projectID.rawValue,
       branchID: record.branchID?.rawValue, endpointID: record.endpointID?.rawValue,
       action: record.action, status: record.status, error: record.error,
@@ -27,6 +27,8 @@ struct Presenter: Sendable {
       updatedAt: record.updatedAt,
       totalDurationMilliseconds: Int(min(max(duration, 0), Double(Int32.max)).rounded()),
       kind: record.kind)
+    operation.notes = record.notes.isEmpty ? nil : record.notes
+    return operation
   }
 
   func project(
@@ -46,7 +48,7 @@ struct Presenter: Sendable {
       historyRetentionSeconds: record.historyRetentionSeconds, createdAt: record.createdAt,
       updatedAt: record.updatedAt, syntheticStorageSize: usage.historyBytes,
       consumptionPeriodStart: period.start, consumptionPeriodEnd: period.end,
-      ownerID: owner.id.rawValue)
+      ownerID: owner.id.rawValue, durability: API.Durability(rawValue: record.durability))
   }
 
   func listItem(_ record: ProjectRecord) -> API.ProjectListItem {

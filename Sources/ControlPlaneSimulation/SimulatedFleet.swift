@@ -62,6 +62,9 @@ public final class SimulatedFleet: ComputeFleet {
     }
   }
 
+  /// The line is gone from the store.
+  public func forget(line: String) { state.withLock { $0.lines[line] = nil } }
+
   /// All computes die at once, as when the machine is switched off.
   public func crash() { state.withLock { $0.running = [:] } }
 

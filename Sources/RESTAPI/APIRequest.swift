@@ -10,10 +10,14 @@ struct APIRequest: Sendable {
   var parameters: [String: String]
   var query: QueryValues
   var body: Data
+  /// The headers that say which part of a file is wanted.
+  var range: String?
+  var ifRange: String?
 
   var account: AccountID { caller.account.id }
   var project: ProjectID { ProjectID(parameters["project_id"] ?? "") }
   var branch: BranchID { BranchID(parameters["branch_id"] ?? "") }
+  var dump: DumpID { DumpID(parameters["dump_id"] ?? "") }
   var endpoint: EndpointID { EndpointID(parameters["endpoint_id"] ?? "") }
 
   func decode<Body: Decodable>(_ type: Body.Type = Body.self) throws -> Body {

@@ -29,11 +29,18 @@ extension APIResponder {
           message: "the body is larger than \(Self.bodyLimit) bytes"), routed.requestID,
         routed.route.operationID)
     }
+    return try await serve(routed, caller, body)
+  }
+
+  /// Answers a caller who is known and within the limits.
+  func serve(_ routed: RoutedRequest, _ caller: Caller, _ body: Data) async throws -> APIAnswer {
     guard !JSONText.holdsZeroByte(body) else {
       throw ControlPlaneError(.badValue, "the body holds text with a zero byte (\\u0000)")
     }
-    let request = APIRequest(
+    var request = APIRequest(
       caller: caller, parameters: routed.values, query: try QueryValues(routed.query), body: body)
+    request.range = routed.request.headers[.range]
+    request.ifRange = routed.request.headers[.ifRange]
     guard routed.isWrite else { return try await run(routed, request) }
     let answer = await attempt(routed) { try await repeatable(routed, request) }
     try await plane.catalog.write { [now = plane.now] tx in
@@ -43,12 +50,13 @@ extension APIResponder {
           requestID: routed.requestID, method: routed.route.method, path: routed.path,
           status: answer.status, address: routed.address, createdAt: now))
     }
+    if answer.status < 400 { try await plane.settle() }
     return answer
   }
 
   /// Refuses a caller that asks too often: an account by all its requests, an address by those
   /// whose key was wrong.
-  private func limit(_ caller: String) throws {
+  func limit(_ caller: String) throws {
     guard let seconds = limiter.delay(caller, at: plane.now) else { return }
     throw TooManyRequests(perMinute: limiter.perMinute, retryAfterSeconds: seconds)
   }
@@ -68,7 +76,15 @@ extension APIResponder {
   }
 
   private func run(_ routed: RoutedRequest, _ request: APIRequest) async throws -> APIAnswer {
-    APIAnswer(
+    if let stream = routed.route.stream {
+      let streamed = try await stream(request)
+      var answer = APIAnswer(
+        status: streamed.status, body: Data(), contentType: streamed.contentType,
+        operation: routed.route.operationID)
+      answer.stream = streamed
+      return answer
+    }
+    return APIAnswer(
       status: routed.route.status, body: try await routed.route.handle(request),
       operation: routed.route.operationID)
   }

@@ -28,6 +28,8 @@ struct APIAnswer: Sendable {
   var allowed: [String] = []
   /// The name under which it is counted.
   var operation: String
+  /// A file in place of the body.
+  var stream: StreamedAnswer?
 }
 
 /// Answers every request: authentication, idempotency, the route, errors, counts and the audit log.
@@ -53,6 +55,7 @@ struct APIResponder: HTTPResponder {
     metrics.record(
       operation: answer.operation, status: answer.status, duration: clock.now - start)
     var headers: HTTPFields = [.contentType: answer.contentType, .requestID: requestID]
+    if let stream = answer.stream { return stream.response(headers, logger) }
     headers[.contentLength] = String(answer.body.count)
     headers[.cacheControl] = "no-store"
     if let seconds = answer.retryAfterSeconds { headers[.retryAfter] = String(seconds) }

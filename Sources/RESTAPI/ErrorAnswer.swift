@@ -43,6 +43,8 @@ struct ErrorAnswer: Sendable {
       isDefect = true
     case let error as CatalogError where error.code == .badValue:
       self.init(status: 400, code: "bad_value", message: "a value of the request cannot be stored")
+    case let error as DumpError:
+      self.init(error)
     case let error as ComputeFleetError where error.code == .temporary:
       self.init(
         status: 503, code: "unavailable", message: error.description, retryAfterSeconds: 1)
@@ -58,13 +60,21 @@ struct ErrorAnswer: Sendable {
     }
   }
 
+  private init(_ error: DumpError) {
+    self.init(
+      status: error.isTemporary ? 503 : 500, code: "dump_failed", message: error.description,
+      retryAfterSeconds: error.isTemporary ? 1 : nil)
+    isDefect = true
+  }
+
   private static func status(_ code: ControlPlaneError.Code) -> Int {
     switch code {
     case .badValue, .settingNotSupported, .restorePointOutOfWindow, .restorePointAmbiguous: 400
     case .unauthorized: 401
     case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
       .databaseNotFound, .apiKeyNotFound, .accountNotFound, .planNotFound, .permissionNotFound,
-      .routeNotFound, .snapshotNotFound:
+      .routeNotFound, .snapshotNotFound, .dumpNotFound, .drillNotFound, .verificationNotFound,
+      .ticketNotFound, .tableNotFound, .eventNotFound:
       404
     case .timeRangeNotAcceptable: 406
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,
@@ -73,11 +83,11 @@ struct ErrorAnswer: Sendable {
     case .planTooSmall, .quotaExceeded, .confirmationRequired, .retentionNotPending: 412
     case .branchIsDefault, .branchIsProtected, .branchHasChildren, .roleIsProtected,
       .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached, .restoreNotPending,
-      .notRecoverable:
+      .notRecoverable, .dumpNotReady:
       412
     case .operationInProgress: 423
-    case .computeFailed: 500
-    case .unavailable: 503
+    case .computeFailed, .historyDamaged: 500
+    case .unavailable, .unpublished, .queryNotRun: 503
     }
   }
 }

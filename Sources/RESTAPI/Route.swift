@@ -31,6 +31,7 @@ struct QueryParameter: Sendable {
 /// One row of the table of routes: what is served, and what the OpenAPI document says of it.
 struct Route: Sendable {
   typealias Handler = @Sendable (APIRequest) async throws -> Data
+  typealias StreamHandler = @Sendable (APIRequest) async throws -> StreamedAnswer
 
   let method: String
   /// Below `/api/v2`, with `{name}` segments.
@@ -44,6 +45,8 @@ struct Route: Sendable {
   /// `nil` for a route of the reference that this version does not build.
   let answer: (any (Decodable & Sendable).Type)?
   let handle: Handler
+  /// Where the answer is no JSON but a file.
+  let stream: StreamHandler?
   let segments: [Substring]
 
   init<Answer: Codable & Sendable>(
@@ -62,6 +65,26 @@ struct Route: Sendable {
     self.status = status
     answer = Answer.self
     self.handle = { try APICoding.encode(try await handle($0)) }
+    stream = nil
+    segments = pattern.split(separator: "/")
+  }
+
+  /// A route whose answer is a file.
+  init(
+    file pattern: String, _ operationID: String, _ summary: String,
+    _ stream: @escaping StreamHandler
+  ) {
+    method = "GET"
+    self.pattern = pattern
+    self.operationID = operationID
+    self.summary = summary
+    query = []
+    body = nil
+    isBodyRequired = false
+    status = 200
+    answer = nil
+    handle = { _ in Data() }
+    self.stream = stream
     segments = pattern.split(separator: "/")
   }
 
@@ -77,6 +100,7 @@ struct Route: Sendable {
     status = 501
     answer = nil
     handle = { _ in throw NotBuilt(operationID: operationID, area: area) }
+    stream = nil
     segments = pattern.split(separator: "/")
   }
 

@@ -15,9 +15,11 @@ struct ExzoCommand: AsyncParsableCommand {
   /// Verbs that talk to a server's API.
   static let clientVerbs: [any ParsableCommand.Type] = [
     ProjectsCommand.self, BranchesCommand.self, EndpointsCommand.self, OperationsCommand.self,
-    SnapshotsCommand.self, ScheduleCommand.self,
+    DatabasesCommand.self, RolesCommand.self, SnapshotsCommand.self, DumpsCommand.self,
+    RecoverCommand.self, ScheduleCommand.self,
     ConnectionStringCommand.self, PsqlCommand.self, StatusCommand.self, SetContextCommand.self,
     APIKeysCommand.self, AccountsCommand.self, DoctorCommand.self,
+    VerifyCommand.self, DrillsCommand.self, AlertsCommand.self,
   ]
 
   static func main() async {

@@ -20,18 +20,20 @@ final class Platform: @unchecked Sendable {
       .deletingLastPathComponent().appendingPathComponent("exzo").path
   }
 
+  /// - Parameter ports: of another machine, whose place this one takes.
   init(
-    directory: String, arguments: [String] = [], environment: [String: String] = [:]
+    directory: String, arguments: [String] = [], environment: [String: String] = [:],
+    ports: (http: Int, postgres: Int)? = nil
   ) throws {
     self.directory = directory
     self.arguments = arguments
     self.environment = environment
-    httpPort = try freePort()
-    postgresPort = try freePort()
+    httpPort = try ports?.http ?? freePort()
+    postgresPort = try ports?.postgres ?? freePort()
   }
 
-  /// Starts serve and waits until it is ready.
-  func start() async throws {
+  /// Starts serve.
+  func begin() throws {
     serve = try BackgroundProgram(
       [
         Platform.program, "serve", "--data-dir", "\(directory)/data", "--http",
@@ -42,6 +44,11 @@ final class Platform: @unchecked Sendable {
         ["HOME": directory, "EXZO_REQUESTS_PER_MINUTE": "0"]
       ) { $1 },
       log: "\(directory)/serve.log")
+  }
+
+  /// Starts serve and waits until it is ready.
+  func start() async throws {
+    try begin()
     for _ in 0..<600 {
       if try curl(["-o", "/dev/null", "-w", "%{http_code}", url("/readyz")]).output == "200" {
         return

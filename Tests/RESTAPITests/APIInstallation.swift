@@ -31,7 +31,7 @@ struct APIInstallation: Sendable {
         let fleet = SimulatedFleet(clock: SystemWallClock())
         let plane = ControlPlane(
           catalog: catalog, fleet: fleet, tenants: SimulatedTenants(),
-          schemaTools: SimulatedSchemaTools(),
+          schemaTools: SimulatedSchemaTools(), dumpTools: SimulatedDumpTools(),
           sealer: try SecretSealer(key: Array(0..<32)),
           settings: InstallationSettings(requestsPerMinute: requestsPerMinute), logger: logger)
         let key = try #require(try await plane.accounts.bootstrap())

@@ -60,7 +60,9 @@ struct Walk {
     try await endpoints()
     try await restores()
     try await snapshots()
+    try await dumps()
     try await schemas()
+    try await past()
     try await recoveries()
     try await deletions()
   }

@@ -8,4 +8,7 @@
 /// Returns 0 and the process id in `pid`, or an errno.
 int exzo_spawn(pid_t *pid, const char *path, char *const arguments[], char *const environment[],
                int output, int errors, int new_session);
+/// The same with a descriptor for standard input (-1: /dev/null), always in a session of its own.
+int exzo_spawn_with_input(pid_t *pid, const char *path, char *const arguments[],
+                          char *const environment[], int input, int output, int errors);
 #endif

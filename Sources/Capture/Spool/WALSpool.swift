@@ -73,6 +73,8 @@ final class WALSpool: Sendable {
       let file = try fileForWriting(position.rawValue / segmentSize)
       try file.write(
         UnsafeRawBufferPointer(rebasing: rest[..<count]), at: offset, operation: "write spool")
+      // After the bytes: a sync that ran since would have taken the mark and left them.
+      _ = state.withLock { $0.unsynced.insert(position.rawValue / segmentSize) }
       rest = UnsafeRawBufferPointer(rebasing: rest[count...])
       position = position + UInt64(count)
     }
@@ -143,10 +145,7 @@ final class WALSpool: Sendable {
   }
 
   private func fileForWriting(_ number: UInt64) throws -> any OpenFile {
-    let isNew = state.withLock { state in
-      state.unsynced.insert(number)
-      return !state.numbers.contains(number)
-    }
+    let isNew = state.withLock { !$0.numbers.contains(number) }
     guard isNew else { return try file(number, .readWrite) }
     let file = try file(number, .createReadWrite)
     try file.truncate(to: 0, operation: "create spool segment")

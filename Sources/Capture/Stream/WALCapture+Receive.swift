@@ -42,6 +42,11 @@ extension WALCapture {
     {
       return switchTimeline(next)
     }
+    // Commits that wait for the store wait for these two as well.
+    if configuration.durability == .local, let sender = connection.localProcess {
+      BatchScheduling.apply(to: sender)
+      BatchScheduling.enter()
+    }
     var session = StreamSession(generation: generation, slotIsNew: isNewSlot)
     // Not before the first message: a status would set a new slot back to WAL that may be gone.
     do {

@@ -10,6 +10,9 @@ struct Migration: Sendable {
     Migration(number: 1, title: "first schema", sql: schema001),
     Migration(number: 2, title: "restore, snapshots, schedules", sql: schema002),
     Migration(number: 3, title: "accounts, retention, metering", sql: schema003),
+    Migration(number: 4, title: "dumps", sql: schema004),
+    Migration(number: 5, title: "journal, proofs, alerts", sql: schema005),
+    Migration(number: 6, title: "Console, support tickets", sql: schema006),
   ]
 
   /// Serializes migrators of one database; any constant of ours will do.
@@ -25,34 +28,46 @@ struct Migration: Sendable {
     _ migrations: [Migration] = all, to connection: PostgresConnection
   ) throws -> [Int] {
     try connection.withTransaction { connection in
-      try connection.query("SELECT pg_advisory_xact_lock(\(advisoryLock))")
-      try connection.execute(
-        """
-        CREATE SCHEMA IF NOT EXISTS exzo;
-        CREATE TABLE IF NOT EXISTS exzo.migrations (
-          number int PRIMARY KEY, title text NOT NULL,
-          applied_at timestamptz NOT NULL DEFAULT now());
-        """)
-      let present = Set(
-        try connection.query("SELECT number FROM exzo.migrations").rows
-          .map { try $0.value("number", as: Int.self) })
-      let current = present.max() ?? 0
-      let newest = migrations.map(\.number).max() ?? 0
-      guard current <= newest else {
-        throw CatalogError(
-          .tooNew,
-          "open metadata: schema \(current) was made by a later version, this one knows \(newest)")
-      }
-      var applied: [Int] = []
-      for migration in migrations.sorted(by: { $0.number < $1.number })
-      where !present.contains(migration.number) {
-        try connection.execute(migration.sql)
-        try connection.query(
-          "INSERT INTO exzo.migrations (number, title) VALUES ($1, $2)",
-          parameters: [.init(migration.number), .init(migration.title)])
-        applied.append(migration.number)
+      let applied = try applyWithin(migrations, connection)
+      if try connection.query("SELECT to_regclass('exzo.journal_changes')").first?[0] != nil {
+        try JournalTriggers.install(connection)
       }
       return applied
     }
+  }
+
+  /// As ``apply(_:to:)``, as a part of the caller's transaction and without triggers.
+  @discardableResult
+  static func applyWithin(
+    _ migrations: [Migration], _ connection: PostgresConnection
+  ) throws -> [Int] {
+    try connection.query("SELECT pg_advisory_xact_lock(\(advisoryLock))")
+    try connection.execute(
+      """
+      CREATE SCHEMA IF NOT EXISTS exzo;
+      CREATE TABLE IF NOT EXISTS exzo.migrations (
+        number int PRIMARY KEY, title text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now());
+      """)
+    let present = Set(
+      try connection.query("SELECT number FROM exzo.migrations").rows
+        .map { try $0.value("number", as: Int.self) })
+    let current = present.max() ?? 0
+    let newest = migrations.map(\.number).max() ?? 0
+    guard current <= newest else {
+      throw CatalogError(
+        .tooNew,
+        "open metadata: schema \(current) was made by a later version, this one knows \(newest)")
+    }
+    var applied: [Int] = []
+    for migration in migrations.sorted(by: { $0.number < $1.number })
+    where !present.contains(migration.number) {
+      try connection.execute(migration.sql)
+      try connection.query(
+        "INSERT INTO exzo.migrations (number, title) VALUES ($1, $2)",
+        parameters: [.init(migration.number), .init(migration.title)])
+      applied.append(migration.number)
+    }
+    return applied
   }
 }

@@ -43,7 +43,11 @@ extension CatalogTransaction {
   ///
   /// One that waits for another runs once that has finished; see ``orphans()`` for those that
   /// never will.
-  public func claimOperation(for worker: String, at date: Date) throws -> OperationRecord? {
+  ///
+  /// - Parameter kinds: only operations of these kinds, or, where `excluding`, none of them.
+  public func claimOperation(
+    for worker: String, at date: Date, kinds: [String] = [], excluding: Bool = true
+  ) throws -> OperationRecord? {
     let result = try run(
       """
       UPDATE exzo.operations AS t SET status = 'running', claimed_by = $1,
@@ -52,12 +56,14 @@ extension CatalogTransaction {
         SELECT o.id FROM exzo.operations AS o
         WHERE o.status IN ('scheduling', 'running') AND o.claimed_by IS NULL
           AND (o.retry_at IS NULL OR o.retry_at <= $2::timestamptz)
+          AND (o.kind = ANY(ARRAY(SELECT jsonb_array_elements_text($3::jsonb)))) <> $4::boolean
           AND NOT EXISTS (
             SELECT 1 FROM jsonb_array_elements_text(o.waits_for) AS w (id)
             JOIN exzo.operations AS b ON b.id = w.id WHERE b.status <> 'finished')
         ORDER BY o.position LIMIT 1 FOR UPDATE SKIP LOCKED)
       RETURNING to_jsonb(t)
-      """, .text(worker), .init(date))
+      """, .text(worker), .init(date), .text(try RecordCoding.json(kinds)),
+      .text(excluding ? "true" : "false"))
     return try result.first.map { try RecordCoding.record($0) }
   }
 

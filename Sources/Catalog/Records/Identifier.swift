@@ -30,3 +30,4 @@ public typealias ComputeID = Identifier<ComputeRecord>
 public typealias OperationID = Identifier<OperationRecord>
 public typealias SnapshotID = Identifier<SnapshotRecord>
 public typealias ScheduleItemID = Identifier<ScheduleItemRecord>
+public typealias DumpID = Identifier<DumpRecord>

@@ -19,6 +19,8 @@ public struct ProjectRecord: CatalogRecord, Hashable {
   public var storePasswords: Bool
   /// `local` or `object-store`.
   public var durability: String
+  /// The durability in which commits wait for the object store; the other is `local`.
+  public static let objectStoreDurability = "object-store"
   public var defaultBranchID: BranchID?
   public var createdAt: Date
   public var updatedAt: Date

@@ -44,11 +44,19 @@ extension Agent {
       steps.mark("proof")
     }
     capture.start()
-    // No client before the stream runs: only then does a slot keep the WAL that is not stored yet.
-    _ = try await capture.waitReceived(try await server.flushLSN(), timeout: .seconds(30))
+    try await waitForStream(capture, server)
     watch(capture)
     steps.mark("capture")
     startBackground(prepared, capture, keyframes, server)
+  }
+
+  /// No client before the stream runs: only then does a slot keep the WAL that is not stored yet.
+  private func waitForStream(_ capture: WALCapture, _ server: ServerSession) async throws {
+    let flushed = try await server.flushLSN()
+    _ = try await capture.waitReceived(flushed, timeout: .seconds(30))
+    guard specification.settings.waitsForObjectStore else { return }
+    // What clients can read from now on is stored: a commit that nobody had heard of included.
+    _ = try await capture.flush(to: flushed, timeout: .seconds(600))
   }
 
   /// Keyframes, checkpoints, merging of chunks, and pages made ahead of reads.
@@ -183,7 +191,8 @@ extension Agent {
       try await blocking { [directory] in
         let connection = try PostgresConnection(
           ConnectionParameters(
-            host: directory.run, user: ServerAccess.superuser, database: database))
+            host: directory.run, user: ServerAccess.superuser, database: database,
+            options: "-c synchronous_commit=local"))
         defer { connection.close() }
         try TodaysRoles.disableSubscriptions(connection)
       }

@@ -15,7 +15,9 @@ final class ServerSession: Sendable {
     pool = PostgresConnectionPool(
       ConnectionParameters(
         host: directory.run, user: ServerAccess.superuser, database: "postgres",
-        connectTimeout: 10, applicationName: "exzo agent"),
+        connectTimeout: 10, applicationName: "exzo agent",
+        // What the agent writes must not wait for the capture that it starts only afterwards.
+        options: "-c synchronous_commit=local"),
       size: 2)
   }
 

@@ -48,7 +48,13 @@ public struct AccountService: Sendable {
     }
   }
 
-  private func newKey() -> String { Self.keyPrefix + core.random.text(48) }
+  /// The administrator's key on a recovered machine, beside the keys that came back.
+  func insertRecovered(_ key: String, _ tx: CatalogTransaction) throws {
+    guard let account = try tx.firstAdministrator() else { return }
+    try tx.insert(keyRow(key, "admin (recovered)", account, try tx.nextAPIKeyID()))
+  }
+
+  func newKey() -> String { Self.keyPrefix + core.random.text(48) }
 
   private func keyRow(_ key: String, _ name: String, _ account: AccountRecord, _ id: Int)
     -> APIKeyRecord

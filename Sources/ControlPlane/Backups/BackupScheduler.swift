@@ -96,6 +96,11 @@ final class BackupScheduler: Sendable {
     }
   }
 
+  /// How long a run waits after so many failures, at least one; seconds.
+  static func pause(after failures: Int) -> TimeInterval {
+    min(firstPause * Double(1 << min(failures - 1, 10)), longestPause)
+  }
+
   private func note(_ error: any Error, of item: ScheduleItemRecord) async throws {
     core.logger.error(
       "scheduled backup failed",
@@ -110,8 +115,7 @@ final class BackupScheduler: Sendable {
       }
       let now = core.clock.now
       row.failuresCount += 1
-      let pause = Self.firstPause * Double(1 << min(row.failuresCount - 1, 10))
-      row.retryAt = now.addingTimeInterval(min(pause, Self.longestPause))
+      row.retryAt = now.addingTimeInterval(Self.pause(after: row.failuresCount))
       row.end(.failed, for: item.nextRunAt, at: now)
       row.lastRunError = "\(error)"
       try tx.update(row)

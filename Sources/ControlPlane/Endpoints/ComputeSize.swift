@@ -1,10 +1,20 @@
+import Glibc
+
 /// What a size in compute units (CU) means for PostgreSQL.
 enum ComputeSize {
   static let allowed = 0.25...16.0
   static let standard = 0.25
+  /// Memory of a unit.
+  static let unitMegabytes = 4096
 
-  /// 512 MB a unit; the standard size has PostgreSQL's default of 128 MB.
-  static func sharedBuffersMB(_ units: Double) -> Int {
-    Int((min(max(units, allowed.lowerBound), allowed.upperBound) * 512).rounded())
+  /// A quarter of the size's memory, as PostgreSQL's documentation advises for a server of its own
+  /// ("Resource Consumption"), and no more than a quarter of this machine's.
+  static func sharedBuffersMB(_ units: Double, machineMegabytes: Int = machineMegabytes) -> Int {
+    let size = min(max(units, allowed.lowerBound), allowed.upperBound)
+    let wanted = Int((size * Double(unitMegabytes) / 4).rounded())
+    return min(wanted, max(machineMegabytes / 4, 64))
   }
+
+  static let machineMegabytes =
+    Int(sysconf(Int32(_SC_PHYS_PAGES))) * Int(sysconf(Int32(_SC_PAGESIZE))) >> 20
 }

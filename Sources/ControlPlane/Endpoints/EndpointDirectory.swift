@@ -103,6 +103,10 @@ public final class EndpointDirectory: Sendable {
         try Task.checkCancellation()
         try await checkOutcome(of: holder)
       } else if let running = try await runningCompute(of: subject) {
+        // Commits of the session must find their line again after a recovery.
+        if subject.project.durability == ProjectRecord.objectStoreDurability {
+          try await core.settle()
+        }
         return running
       } else {
         try await start(subject)

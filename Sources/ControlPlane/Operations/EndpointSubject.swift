@@ -47,6 +47,7 @@ struct EndpointSubject: Sendable {
     return ComputeSettings(
       sharedBuffersMB: ComputeSize.sharedBuffersMB(endpoint.computeUnitsMaximum),
       enablesLogicalReplication: project.settings.enableLogicalReplication ?? false,
+      waitsForObjectStore: project.durability == ProjectRecord.objectStoreDurability,
       parameters: parameters)
   }
 

@@ -27,7 +27,8 @@ struct EngineAbandoned: Error {}
 /// *Crash*: the next engine of the same node takes the claims back and repeats the step that was
 /// not recorded.
 ///
-/// *Concurrency*: `workers` operations at a time. ``run()`` once.
+/// *Concurrency*: `workers` operations at a time, and `longWorkers` of the kinds that may run for
+/// hours. ``run()`` once.
 ///
 /// *Not guarded here*: two engines with one node name.
 public final class OperationEngine: Sendable {
@@ -35,18 +36,20 @@ public final class OperationEngine: Sendable {
   private let steps: OperationSteps
   private let node: String
   private let workers: Int
+  private let longWorkers: Int
   private let interruption: @Sendable (StepBoundary) async throws -> Void
 
   private static let attempts = 5
   private static let idlePause = Duration.seconds(1)
 
   init(
-    core: Core, node: String, workers: Int = 8,
+    core: Core, node: String, workers: Int = 8, longWorkers: Int = 2,
     interruption: @escaping @Sendable (StepBoundary) async throws -> Void = { _ in }
   ) {
     self.core = core
     self.node = node
     self.workers = workers
+    self.longWorkers = longWorkers
     self.interruption = interruption
     steps = OperationSteps(core: core)
   }
@@ -55,7 +58,8 @@ public final class OperationEngine: Sendable {
   public func run() async throws {
     try await recover()
     try await withThrowingTaskGroup(of: Void.self) { group in
-      for _ in 0..<workers { group.addTask { try await self.work() } }
+      for _ in 0..<workers { group.addTask { try await self.work(isLong: false) } }
+      for _ in 0..<longWorkers { group.addTask { try await self.work(isLong: true) } }
       // The first error ends all: leaving the group cancels the others.
       for try await _ in group {}
     }
@@ -75,13 +79,14 @@ public final class OperationEngine: Sendable {
     }
   }
 
-  private func work() async throws {
+  private func work(isLong: Bool) async throws {
+    let long = OperationKind.long.map(\.rawValue)
     while !Task.isCancelled {
       let generation = core.added.generation
       do {
         let now = core.clock.now
         let claimed = try await core.catalog.write {
-          try $0.claimOperation(for: self.node, at: now)
+          try $0.claimOperation(for: self.node, at: now, kinds: long, excluding: !isLong)
         }
         if let claimed {
           try await execute(claimed)
@@ -117,6 +122,8 @@ public final class OperationEngine: Sendable {
       throw error
     } catch is CancellationError {
       throw CancellationError()
+    } catch let error as OperationCancelled {
+      return try await fail(operation, error.reason, as: .cancelled)
     } catch {
       return try await handle(error, of: operation)
     }
@@ -140,7 +147,7 @@ public final class OperationEngine: Sendable {
     let record = next
     try await core.catalog.write { tx in
       try tx.recordStep(record.id, number: operation.stepsDone, name: step.rawValue, at: now)
-      try tx.update(record)
+      try tx.update(try record.withStoredDetails(tx))
     }
     return record
   }
@@ -159,20 +166,22 @@ public final class OperationEngine: Sendable {
     let pause = 0.1 * Double(1 << next.failuresCount)
     next.retryAt = core.clock.now.addingTimeInterval(pause)
     let record = next
-    await persist(operation) { try $0.update(record) }
+    await persist(operation) { try $0.update(try record.withStoredDetails($0)) }
   }
 
   /// Ends the operation and all that wait for it.
-  private func fail(_ operation: OperationRecord, _ reason: String) async throws {
+  private func fail(
+    _ operation: OperationRecord, _ reason: String, as status: API.OperationStatus = .failed
+  ) async throws {
     core.logger.warning(
       "operation failed",
       metadata: ["operation": "\(operation.id)", "kind": "\(operation.kind)", "error": "\(reason)"])
     let now = core.clock.now
     let steps = steps
     await persist(operation) { tx in
-      var failed = operation
+      var failed = try operation.withStoredDetails(tx)
       failed.failuresCount += 1
-      failed.end(.failed, reason, at: now)
+      failed.end(status, reason, at: now)
       try tx.update(failed)
       try steps.abandon(failed, tx)
       while let orphan = try tx.orphans().first {
@@ -208,12 +217,20 @@ public final class OperationEngine: Sendable {
     case let error as CatalogError: error.code == .unavailable
     case let error as ComputeFleetError: error.code == .temporary
     case let error as PostgresError: error.isConnectionLoss
+    case let error as DumpError: error.isTemporary
     default: false
     }
   }
 }
 
 extension OperationRecord {
+  /// With the details that its steps may have written meanwhile.
+  fileprivate func withStoredDetails(_ tx: CatalogTransaction) throws -> OperationRecord {
+    var record = self
+    if let stored = try tx.operation(id) { record.details = stored.details }
+    return record
+  }
+
   mutating func end(_ status: API.OperationStatus, _ reason: String?, at date: Date) {
     self.status = status
     error = reason

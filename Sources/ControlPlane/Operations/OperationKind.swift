@@ -19,6 +19,13 @@ enum OperationKind: String, CaseIterable, Sendable {
   case retireCompute = "retire_compute"
   case discardCompute = "discard_compute"
   case createSchemaBranch = "create_schema_branch"
+  case makeDump = "make_dump"
+  case verifyDump = "verify_dump"
+  case restoreDump = "restore_dump"
+  case recoverTable = "recover_table"
+
+  /// Kinds that may run for hours: they have workers of their own, so that they hold up no other.
+  static let long: [OperationKind] = [.makeDump, .verifyDump, .restoreDump, .recoverTable]
 
   /// The word for it that the oldest client knows.
   var action: API.OperationAction {
@@ -33,6 +40,9 @@ enum OperationKind: String, CaseIterable, Sendable {
     case .suspendCompute, .deleteEndpoint: .suspendCompute
     case .applyEndpointSettings, .applyRolesAndDatabases: .applyConfig
     case .deleteBranch, .deleteProject: .deleteTimeline
+    case .makeDump: .startReservedCompute
+    case .verifyDump: .checkAvailability
+    case .restoreDump, .recoverTable: .applyConfig
     }
   }
 
@@ -55,6 +65,10 @@ enum OperationKind: String, CaseIterable, Sendable {
     case .retireCompute: [.stopComputes]
     case .discardCompute: [.discardCompute]
     case .createSchemaBranch: [.makeRootLine, .copySchema, .markBranchReady]
+    case .makeDump: [.makeDump, .verifyDump]
+    case .verifyDump: [.verifyDump]
+    case .restoreDump: [.restoreDump]
+    case .recoverTable: [.recoverTable]
     }
   }
 }
@@ -80,6 +94,10 @@ enum OperationStep: String, CaseIterable, Sendable {
   case dropFormerSessions = "drop_former_sessions"
   case discardCompute = "discard_compute"
   case copySchema = "copy_schema"
+  case makeDump = "make_dump"
+  case verifyDump = "verify_dump"
+  case restoreDump = "restore_dump"
+  case recoverTable = "recover_table"
 }
 
 /// Names of what unfinished operations hold.
@@ -87,6 +105,7 @@ enum OperationLock {
   static func project(_ id: ProjectID) -> String { "project:\(id)" }
   static func branch(_ id: BranchID) -> String { "branch:\(id)" }
   static func endpoint(_ id: EndpointID) -> String { "endpoint:\(id)" }
+  static func dump(_ id: DumpID) -> String { "dump:\(id)" }
 }
 
 extension OperationRecord {

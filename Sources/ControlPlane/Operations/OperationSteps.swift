@@ -28,12 +28,17 @@ struct OperationSteps: Sendable {
     case .dropFormerSessions: try await dropFormerSessions(operation)
     case .discardCompute: try await discardCompute(operation)
     case .copySchema: try await copySchema(operation)
+    case .makeDump: try await makeDump(operation)
+    case .verifyDump: try await verifyDump(operation)
+    case .restoreDump: try await restoreDump(operation)
+    case .recoverTable: try await recoverTable(operation)
     }
   }
 
   /// Brings objects of a failed operation to a state from which the user can go on.
   func abandon(_ operation: OperationRecord, _ tx: CatalogTransaction) throws {
     try abandonRestore(operation, tx)
+    try abandonDump(operation, tx)
     guard let id = operation.endpointID, var endpoint = try tx.endpoint(id),
       endpoint.pendingState != nil
     else { return }

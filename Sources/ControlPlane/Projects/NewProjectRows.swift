@@ -60,7 +60,9 @@ struct NewProjectRows {
       defaultEndpointSettings: request.defaultEndpointSettings ?? API.DefaultEndpointSettings(),
       historyRetentionSeconds: request.historyRetentionSeconds
         ?? min(ProjectService.defaultRetentionSeconds, plan.retentionSecondsMaximum),
-      storePasswords: request.storePasswords ?? true, durability: "local", createdAt: now,
+      storePasswords: request.storePasswords ?? true,
+      durability: (request.durability ?? .local).rawValue,
+      createdAt: now,
       updatedAt: now)
   }
 

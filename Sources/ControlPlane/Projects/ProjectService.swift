@@ -108,6 +108,7 @@ public struct ProjectService: Sendable {
         try RetentionService(core: core).set(seconds, of: &project, tx)
       }
       if let name = change.name { project.name = name }
+      if let durability = change.durability { project.durability = durability.rawValue }
       if let settings = change.settings { project.settings = settings }
       if let defaults = change.defaultEndpointSettings {
         project.defaultEndpointSettings = defaults

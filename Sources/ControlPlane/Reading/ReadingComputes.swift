@@ -122,6 +122,17 @@ actor ReadingComputes {
     entries[key]?.lastUse = core.clock.now
   }
 
+  /// Ends the moment's compute at once where nobody has it on loan and no client is at work.
+  func closeUnused(_ moment: ResolvedMoment, _ core: Core) async throws {
+    let key = Key(line: moment.lineID, lsn: moment.lsn)
+    guard let entry = entries[key], entry.users == 0, let compute = entry.compute else { return }
+    if try await core.tenants.isInUse(compute, within: Int(Self.idleSeconds)) { return }
+    guard entries[key]?.users == 0, entries[key]?.lastUse == entry.lastUse else { return }
+    entries[key] = nil
+    mayHoldForgotten = true
+    try await Self.end(entry.id, core)
+  }
+
   /// Ends those that nobody has used for ``idleSeconds``.
   func endIdle(_ core: Core) async throws {
     let now = core.clock.now

@@ -56,7 +56,7 @@ public struct SchemaService: Sendable {
   }
 
   /// Without the lines that guard psql and hold a key that is new each time (`\\restrict KEY`).
-  static func withoutKey(_ dump: String) -> String {
+  package static func withoutKey(_ dump: String) -> String {
     let lines = dump.split(separator: "\n", omittingEmptySubsequences: false)
     guard let first = lines.first(where: { $0.hasPrefix("\\restrict ") }) else { return dump }
     let key = first.dropFirst("\\restrict ".count)

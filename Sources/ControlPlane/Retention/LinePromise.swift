@@ -45,6 +45,12 @@ extension RetentionService {
         promises[reading.lineID]?.readings.append(
           .init(lsn: reading.lsn, since: reading.createdAt))
       }
+      // Unfinished dumps and the work that starts from a moment.
+      for dump in try tx.unfinishedDumps() { promises[dump.lineID]?.moments.append(dump.lsn) }
+      for scratch in try tx.scratchComputes() {
+        guard let line = scratch.parentLineID, let lsn = scratch.parentLSN else { continue }
+        promises[line]?.moments.append(lsn)
+      }
       let busy = try tx.busyProjects()
       let lines = try tx.allLines()
       let guarded = lines.filter { line in

@@ -136,7 +136,7 @@ extension LineHistory {
 
   /// Reads the records of a range until `body` answers false.
   /// - Parameter from: a record's start.
-  private func parse(
+  func parse(
     from: LSN, to: LSN, _ body: (WALRecordView) -> Bool
   ) async throws {
     guard let format = PostgresMajor(rawValue: chain.description.major) else {

@@ -143,7 +143,7 @@ public final class ObjectMirror: Sendable {
     (status.objects, status.bytes) = (here.count, here.values.reduce(0, +))
     let rank = configuration.rank
     let missing = here.filter {
-      there[$0.key] != $0.value || (changed && $0.key.name.hasPrefix(ObjectMirror.keysPrefix))
+      there[$0.key] != $0.value || (changed && ObjectMirror.isKey($0.key))
     }
     .map { (rank: rank($0.key), key: $0.key, size: $0.value) }
     .sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }
@@ -162,16 +162,21 @@ public final class ObjectMirror: Sendable {
     try await delete(Array(there.keys.filter { here[$0] == nil }), of: there.count, &status)
   }
 
-  private static let keysPrefix = "exzo/"
+  /// Keys of an encrypted store, and those of the sealed catalog in a plain one.
+  private static func isKey(_ key: ObjectKey) -> Bool {
+    key.name.hasPrefix("exzo/") || key.name.hasPrefix("catalog/exzo/")
+  }
 
   /// Whether the master key was rotated since the keys were copied: the one case in which objects
   /// are replaced, by others of the same size.
   private func keysWereWrappedAgain(
     _ here: [ObjectKey: UInt64], _ there: [ObjectKey: UInt64]
   ) async throws -> Bool {
-    let names = KeyRing.namesKey
-    guard here[names] != nil, there[names] != nil else { return false }
-    return try await first.get(names, range: nil) != second.get(names, range: nil)
+    for names in [KeyRing.namesKey, ObjectKey("catalog/\(KeyRing.namesKey)")]
+    where here[names] != nil && there[names] != nil {
+      if try await first.get(names, range: nil) != second.get(names, range: nil) { return true }
+    }
+    return false
   }
 
   private func listing(_ store: any ObjectStore) async throws -> [ObjectKey: UInt64] {

@@ -26,6 +26,11 @@ public final class ReplicationConnection {
   }
 
   public var serverVersion: Int { connection.serverVersion }
+  /// The walsender's process, where the server was reached over a unix socket and so is on this
+  /// machine.
+  public var localProcess: Int32? {
+    connection.parameters.host.hasPrefix("/") ? connection.backendProcessID : nil
+  }
   public func close() { connection.close() }
 
   public func identifySystem() throws -> SystemIdentification {

@@ -34,7 +34,14 @@ struct OpenAPIDocument {
       "content": ["application/json": ["schema": ["$ref": "#/components/schemas/Error"]]],
     ]
     var answers: [String: JSONValue] = ["default": error]
-    if let answer = route.answer {
+    if route.stream != nil {
+      answers[String(route.status)] = [
+        "description": .text(route.summary),
+        "content": [
+          "application/octet-stream": ["schema": ["type": "string", "format": "binary"]]
+        ],
+      ]
+    } else if let answer = route.answer {
       answers[String(route.status)] = [
         "description": .text(route.summary),
         "content": ["application/json": ["schema": try SchemaDiscovery.schema(of: answer)]],

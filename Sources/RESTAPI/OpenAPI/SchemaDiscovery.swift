@@ -20,6 +20,12 @@ enum SchemaDiscovery {
     case is Bool.Type: return ["type": "boolean"]
     case is Int.Type: return ["type": "integer", "format": "int64"]
     case is Double.Type: return ["type": "number", "format": "double"]
+    case is API.Selection.Type:
+      return [
+        "oneOf": [
+          ["type": "string", "enum": ["all"]], ["type": "array", "items": ["type": "string"]],
+        ]
+      ]
     case let words as any WireEnumeration.Type:
       return ["type": "string", "enum": .list(words.words.map { .text($0) })]
     case let nullable as any NullableType.Type:
@@ -42,6 +48,7 @@ enum SchemaDiscovery {
     case is Bool.Type: if let value = false as? Value { return value }
     case is Int.Type: if let value = 0 as? Value { return value }
     case is Double.Type: if let value = 0.0 as? Value { return value }
+    case is API.Selection.Type: if let value = API.Selection.all as? Value { return value }
     case let words as any WireEnumeration.Type:
       if let value = words.sample as? Value { return value }
     case let list as any ElementType.Type: if let value = list.empty as? Value { return value }

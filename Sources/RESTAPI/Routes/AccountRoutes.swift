@@ -54,8 +54,10 @@ extension RouteTable {
   static func all(_ plane: ControlPlane) -> RouteTable {
     RouteTable(
       projects(plane) + branches(plane) + rolesAndDatabases(plane) + endpoints(plane)
-        + accounts(plane) + restores(plane) + schemas(plane)
+        + accounts(plane) + restores(plane) + schemas(plane) + dumps(plane)
+        + past(plane) + support(plane)
         // Accounts' own: administration, sharing, retention, use.
-        + administration(plane) + permissions(plane) + retention(plane) + consumption(plane))
+        + administration(plane) + permissions(plane) + retention(plane) + consumption(plane)
+        + proofs(plane))
   }
 }

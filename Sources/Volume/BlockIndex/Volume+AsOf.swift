@@ -39,8 +39,10 @@ extension Volume {
           changes.add([EpochFile(id: entry.id, floor: 0, blocks: Array(0..<count))])
           continue
         }
-        let known = UInt32(clamping: local.bits.count * 64)
-        let blocks = (0..<known).filter { local.contains($0) && $0 < count }
+        // Bits tell nothing at the floor and above, where no block comes from the base.
+        let known = min(UInt32(clamping: local.bits.count * 64), local.floor, count)
+        let blocks =
+          (0..<known).filter { local.contains($0) } + Array(min(local.floor, count)..<count)
         if !blocks.isEmpty || local.floor != .max {
           changes.add([EpochFile(id: entry.id, floor: local.floor, blocks: blocks)])
         }

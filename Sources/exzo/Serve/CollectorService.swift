@@ -14,6 +14,9 @@ struct CollectorService: Service {
   /// `nil` where history is not collected.
   let environment: HistoryEnvironment?
   let dataDirectory: String
+  /// Asked before each round and each deletion: what an installation promises that another has taken the store
+  /// from counts no more.
+  let isFenced: @Sendable () -> Bool
   let log: Logger
   /// Between the end of a round that took something and the next.
   private static let pause: Duration = .seconds(300)
@@ -40,13 +43,14 @@ struct CollectorService: Service {
       try? await gracefulShutdown()  // cancelled means the same
       return
     }
-    let collector = HistoryCollector(environment: environment) {
+    let collector = HistoryCollector(environment: environment) { [isFenced] in
       try await Task.sleep(for: Self.deletionPause)
+      if isFenced() { throw CancellationError() }
     }
     await cancelWhenGracefulShutdown {
       var status: Status?
       var pause = Self.pause
-      while !Task.isCancelled {
+      while !Task.isCancelled, !isFenced() {
         do {
           let last = try await round(collector, after: status)
           pause = last.objectsDeleted > 0 ? Self.pause : min(pause * 2, Self.longestPause)

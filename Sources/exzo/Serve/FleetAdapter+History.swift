@@ -2,6 +2,7 @@ import ControlPlane
 import DurableIO
 import Foundation
 import History
+import ObjectStorage
 import PostgresFormat
 
 extension FleetAdapter {
@@ -28,6 +29,30 @@ extension FleetAdapter {
     }
     guard found.lsn < (try await history.seek(.head, now: now)).lsn else { return nil }
     return ResolvedMoment(lineID: line, lsn: max(found.lsn, window.earliestLSN), time: time)
+  }
+
+  /// A chunk at the end that cannot be read would be passed over by whoever goes on from there, and its
+  /// commits with it: then nothing is taken over.
+  func takeOver(line: String) async throws -> ResolvedMoment? {
+    let id = LineID(rawValue: line)
+    guard try await store.size(ObjectKey("lines/\(line)/line")) != nil else { return nil }
+    do {
+      return try await translating {
+        let before = try await LineHistory.open(id, store: self.store)
+        let own = "lines/\(line)/wal/"
+        if let damage = await before.damages.first(where: { $0.key?.hasPrefix(own) ?? false }) {
+          throw ComputeFleetError(.damaged, damage.description)
+        }
+        let environment = self.historyEnvironment(spool: "/nonexistent")
+        _ = try await LineWriter.resume(id, environment: environment)
+        let history = try await LineHistory.open(id, store: self.store)
+        let head = try await history.seek(.head, now: HistoryEnvironment.systemTime())
+        return ResolvedMoment(lineID: line, lsn: head.lsn)
+      }
+    } catch let error as ComputeFleetError where error.code == .unknownLine {
+      // An ancestor's description is missing.
+      throw ComputeFleetError(.damaged, error.message)
+    }
   }
 
   /// Of the line alone: what its children or snapshots need nevertheless is counted as well.

@@ -17,13 +17,17 @@ final class FleetAdapter: ComputeFleet {
   private let template: TemplateBuilder.Template
   let identities: IdentityRegistry
   let clock: any WallClock
+  /// Copies the store to the second one, where there is one.
+  let mirror: ObjectMirror?
+  var binaries: String { installation.binaries }
   let log = Logger(label: "fleet")
+  let timelines = TimelineReader()
   private let histories = Mutex<[String: LineHistory]>([:])
 
   init(
     fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
     installation: PostgresInstallation, template: TemplateBuilder.Template,
-    identities: IdentityRegistry, clock: any WallClock
+    identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil
   ) {
     self.fleet = fleet
     self.store = store
@@ -32,6 +36,7 @@ final class FleetAdapter: ComputeFleet {
     self.template = template
     self.identities = identities
     self.clock = clock
+    self.mirror = mirror
   }
 
   // MARK: Lines and moments
@@ -149,6 +154,7 @@ final class FleetAdapter: ComputeFleet {
         sharedBuffersMegabytes: compute.settings.sharedBuffersMB,
         maxConnections: compute.settings.maxConnections,
         logicalReplication: compute.settings.enablesLogicalReplication,
+        waitsForObjectStore: compute.settings.waitsForObjectStore,
         extra: compute.settings.parameters),
       roles: compute.roles.map {
         RoleCredential(name: $0.name, scramVerifier: $0.login ? $0.scramVerifier : nil)

@@ -1,7 +1,9 @@
 import Catalog
 import CommandLineTool
 import Compute
+import Console
 import ControlPlane
+import Dumps
 import DurableIO
 import Foundation
 import History
@@ -16,9 +18,9 @@ import ServiceLifecycle
 
 /// One installation: its parts put together in the order in which they depend on each other.
 ///
-/// Start: lock → metadata server → catalog → template → fleet → control plane → API and proxy. Stop
-/// in reverse; computes
-/// and the metadata of running ones outlive it.
+/// Start: lock → store and the hold on it → metadata server → catalog → template → fleet → control plane →
+/// journal → API and proxy. Stop in reverse; computes and the metadata of running ones outlive it. A
+/// recovery comes between: nothing is served before it is finished.
 struct Installation {
   let options: ServeOptions
   static let postgresMajor = 15
@@ -28,9 +30,15 @@ struct Installation {
     let data = try DataDirectory(path: options.dataDirectory)
     try StartChecks(options: options).run(major: Self.postgresMajor)
     let metadata = try EmbeddedMetadataServer(directory: data.path, logger: log)
-    try await metadata.start()
+    let begun = try StoreHold.begin(options)
+    let hold = StoreHold(
+      options: options,
+      storage: try await StoreSetup(
+        options: options, environment: ProcessInfo.processInfo.environment, log: log), log: log)
+    let claim = try await self.claim(hold, recovering: begun != nil, log)
     do {
-      try await serve(metadata, data, log)
+      if let begun { try await hold.fill(begun, metadata) } else { try await metadata.start() }
+      try await serve(metadata, data, Held(hold: hold, claim: claim, recovery: begun), log)
     } catch {
       // A start that failed leaves nothing running; its own reason is the one to report.
       do { try await metadata.stop() } catch {
@@ -41,13 +49,53 @@ struct Installation {
     withExtendedLifetime(data) {}
   }
 
+  /// The object store, held.
+  private struct Held {
+    var hold: StoreHold
+    var claim: InstallationClaim
+    var recovery: StoreHold.Progress?
+  }
+
+  /// Takes the store. An installation that another has taken it from ends its computes: nothing that they
+  /// write counts any more.
+  private func claim(
+    _ hold: StoreHold, recovering: Bool, _ log: Logger
+  ) async throws -> InstallationClaim {
+    do {
+      return try await hold.claim(recovering: recovering)
+    } catch let error as CatalogError where error.code == .fenced {
+      let fleet = AgentFleet(
+        configuration: .init(
+          dataDirectory: options.dataDirectory, agentProgram: "", environment: [:]), log: log)
+      await JournalService.endComputes(fleet, log)
+      throw ServeError(error.message)
+    }
+  }
+
+  /// Brings computes and lines of a catalog that was just recovered to this machine.
+  private func finishRecovery(_ plane: ControlPlane, _ held: Held, _ log: Logger) async throws {
+    let path = "\(options.dataDirectory)/api-key"
+    let report = try await plane.recovery().run(
+      continuesDespiteDamage: options.recoversDespiteDamage
+    ) { try PrivateFile.write(Array(($0 + "\n").utf8), to: path) }
+    if let report {
+      for damage in report.damages { log.error("not recovered", metadata: ["what": "\(damage)"]) }
+      printError(
+        """
+        Recovered: \(report.accounts) accounts, \(report.projects) projects, \(report.branches) branches, \
+        \(report.snapshots) snapshots; \(report.endedOperations) operations were cut off; \
+        \(report.damages.count) branches are damaged
+        """)
+    }
+    if let recovery = held.recovery { try held.hold.finish(recovery) }
+  }
+
   /// Serves until it is told to stop.
   private func serve(
-    _ metadata: EmbeddedMetadataServer, _ data: DataDirectory, _ log: Logger
+    _ metadata: EmbeddedMetadataServer, _ data: DataDirectory, _ held: Held, _ log: Logger
   ) async throws {
     let catalog = try await Catalog.open(metadata.connectionParameters)
-    let storage = try await StoreSetup(
-      options: options, environment: ProcessInfo.processInfo.environment, log: log)
+    let storage = held.hold.storage
     let (adapter, binaries) = try await makeFleet(storage, log)
     Poolers.endLeftovers(dataDirectory: data.path)
     let poolers = Poolers.program().map {
@@ -55,47 +103,64 @@ struct Installation {
     }
     var random = SystemRandomNumberGenerator()
     let sealer = try SecretSealer.load(from: "\(data.path)/secret-key", random: &random)
+    let journal = try await CatalogJournal(
+      catalog: catalog, store: storage.catalogStore, ownership: held.hold.ownership,
+      claim: held.claim, secretKey: try held.hold.secretKey(), logger: log)
     let plane = ControlPlane(
       catalog: catalog, fleet: adapter, schemaTools: PostgresSchemaTools(binaries: binaries),
-      sealer: sealer,
-      settings: InstallationSettings(
-        domain: options.domain, postgresHost: options.postgres.host,
-        postgresPort: options.postgres.port, majors: [Self.postgresMajor],
-        requestsPerMinute: options.requestsPerMinute, hasPooler: poolers != nil),
-      clock: options.clock, logger: log)
+      dumpTools: try makeDumpTools(storage, adapter, binaries), sealer: sealer,
+      settings: settings(hasPooler: poolers != nil), clock: options.clock, journal: journal,
+      logger: log)
+    try await finishRecovery(plane, held, log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
     }
+    try await journal.publishAll()
     let proxy = try await startProxy(plane, poolers, log)
     let api = try makeAPI(plane, log)
-    let group = ServiceGroup(
-      configuration: .init(
-        services: [
-          .init(service: Supervision(metadata: metadata)),
-          .init(service: Schedulers(plane: plane)),
-          .init(service: PoolerService(poolers: poolers, fleet: adapter)),
-          .init(
-            service: MirrorService(
-              mirror: storage.mirror, dataDirectory: options.dataDirectory, log: log)),
-          .init(service: collector(plane, adapter, log)),
-          .init(service: ProxyService(proxy: proxy)),
-          .init(service: api),
-        ],
-        gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
-    try await group.run()
+    try await runServices(
+      [
+        .init(service: Supervision(metadata: metadata)),
+        .init(service: JournalService(journal: journal, fleet: adapter.fleet, log: log)),
+        .init(service: Schedulers(plane: plane)),
+        .init(service: PoolerService(poolers: poolers, fleet: adapter)),
+        .init(
+          service: MirrorService(
+            mirror: storage.mirror, dataDirectory: options.dataDirectory, log: log)),
+        .init(service: collector(plane, adapter, journal, log)),
+        .init(service: ProxyService(proxy: proxy)),
+        .init(service: api),
+      ], log)
     await catalog.close()
     try await metadata.stop()
   }
 
+  private func settings(hasPooler: Bool) -> InstallationSettings {
+    InstallationSettings(
+      domain: options.domain, postgresHost: options.postgres.host,
+      postgresPort: options.postgres.port, majors: [Self.postgresMajor],
+      requestsPerMinute: options.requestsPerMinute, hasPooler: hasPooler,
+      proofs: options.proofs, alerts: options.alerts)
+  }
+
+  private func runServices(
+    _ services: [ServiceGroupConfiguration.ServiceConfiguration], _ log: Logger
+  ) async throws {
+    let group = ServiceGroup(
+      configuration: .init(
+        services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
+    try await group.run()
+  }
+
   /// The fleet, and the directory of PostgreSQL's programs.
   private func collector(
-    _ plane: ControlPlane, _ fleet: FleetAdapter, _ log: Logger
+    _ plane: ControlPlane, _ fleet: FleetAdapter, _ journal: CatalogJournal, _ log: Logger
   ) -> CollectorService {
     CollectorService(
       plane: plane,
       environment: options.collectsHistory
         ? fleet.historyEnvironment(spool: options.dataDirectory) : nil,
-      dataDirectory: options.dataDirectory, log: log)
+      dataDirectory: options.dataDirectory, isFenced: { journal.isFenced }, log: log)
   }
 
   private func makeFleet(
@@ -127,8 +192,23 @@ struct Installation {
     let adapter = FleetAdapter(
       fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
-      identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock)
+      identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
+      mirror: storage.mirror)
     return (adapter, installation.binaries)
+  }
+
+  private func makeDumpTools(
+    _ storage: StoreSetup, _ fleet: FleetAdapter, _ binaries: String
+  ) throws -> PostgresDumpTools {
+    let (url, identities) = (storage.url, fleet.identities)
+    return try PostgresDumpTools(
+      binaries: binaries, scratch: "\(options.dataDirectory)/dumps", log: Logger(label: "dumps"),
+      store: { try openObjectStore(url, fileSystem: SystemFileSystem(), project: $0) },
+      identity: { project in
+        guard getuid() == 0 else { return nil }
+        let identity = try identities.identity(project: project)
+        return (identity.uid, identity.gid)
+      })
   }
 
   private func startProxy(
@@ -180,11 +260,14 @@ struct Installation {
       printError(
         """
         exzo serves \(options.dataDirectory)
-          API       http://\(options.http.host):\(port)/api/v2
+          Console   \(scheme)://\(options.http.host):\(port)/
+          API       \(scheme)://\(options.http.host):\(port)/api/v2
           Postgres  \(options.postgres)
           API key   \(options.dataDirectory)/api-key
         Next: exzo projects create --name first
         """)
+    } pages: { api in
+      try Console(plane: plane, api: api, settings: options.consoleSettings, logger: log)
     }
   }
 }

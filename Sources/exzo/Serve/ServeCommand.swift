@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Foundation
 import Logging
 
@@ -35,9 +36,20 @@ struct ServeCommand: AsyncParsableCommand {
   var collectHistory: String?
   @Option(help: "Disk for what is read from a bucket (default: 10G).") var cacheSize: String?
   @Option(help: "postgresql://… (default: an embedded server).") var metadataUrl: String?
-  @Option(help: "Rebuild everything from an object store first.") var recoverFrom: String?
+  @Option(
+    help:
+      "Bring everything back from this object store first, and serve from it; for an empty --data-dir."
+  )
+  var recoverFrom: String?
+  @Flag(help: "Recover although the history of some branches is damaged: these come back closed.")
+  var recoverDespiteDamage = false
   @Option(help: "Requests of one account a minute (default 700; 0: no limit).")
   var requestsPerMinute: Int?
+  @OptionGroup(title: "Proofs and alerts") var proofOptions: ProofOptions
+  @Option(help: "Names by which browsers reach the Console, with commas between.")
+  var consoleHosts: String?
+  @Option(help: "A page where users help each other, for the Console's help.")
+  var communityUrl: String?
   @Flag(help: "Allow HTTP and plain Postgres connections beyond loopback.")
   var allowPlain = false
 
@@ -63,7 +75,7 @@ struct ServeCommand: AsyncParsableCommand {
       domain: layers.value("domain", flag: domain),
       tlsCertificate: layers.value("tls-cert", flag: tlsCert),
       tlsKey: layers.value("tls-key", flag: tlsKey),
-      objectStore: layers.value("object-store", flag: objectStore) ?? "file://\(path)/objects",
+      objectStore: try storeURL(layers, path),
       encryption: try layers.onOrOff("encryption", flag: encryption),
       masterKeyFile: layers.value("master-key", flag: masterKey) ?? "\(path)/master-key",
       masterKeyCommand: layers.value("master-key-command", flag: masterKeyCommand),
@@ -71,12 +83,36 @@ struct ServeCommand: AsyncParsableCommand {
       cacheSize: try layers.bytes("cache-size", flag: cacheSize, standard: 10 << 30),
       metadataURL: layers.value("metadata-url", flag: metadataUrl),
       recoverFrom: layers.value("recover-from", flag: recoverFrom),
+      recoversDespiteDamage: try recoverDespiteDamage
+        || layers.onOrOff("recover-despite-damage", flag: nil) == true,
       allowPlainBeyondLoopback: allowPlain
         || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""),
       requestsPerMinute: try layers.count(
         "requests-per-minute", flag: requestsPerMinute, standard: 700),
       collectsHistory: try layers.onOrOff("collect-history", flag: collectHistory) ?? true,
-      clock: try layers.clock())
+      proofs: try proofOptions.proofs(layers), alerts: try proofOptions.alerts(layers),
+      consoleHosts: (layers.value("console-hosts", flag: consoleHosts) ?? "").split(separator: ",")
+        .map { $0.trimmingCharacters(in: .whitespaces) },
+      communityURL: layers.value("community-url", flag: communityUrl), clock: try layers.clock())
+  }
+}
+
+extension ServeCommand {
+  /// The store that was named, that is recovered from, that was used last, or the one in the data
+  /// directory.
+  private func storeURL(_ layers: LayeredSettings, _ path: String) throws -> String {
+    let named = layers.value("object-store", flag: objectStore)
+    if let source = layers.value("recover-from", flag: recoverFrom) {
+      if let named, named != source {
+        throw ServeError(
+          "recover from '\(source)' into --object-store '\(named)': what is recovered is served from "
+            + "where it lies",
+          hint: "leave --object-store out; to move it, 'exzo store mirror --from … --to …' first")
+      }
+      return source
+    }
+    let last = try StoreOwnership.recordedStore(StoreHold.recordPath(path))
+    return named ?? last ?? "file://\(path)/objects"
   }
 }
 
@@ -95,11 +131,6 @@ extension ServeOptions {
       throw ServeError(
         "use --metadata-url: an external metadata database is not supported yet",
         hint: "leave it out; an embedded server is started")
-    }
-    if recoverFrom != nil {
-      throw ServeError(
-        "use --recover-from: rebuilding from an object store is not supported yet",
-        hint: "leave it out")
     }
   }
 }

@@ -23,12 +23,20 @@ struct ServeOptions: Sendable {
   var cacheSize: UInt64
   var metadataURL: String?
   var recoverFrom: String?
+  /// Whether branches whose history is damaged come back closed, instead of none at all.
+  var recoversDespiteDamage: Bool
   /// Allows HTTP and plain PostgreSQL beyond loopback.
   var allowPlainBeyondLoopback: Bool
   /// Of one account; 0 sets no limit.
   var requestsPerMinute: Int
   /// Whether history that nothing needs is deleted.
   var collectsHistory: Bool
+  var proofs: ProofSettings
+  var alerts: AlertSettings
+  /// Further names by which browsers reach the Console.
+  var consoleHosts: [String] = []
+  /// Where users help each other.
+  var communityURL: String?
   var clock: any WallClock = SystemWallClock()
 }
 
@@ -86,11 +94,12 @@ struct LayeredSettings {
     }
   }
 
-  static let names: Set<String> = [
+  static let names = ProofOptions.names.union([
     "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
     "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption",
     "master-key", "master-key-command", "mirror", "cache-size", "collect-history",
-  ]
+    "recover-despite-damage", "console-hosts", "community-url",
+  ])
 
   func value(_ name: String, flag: String?) -> String? {
     let variable = "EXZO_" + name.uppercased().replacingOccurrences(of: "-", with: "_")

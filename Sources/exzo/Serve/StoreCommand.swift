@@ -34,17 +34,38 @@ struct RotateMasterKeyCommand: AsyncParsableCommand {
     let bare = try openBareStore(
       ObjectStoreURL(objectStore), fileSystem: SystemFileSystem(), environment: environment)
     let keys = try MasterKeySource.file(masterKey).load()
+    let stores = try await sealedParts(of: bare)
     // What an interrupted rotation left is wrapped with the current key first.
-    _ = try await EncryptedObjectStore.rewrapKeys(of: bare, masters: keys)
+    for store in stores { _ = try await EncryptedObjectStore.rewrapKeys(of: store, masters: keys) }
     let next = MasterKeys(current: .random(), former: [keys.current])
     try PrivateFile.write(Array(next.text.utf8), to: masterKey)
-    let count = try await EncryptedObjectStore.rewrapKeys(of: bare, masters: next)
+    var count = 0
+    for store in stores {
+      count += try await EncryptedObjectStore.rewrapKeys(of: store, masters: next)
+    }
     print(
       """
       \(count) keys are wrapped with master key \(next.current.name), in \(masterKey).
       KEEP A COPY ELSEWHERE: if it is lost, the content of the object store is lost.
       """)
   }
+}
+
+/// An encrypted store, or the catalog in a plain one.
+private func sealedParts(of bare: any ObjectStore) async throws -> [any ObjectStore] {
+  var parts: [any ObjectStore] = []
+  let candidates: [any ObjectStore] = [
+    bare, PrefixedObjectStore(bare, directory: StoreSetup.catalogDirectory),
+  ]
+  for part in candidates {
+    if try await EncryptedObjectStore.isEncrypted(part) { parts.append(part) }
+  }
+  guard !parts.isEmpty else {
+    throw ServeError(
+      "rotate the master key: nothing in the object store is sealed",
+      hint: "give the URL, with the prefix, that serve is given")
+  }
+  return parts
 }
 
 /// `exzo store mirror-status`

@@ -10,6 +10,8 @@ struct StoreSetup: Sendable {
   /// With key, cache and mirror: what agents open.
   let url: String
   let store: any ObjectStore
+  /// Where the catalog goes: sealed in any case, since passwords and keys are in it.
+  let catalogStore: any ObjectStore
   /// The second store, where there is one.
   let mirror: ObjectMirror?
 
@@ -22,8 +24,11 @@ struct StoreSetup: Sendable {
     let bareURL = try ObjectStoreURL(options.objectStore)
     let bare = try openBareStore(bareURL, fileSystem: files, environment: environment)
     let encrypts = try await StoreSetup.encrypts(options, bareURL, bare)
-    if encrypts, options.masterKeyCommand == nil {
-      try await StoreSetup.ensureMasterKey(options.masterKeyFile, bare)
+    let sealed: any ObjectStore =
+      encrypts ? bare : PrefixedObjectStore(bare, directory: StoreSetup.catalogDirectory)
+    if options.masterKeyCommand == nil {
+      try await StoreSetup.ensureMasterKey(
+        options.masterKeyFile, sealed, whatIsSealed: encrypts ? "All that" : "The catalog that")
     }
     url = bareURL.adding([
       "master-key": encrypts && options.masterKeyCommand == nil ? options.masterKeyFile : nil,
@@ -35,7 +40,22 @@ struct StoreSetup: Sendable {
     store = try openObjectStore(url, fileSystem: files, environment: environment)
     let encrypted = store as? EncryptedObjectStore
     try await encrypted?.setUp()
+    let part = PrefixedObjectStore(store, directory: StoreSetup.catalogDirectory)
+    catalogStore = try encrypted ?? StoreSetup.sealedCatalog(options, part)
+    try await (catalogStore as? EncryptedObjectStore)?.setUp()
     mirror = try await StoreSetup.mirror(options, bare, encrypted, environment)
+  }
+
+  /// Where a plain store has the catalog, sealed.
+  static let catalogDirectory = "catalog"
+
+  private static func sealedCatalog(
+    _ options: ServeOptions, _ store: any ObjectStore
+  ) throws -> EncryptedObjectStore {
+    try EncryptedObjectStore(
+      store,
+      masterKey: options.masterKeyCommand.map { .command($0) } ?? .file(options.masterKeyFile),
+      scratch: "\(options.dataDirectory)/catalog-sealing", fileSystem: SystemFileSystem())
   }
 
   private static func encrypts(
@@ -55,11 +75,13 @@ struct StoreSetup: Sendable {
   }
 
   /// Makes a master key where there is none and nothing is sealed with one yet.
-  private static func ensureMasterKey(_ path: String, _ bare: any ObjectStore) async throws {
+  private static func ensureMasterKey(
+    _ path: String, _ bare: any ObjectStore, whatIsSealed: String
+  ) async throws {
     if FileManager.default.fileExists(atPath: path) { return }
     guard try await !EncryptedObjectStore.isEncrypted(bare) else {
       throw ServeError(
-        "open the encrypted object store: its master key '\(path)' is missing",
+        "open the object store: the master key '\(path)', which it is sealed with, is missing",
         hint: "put your copy of the key there, or name it with --master-key; without it the "
           + "content of the store is lost")
     }
@@ -67,8 +89,8 @@ struct StoreSetup: Sendable {
     printError(
       """
       A master key was made: \(path)
-      All that is stored is sealed with it. KEEP A COPY ELSEWHERE: if it is lost, the content of the
-      object store is lost, and nobody can bring it back.
+      \(whatIsSealed) is stored is sealed with it. KEEP A COPY ELSEWHERE: if it is lost, that content of
+      the object store is lost, and nobody can bring it back.
       """)
   }
 
@@ -93,6 +115,10 @@ struct StoreSetup: Sendable {
   static func rank(_ name: String?) -> Int {
     guard let name else { return 0 }
     let parts = name.split(separator: "/")
+    // A dump's manifest comes after what it tells of.
+    if parts.first == "dumps" { return parts.last == "manifest" ? 2 : 1 }
+    // The catalog tells of all the others; its keys come before what they seal.
+    if parts.first == "catalog" { return parts.count > 1 && parts[1] == "exzo" ? 0 : 5 }
     guard parts.count == 4, parts[0] == "lines" else { return parts.first == "lines" ? 2 : 1 }
     return switch parts[2] {
     case "layers", "wal": 1

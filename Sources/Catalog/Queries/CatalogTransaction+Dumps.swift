@@ -1,0 +1,100 @@
+import APITypes
+import Foundation
+import PostgresClient
+
+extension CatalogTransaction {
+  /// A dump of `project`, deleted or not.
+  public func dump(_ id: DumpID, of project: ProjectID) throws -> DumpRecord? {
+    try first(where: "t.id = $1 AND t.project_id = $2", .text(id.rawValue), .text(project.rawValue))
+  }
+
+  /// The dump with its row lock.
+  public func lockDump(_ id: DumpID) throws -> DumpRecord? {
+    try first(where: "t.id = $1 FOR UPDATE", .text(id.rawValue))
+  }
+
+  public func dump(_ id: DumpID) throws -> DumpRecord? {
+    try first(where: "t.id = $1", .text(id.rawValue))
+  }
+
+  /// The project's dumps that are there, newest first.
+  public func dumps(of project: ProjectID, _ page: PageRequest) throws -> Page<DumpRecord> {
+    try self.page(
+      page, of: DumpRecord.self, by: "created_at", "timestamptz",
+      where: "t.project_id = $1 AND t.deleted_at IS NULL", [.text(project.rawValue)])
+  }
+
+  /// Dumps that still need their moment.
+  public func unfinishedDumps() throws -> [DumpRecord] {
+    try select(where: "t.deleted_at IS NULL AND t.status IN ('queued', 'running', 'verifying')")
+  }
+
+  /// Marks dumps whose time is over as deleted, and those of projects deleted before `projects`.
+  @discardableResult
+  public func expireDumps(at date: Date, projectsDeletedBefore projects: Date) throws -> Int {
+    try run(
+      """
+      UPDATE exzo.dumps AS t SET deleted_at = $1::timestamptz
+      WHERE t.deleted_at IS NULL AND (t.expires_at <= $1::timestamptz
+        OR EXISTS (SELECT 1 FROM exzo.projects AS p
+          WHERE p.id = t.project_id AND p.deleted_at < $2::timestamptz))
+      """, .init(date), .init(projects)
+    ).rowsAffected
+  }
+
+  /// Deleted, failed and cancelled dumps whose objects may still be in the store and that nothing
+  /// works on.
+  public func unremovedDumps(limit: Int) throws -> [DumpRecord] {
+    try select(
+      where: """
+        (t.deleted_at IS NOT NULL OR t.status IN ('failed', 'cancelled')) AND t.removed_at IS NULL
+        AND NOT EXISTS (SELECT 1 FROM exzo.operations AS o WHERE (o.id = t.operation_id OR o.details ->> 'dump' = t.id)
+          AND o.status IN ('scheduling', 'running'))
+        ORDER BY t.created_at, t.id LIMIT \(limit)
+        """)
+  }
+
+  /// How many dumps failed and were not deleted since, and how many did not pass verification.
+  public func troubledDumpCounts() throws -> (failed: Int, unverified: Int) {
+    (
+      try number("SELECT count(*) FROM exzo.dumps WHERE deleted_at IS NULL AND status = 'failed'"),
+      try number(
+        """
+        SELECT count(*) FROM exzo.dumps
+        WHERE deleted_at IS NULL AND verification ->> 'status' <> 'passed'
+        """)
+    )
+  }
+
+  // MARK: scratch computes
+
+  public func scratchComputes() throws -> [ScratchComputeRecord] {
+    try select(where: "true ORDER BY t.created_at, t.id")
+  }
+
+  public func scratchComputes(of operation: OperationID) throws -> [ScratchComputeRecord] {
+    try select(where: "t.operation_id = $1", .text(operation.rawValue))
+  }
+
+  public func deleteScratchCompute(_ id: ComputeID) throws {
+    try run("DELETE FROM exzo.scratch_computes WHERE id = $1", .text(id.rawValue))
+  }
+
+  // MARK: transfer
+
+  /// Adds bytes of a download to a branch that may have no endpoint.
+  public func addTransfer(
+    ofDump dump: DumpRecord, bytes: Int, at date: Date
+  ) throws {
+    try run(
+      """
+      INSERT INTO exzo.transfer AS t
+        (endpoint_id, account_id, plan, project_id, branch_id, hour, kind, bytes, created_at)
+      VALUES ('', $1, $2, $3, $4, date_trunc('hour', $5::timestamptz, 'UTC'), 'dump', $6::bigint,
+        $5::timestamptz)
+      ON CONFLICT (endpoint_id, branch_id, hour, kind)
+        DO UPDATE SET bytes = t.bytes + excluded.bytes
+      """, .text(dump.accountID.rawValue), .text(dump.plan), .text(dump.projectID.rawValue),
+      .text(dump.branchID.rawValue), .init(date), .init(bytes))
+  }
+}

@@ -1,0 +1,161 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// Something that is wrong now.
+struct AlertCondition: Sendable, Hashable {
+  var kind: API.AlertKind
+  /// Tells it from others of its kind.
+  var subject: String
+  var projectID: ProjectID?
+  var message: String
+  var hint: String
+}
+
+/// Looks at everything that may be wrong.
+struct AlertConditions: Sendable {
+  let core: Core
+
+  /// How long after it was due a backup that has not run is missed; seconds.
+  private static let missedAfter: TimeInterval = 900
+
+  private var settings: AlertSettings { core.settings.alerts }
+
+  func now() async throws -> [AlertCondition] {
+    let health = await core.fleet.health()
+    return try await backups() + proofs() + computes(health) + machine(health) + stores(health)
+  }
+
+  private func backups() async throws -> [AlertCondition] {
+    let now = core.clock.now
+    let (failing, overdue) = try await core.catalog.read { tx in
+      (
+        try tx.failingScheduleItems(),
+        try tx.overdueScheduleItems(before: now.addingTimeInterval(-Self.missedAfter))
+      )
+    }
+    return failing.map { item in
+      AlertCondition(
+        kind: .backupFailed, subject: item.id.rawValue, projectID: item.projectID,
+        message: "the \(item.frequency) \(item.kind) of branch '\(item.branchID)' failed "
+          + "\(item.failuresCount) times: \(item.lastRunError ?? "")",
+        hint: "it is tried again by itself; 'exzo schedule' shows when")
+    }
+      + overdue.map { item in
+        AlertCondition(
+          kind: .backupMissed, subject: item.id.rawValue, projectID: item.projectID,
+          message: "the \(item.frequency) \(item.kind) of branch '\(item.branchID)' was due at "
+            + "\(RFC3339.text(item.nextRunAt)) and has not run",
+          hint: "look whether other backups take too long, or serve cannot work: its log says")
+      }
+  }
+
+  private func proofs() async throws -> [AlertCondition] {
+    let (drills, verification) = try await core.catalog.read { tx in
+      (
+        try tx.lastDrills(),
+        try tx.verifications(of: nil, limit: 1).first { $0.finishedAt != nil }
+      )
+    }
+    var found: [AlertCondition] = []
+    for drill in drills {
+      if drill.status == API.ProofStatus.failed.rawValue {
+        found.append(
+          AlertCondition(
+            kind: .drillFailed, subject: drill.branchID.rawValue, projectID: drill.projectID,
+            message: "the restore drill of branch '\(drill.branchID)' failed: \(drill.error ?? "")",
+            hint: "'exzo verify' names damaged objects; 'exzo drills run' repeats the drill"))
+      } else if let took = drill.result.millisecondsToOpen,
+        let objective = drill.result.objectiveMilliseconds, took > objective
+      {
+        found.append(
+          AlertCondition(
+            kind: .drillSlow, subject: drill.branchID.rawValue, projectID: drill.projectID,
+            message: "a moment of branch '\(drill.branchID)' took \(took) ms to open, "
+              + "\(objective) ms are the objective",
+            hint: "look at the load of the machine and the speed of the object store"))
+      }
+    }
+    if let verification, verification.status == API.ProofStatus.failed.rawValue {
+      found.append(
+        AlertCondition(
+          kind: .verificationFailed, subject: "everything", projectID: nil,
+          message:
+            "the object store holds \(verification.result.problemsCount) things that are not "
+            + "right: \(verification.result.problems.first ?? "")",
+          hint: "'exzo verify --all --last' lists them; what a second store has can be copied back")
+      )
+    }
+    return found
+  }
+
+  private func computes(_ health: FleetHealth) -> [AlertCondition] {
+    health.computes.flatMap { compute -> [AlertCondition] in
+      let project = ProjectID(compute.projectID)
+      var found: [AlertCondition] = []
+      if compute.exposureSeconds > settings.captureLag {
+        found.append(
+          AlertCondition(
+            kind: .captureLag, subject: compute.lineID, projectID: project,
+            message: "commits of the last \(Int(compute.exposureSeconds)) s on line "
+              + "'\(compute.lineID)' are on this machine only",
+            hint: "look whether the object store answers: 'exzo store speed'"))
+      }
+      if compute.walBytes > settings.walBytes {
+        found.append(
+          AlertCondition(
+            kind: .slotGrowth, subject: compute.lineID, projectID: project,
+            message: "\(compute.walBytes) bytes of WAL are kept on line '\(compute.lineID)'",
+            hint: "a replication slot holds them: pg_replication_slots tells whose; drop one that "
+              + "nobody reads"))
+      }
+      if let alarm = compute.alarms.first {
+        found.append(
+          AlertCondition(
+            kind: .computeAlarm, subject: compute.lineID, projectID: project,
+            message: "the compute on line '\(compute.lineID)' reports: \(alarm)",
+            hint: "its log is agent.log in the line's directory"))
+      }
+      return found
+    }
+  }
+
+  private func machine(_ health: FleetHealth) -> [AlertCondition] {
+    guard let free = health.freeBytes, free < settings.freeBytes else { return [] }
+    return [
+      AlertCondition(
+        kind: .lowDisk, subject: "data directory", projectID: nil,
+        message:
+          "\(free) bytes are free where the data directory is, \(settings.freeBytes) are the "
+          + "least that is well",
+        hint: "make room: a full disk stops computes")
+    ]
+  }
+
+  private func stores(_ health: FleetHealth) -> [AlertCondition] {
+    var found: [AlertCondition] = []
+    if let status = core.journal?.status, let age = status.exposure,
+      age / .seconds(1) > settings.storeSilence
+    {
+      found.append(
+        AlertCondition(
+          kind: .storeUnreachable, subject: "object store", projectID: nil,
+          message: "the object store has not taken the catalog for \(age.components.seconds) s: "
+            + (status.failure ?? "no answer"),
+          hint: "what is changed meanwhile is on this machine only"))
+    }
+    if let mirror = health.mirror,
+      mirror.lag.map({ $0 > settings.mirrorLag }) ?? false
+        || mirror.failure != nil && mirror.lag == nil
+    {
+      let lag = mirror.lag.map { "is \(Int($0)) s behind" } ?? "was never complete"
+      found.append(
+        AlertCondition(
+          kind: .mirrorLag, subject: "second store", projectID: nil,
+          message: "the second store \(lag), \(mirror.missingObjects) objects are missing"
+            + (mirror.failure.map { ": \($0)" } ?? ""),
+          hint: "'exzo store mirror-status' says what it lacks"))
+    }
+    return found
+  }
+}

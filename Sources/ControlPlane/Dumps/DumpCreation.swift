@@ -1,0 +1,225 @@
+import APITypes
+import Catalog
+import Foundation
+import PostgresFormat
+
+/// One request for dumps: moments and databases are found first, outside any transaction.
+struct DumpCreation: Sendable {
+  let core: Core
+  let request: API.DumpRequest
+  let projectID: ProjectID
+  let account: AccountID
+
+  /// Branches whose databases are looked up at the same time.
+  private static let lookups = 4
+  /// Above this, a moment that was only opened to look into is closed at once.
+  private static let keptOpen = 8
+  private static let jobsRange = 1...8
+
+  func run() async throws -> API.CreatedDumps {
+    let moment = try validated()
+    let resolvers = try await core.catalog.read { tx in try self.resolvers(tx) }
+    let found = try await lookUp(resolvers, moment)
+    let plans = try select(found)
+    return try await core.catalog.write { tx in try self.insert(plans, tx) }
+  }
+
+  private func validated() throws -> MomentRequest {
+    if case .names(let names) = request.branches {
+      try Self.checkNames("branches", names)
+    } else if request.lsn != nil {
+      throw ControlPlaneError(
+        .badValue,
+        "'lsn' is set and 'branches' is 'all': positions of two branches mean nothing "
+          + "to each other", hint: "name one branch, or use 'timestamp'")
+    }
+    if case .names(let names) = request.branches, names.count > 1, request.lsn != nil {
+      throw ControlPlaneError(
+        .badValue, "'lsn' is set and 'branches' has \(Set(names).count) branches, must be one",
+        hint: "name one branch, or use 'timestamp'")
+    }
+    if case .names(let names) = request.databases { try Self.checkNames("databases", names) }
+    let jobs = request.jobs ?? 1
+    guard Self.jobsRange.contains(jobs) else {
+      throw ControlPlaneError.value("jobs", jobs, allowed: "1 to \(Self.jobsRange.upperBound)")
+    }
+    if jobs > 1, request.format != .directory {
+      throw ControlPlaneError.value("jobs", jobs, allowed: "1 unless 'format' is 'directory'")
+    }
+    try SnapshotService.checkExpiry("expires_at", request.expiresAt, core.clock.now)
+    return try MomentRequest(
+      lsn: request.lsn, time: request.timestamp, names: ("lsn", "timestamp"))
+  }
+
+  private static func checkNames(_ field: String, _ names: [String]) throws {
+    guard (1...DumpService.requestLimit).contains(names.count) else {
+      throw ControlPlaneError.value(
+        field, "\(names.count) names", allowed: "'all', or 1 to \(DumpService.requestLimit) names")
+    }
+  }
+
+  private func resolvers(_ tx: CatalogTransaction) throws -> [MomentResolver] {
+    let project = try core.project(tx, projectID, of: account)
+    let branches: [BranchRecord]
+    switch request.branches {
+    case .names(let ids):
+      var seen: Set<String> = []
+      branches = try ids.filter { seen.insert($0).inserted }.map {
+        try core.branch(tx, BranchID($0), of: project.id)
+      }
+    case .all:
+      // A branch that came later has no such moment.
+      branches = try tx.branches(of: project.id).filter { branch in
+        branch.deletedAt == nil && request.timestamp.map { branch.createdAt <= $0 } ?? true
+      }
+    }
+    return try branches.map { try MomentResolver(core, project, $0, tx) }
+  }
+
+  /// A branch at the moment, and the databases that are there.
+  struct Found: Sendable {
+    var branch: BranchRecord
+    var moment: ResolvedMoment
+    var databases: [String]
+  }
+
+  private func lookUp(
+    _ resolvers: [MomentResolver], _ moment: MomentRequest
+  ) async throws -> [Found] {
+    try await withThrowingTaskGroup(of: (Int, Found).self) { group in
+      var found: [Int: Found] = [:]
+      var next = 0
+      func add() {
+        guard next < resolvers.count else { return }
+        let index = next
+        group.addTask {
+          (
+            index,
+            try await Self.lookUp(
+              resolvers[index], moment, core, closes: resolvers.count > Self.keptOpen)
+          )
+        }
+        next += 1
+      }
+      for _ in 0..<Self.lookups { add() }
+      while let (index, one) = try await group.next() {
+        found[index] = one
+        add()
+      }
+      return resolvers.indices.compactMap { found[$0] }
+    }
+  }
+
+  /// Opens the moment, which the dump will use, and asks it: databases come and go by SQL, too.
+  static func lookUp(
+    _ resolver: MomentResolver, _ moment: MomentRequest, _ core: Core, closes: Bool = false
+  ) async throws -> Found {
+    var resolved = try await resolver.resolve(moment)
+    if case .head = moment { resolved.time = core.clock.now }
+    if case .time(let time) = moment { resolved.time = time }
+    let databases = try await core.reading.use(
+      resolved, of: resolver.branch, resolver.project, core
+    ) { compute in
+      try await core.tenants.apply(
+        TenantConfiguration(roles: [], databases: [], createsDatabases: false), to: compute
+      ).databases.map(\.name)
+    }
+    if closes { try await core.reading.closeUnused(resolved, core) }
+    return Found(branch: resolver.branch, moment: resolved, databases: databases)
+  }
+
+  private func select(_ found: [Found]) throws -> [(Found, String)] {
+    guard case .names(let names) = request.databases else {
+      return found.flatMap { branch in branch.databases.map { (branch, $0) } }
+    }
+    var seen: Set<String> = []
+    let wanted = names.filter { seen.insert($0).inserted }
+    for name in wanted where !found.contains(where: { $0.databases.contains(name) }) {
+      throw ControlPlaneError(
+        .databaseNotFound, "dump database '\(name)': no such database at the moment",
+        hint: "there are: " + Set(found.flatMap(\.databases)).sorted().joined(separator: ", "))
+    }
+    return found.flatMap { branch in
+      wanted.filter { branch.databases.contains($0) }.map { (branch, $0) }
+    }
+  }
+
+  private func insert(
+    _ plans: [(Found, String)], _ tx: CatalogTransaction
+  ) throws -> API.CreatedDumps {
+    let project = try core.lock(tx, projectID, of: account)
+    guard plans.count <= DumpService.requestLimit else {
+      throw ControlPlaneError(
+        .limitReached, "make \(plans.count) dumps: one request makes \(DumpService.requestLimit)",
+        hint: "name branches or databases")
+    }
+    let rows = NewDumps(core: core, project: project)
+    let presenter = Presenter(core: core)
+    var answer = API.CreatedDumps(dumps: [], operations: [])
+    for (found, database) in plans {
+      let (dump, operation) = try rows.insert(
+        database, of: found.branch.id, at: found.moment, format: request.format ?? .custom,
+        jobs: request.jobs ?? 1, isManual: true, verifies: request.verify ?? false,
+        expiresAt: request.expiresAt, tx)
+      answer.dumps.append(presenter.dump(dump))
+      answer.operations.append(presenter.operation(operation))
+    }
+    return answer
+  }
+}
+
+/// Makes a dump's row and the operation that fills it.
+struct NewDumps {
+  let core: Core
+  let project: ProjectRecord
+
+  func insert(
+    _ database: String, of branch: BranchID, at moment: ResolvedMoment, format: API.DumpFormat,
+    jobs: Int, isManual: Bool, verifies: Bool, expiresAt: Date?,
+    details: [String: String] = [:], _ tx: CatalogTransaction
+  ) throws -> (DumpRecord, OperationRecord) {
+    let id = core.names.dump()
+    var operation = OperationRecord(
+      .makeDump, core, project: project, branch: branch, locks: [OperationLock.dump(id)])
+    operation.details = details
+    operation.details[DumpDetail.dump] = id.rawValue
+    operation = try tx.enqueue(operation)
+    let dump = try tx.insert(
+      DumpRecord(
+        id: id, project: project, branchID: branch, databaseName: database,
+        lineID: CatalogLineID(moment.lineID), lsn: moment.lsn, moment: moment.time, format: format,
+        jobs: jobs, isManual: isManual, isVerifiedAfter: verifies, operationID: operation.id,
+        createdAt: core.clock.now, expiresAt: expiresAt))
+    return (dump, operation)
+  }
+}
+
+/// Dumps all databases of the branch's head, and has each verified.
+struct DumpBackup: BackupAction {
+  let core: Core
+
+  func prepare(_ run: BackupRun) async throws -> @Sendable (CatalogTransaction) throws -> Void {
+    let resolver = try await core.catalog.read { tx -> MomentResolver in
+      guard let project = try tx.project(run.item.projectID),
+        let branch = try tx.branch(run.item.branchID)
+      else {
+        throw ControlPlaneError(
+          .branchNotFound, "make a scheduled dump: branch '\(run.item.branchID)' is gone")
+      }
+      return try MomentResolver(core, project, branch, tx)
+    }
+    let found = try await DumpCreation.lookUp(resolver, .head, core)
+    let details = [
+      DumpDetail.scheduleItem: run.item.id.rawValue, DumpDetail.dueAt: RFC3339.text(run.dueAt),
+      DumpDetail.failures: "\(run.item.failuresCount)",
+    ]
+    return { [core] tx in
+      for database in found.databases {
+        _ = try NewDumps(core: core, project: resolver.project).insert(
+          database, of: found.branch.id, at: found.moment, format: .custom, jobs: 1,
+          isManual: false, verifies: true, expiresAt: run.expiresAt, details: details, tx)
+      }
+      core.added.fire()
+    }
+  }
+}

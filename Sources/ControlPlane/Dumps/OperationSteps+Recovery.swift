@@ -1,0 +1,195 @@
+import APITypes
+import Catalog
+import Foundation
+import PostgresFormat
+
+/// The steps that bring dumps, tables and rows back into running branches.
+extension OperationSteps {
+  func restoreDump(_ operation: OperationRecord) async throws {
+    let id = DumpID(operation.details[DumpDetail.dump] ?? "")
+    let database = operation.details[DumpDetail.database] ?? ""
+    let tables = try operation.details[DumpDetail.tables].map {
+      try APICoding.decode([String].self, from: Data($0.utf8))
+    }
+    guard let dump = try await core.catalog.read({ try $0.dump(id) }), dump.deletedAt == nil else {
+      throw ControlPlaneError(.dumpNotFound, "restore dump '\(id)': it was deleted")
+    }
+    let notes = try await TargetCompute(core: core, steps: self, operation: operation).use {
+      [core] target in
+      try await core.dumpTools.restore(
+        RestoreOrder(
+          dump: id.rawValue, project: dump.projectID.rawValue, operation: operation.id.rawValue,
+          database: database, tables: tables, owner: target.owner), to: target.running)
+    }
+    try await finish(operation, notes, knowing: database)
+  }
+
+  /// Opens the moment as a branch that can be written, takes the table out of it, and closes it.
+  func recoverTable(_ operation: OperationRecord) async throws {
+    let details = operation.details
+    guard let line = details[DumpDetail.line],
+      let lsn = details[DumpDetail.lsn].flatMap({ LSN($0) }),
+      let project = try await core.catalog.read({ try $0.project(operation.projectID) })
+    else { throw ControlPlaneError(.projectNotFound, "recover a table: its project is gone") }
+    let order = TableOrder(
+      project: operation.projectID.rawValue, operation: operation.id.rawValue,
+      database: details[DumpDetail.database] ?? "", table: details[DumpDetail.table] ?? "",
+      newName: details[DumpDetail.newName], condition: details[DumpDetail.condition],
+      isRepeated: details[DumpDetail.isAttempted] != nil)
+    let moment = ResolvedMoment(lineID: line, lsn: lsn)
+    let target = TargetCompute(core: core, steps: self, operation: operation)
+    let notes = try await ScratchComputes(core: core).use(moment, for: operation, project) {
+      [core] past in
+      try await target.use { target in
+        try await core.catalog.write { tx in
+          guard var row = try tx.operation(operation.id) else { return }
+          row.details[DumpDetail.isAttempted] = "true"
+          try tx.update(row)
+        }
+        return try await core.dumpTools.recover(order, from: past, to: target.running)
+      }
+    }
+    try await finish(operation, notes, knowing: nil)
+  }
+
+  /// Notes what the caller should know, and a database that was made.
+  private func finish(
+    _ operation: OperationRecord, _ notes: [String], knowing database: String?
+  ) async throws {
+    try await core.catalog.write { tx in
+      guard let row = try tx.operation(operation.id), let id = operation.branchID else { return }
+      var noted = row
+      noted.notes = notes
+      try tx.update(noted)
+      guard let database, try tx.database(database, of: id) == nil,
+        let project = try tx.project(operation.projectID)
+      else { return }
+      let owner = operation.details["owner"] ?? ""
+      try tx.insert(
+        NewRows(core: core, project: project).database(
+          database, owner: owner, of: id, id: try tx.nextDatabaseID()))
+    }
+  }
+}
+
+/// The compute of an operation's branch, running: its endpoint's where it has one, else one that
+/// is started for the work and stopped after it.
+struct TargetCompute: Sendable {
+  let core: Core
+  let steps: OperationSteps
+  let operation: OperationRecord
+
+  struct Target: Sendable {
+    var running: RunningCompute
+    /// The role that owns the branch's first database.
+    var owner: String
+  }
+
+  func use<Value: Sendable>(
+    _ body: @Sendable (Target) async throws -> Value
+  ) async throws -> Value {
+    guard let id = operation.branchID else {
+      throw ControlPlaneError(.branchNotFound, "restore: the operation names no branch")
+    }
+    let subject = try await core.catalog.read { tx in
+      let endpoint = try tx.endpoints(of: id).first { $0.type == .readWrite }
+      return try endpoint.flatMap { try EndpointSubject($0.id, tx) }
+    }
+    if let subject {
+      let running = try await wake(subject)
+      return try await body(Target(running: running, owner: Self.owner(subject.databases)))
+    }
+    return try await startAlone(id, body)
+  }
+
+  /// The oldest database's.
+  private static func owner(_ databases: [DatabaseRecord]) -> String {
+    databases.filter { !$0.isDropped }.min { $0.id < $1.id }?.ownerName ?? "exzodb_owner"
+  }
+
+  private func wake(_ subject: EndpointSubject) async throws -> RunningCompute {
+    if subject.endpoint.state == .active,
+      let running = await core.fleet.running(line: subject.line.id.rawValue)
+    {
+      return running
+    }
+    guard !subject.endpoint.isDisabled else {
+      throw ControlPlaneError(
+        .endpointDisabled, "restore into branch '\(subject.branch.name)': its endpoint is disabled",
+        hint: "enable it and try again")
+    }
+    try await steps.start(subject)
+    guard
+      let started = try await core.catalog.read({ try EndpointSubject(subject.endpoint.id, $0) }),
+      let running = started.running
+    else {
+      throw ComputeFleetError(.temporary, "start endpoint '\(subject.endpoint.id)': it is gone")
+    }
+    try await steps.configure(started, running)
+    try await core.catalog.write { tx in
+      guard var endpoint = try tx.endpoint(subject.endpoint.id) else { return }
+      let now = core.clock.now
+      endpoint.state = .active
+      endpoint.pendingState = nil
+      endpoint.startedAt = now
+      endpoint.lastActiveAt = now
+      endpoint.suspendedAt = nil
+      endpoint.updatedAt = now
+      try tx.update(endpoint)
+    }
+    return running
+  }
+
+  /// How the compute of a branch without endpoint is started; its row is added where it is missing.
+  private func place(
+    _ id: BranchID, _ tx: CatalogTransaction
+  ) throws -> (ComputeRequest, LineRecord, String)? {
+    guard let branch = try tx.branch(id), let project = try tx.project(branch.projectID),
+      let line = try tx.line(branch.lineID)
+    else { return nil }
+    let present = try tx.computes(project: project.id, branch: id, endpoint: nil)
+    let compute =
+      try present.first { $0.lineID == line.id }
+      ?? NewLine(core: core, project: project).insertCompute(on: line.id, of: id, tx)
+    let origin: ComputeRequest.Origin =
+      switch (line.isOpened, line.parentID, line.parentLSN) {
+      case (false, let parent?, let lsn?): .branch(parentLine: parent.rawValue, lsn: lsn)
+      case (false, _, _): .root
+      case (true, _, _): .existing
+      }
+    let request = ComputeRequest(
+      computeID: compute.id.rawValue, projectID: project.id.rawValue, branchID: id.rawValue,
+      endpointID: "", lineID: line.id.rawValue, origin: origin, major: project.pgVersion,
+      settings: ComputeSettings(),
+      roles: try tx.roles(of: id).filter { !$0.isDropped }.map {
+        RoleRequest(name: $0.name, scramVerifier: $0.scramVerifier, login: $0.canLogin)
+      }, databases: [])
+    return (request, line, Self.owner(try tx.databases(of: id)))
+  }
+
+  private func startAlone<Value: Sendable>(
+    _ id: BranchID, _ body: @Sendable (Target) async throws -> Value
+  ) async throws -> Value {
+    guard let (request, line, owner) = try await core.catalog.write({ try self.place(id, $0) })
+    else {
+      throw ControlPlaneError(.branchNotFound, "restore into branch '\(id)': it is gone")
+    }
+    let running = try await core.fleet.start(request)
+    do {
+      try await core.catalog.write { tx in
+        guard var row = try tx.line(line.id), !row.isOpened else { return }
+        row.isOpened = true
+        try tx.update(row)
+      }
+      let value = try await body(Target(running: running, owner: owner))
+      try await core.fleet.suspend(computeID: request.computeID)
+      return value
+    } catch {
+      do { try await core.fleet.suspend(computeID: request.computeID) } catch let second {
+        // The first error is the one to report.
+        core.logger.warning("compute was not stopped", metadata: ["error": "\(second)"])
+      }
+      throw error
+    }
+  }
+}

@@ -1,0 +1,170 @@
+import APITypes
+import Catalog
+import Foundation
+import PostgresFormat
+
+/// Restore drills: a random moment of a branch is opened, looked through and thrown away.
+///
+/// *State and invariants*: 1. The row, with the scratch line's name, is written before anything is
+/// opened; what a killed process left is found by it and removed. 2. The branch itself is not touched.
+public struct DrillService: Sendable {
+  let core: Core
+
+  /// Asks for a drill of a branch now.
+  public func start(
+    branch: BranchID, project: ProjectID, account: AccountID
+  ) async throws -> API.Drill {
+    let record = try await core.catalog.write { tx in
+      let project = try core.project(tx, project, of: account)
+      return try tx.insert(self.row(try core.branch(tx, branch, of: project.id)))
+    }
+    return Self.present(record)
+  }
+
+  public func list(
+    project: ProjectID, account: AccountID, limit: Int
+  ) async throws -> [API.Drill] {
+    try await core.catalog.read { tx in
+      _ = try core.project(tx, project, of: account)
+      return try tx.drills(of: project, limit: limit).map(Self.present)
+    }
+  }
+
+  public func get(_ id: String, project: ProjectID, account: AccountID) async throws -> API.Drill {
+    try await core.catalog.read { tx in
+      _ = try core.project(tx, project, of: account)
+      guard let found = try tx.drill(id), found.projectID == project else {
+        throw ControlPlaneError(.drillNotFound, "find drill '\(id)': there is none")
+      }
+      return Self.present(found)
+    }
+  }
+
+  private func row(_ branch: BranchRecord) -> DrillRecord {
+    DrillRecord(
+      id: core.names.drill(), accountID: branch.accountID, plan: branch.plan,
+      projectID: branch.projectID, branchID: branch.id, lineID: branch.lineID,
+      status: API.ProofStatus.scheduled.rawValue, createdAt: core.clock.now)
+  }
+
+  private static func present(_ record: DrillRecord) -> API.Drill {
+    var drill = API.Drill(
+      id: record.id, projectID: record.projectID.rawValue, branchID: record.branchID.rawValue,
+      status: API.ProofStatus(rawValue: record.status) ?? .error, createdAt: record.createdAt)
+    drill.lsn = record.lsn?.description
+    drill.timestamp = record.moment
+    drill.millisecondsToOpen = record.result.millisecondsToOpen
+    drill.objectiveMilliseconds = record.result.objectiveMilliseconds
+    drill.databases = record.result.databases
+    drill.tables = record.result.tables
+    drill.rows = record.result.rows
+    drill.amcheck = record.result.amcheck
+    drill.error = record.error
+    drill.finishedAt = record.finishedAt
+    return drill
+  }
+
+  // MARK: work
+
+  /// Does one drill: the oldest that was asked for, else one that is due.
+  /// - Returns: whether there was something to do.
+  func work() async throws -> Bool {
+    guard let record = try await next() else { return false }
+    var done = record
+    do {
+      if let left = record.scratchLineID {
+        // A former process died at it.
+        try await core.fleet.endDrill(scratchLine: left.rawValue)
+      }
+      try await run(&done)
+    } catch is CancellationError {
+      throw CancellationError()
+    } catch {
+      done.status = API.ProofStatus.failed.rawValue
+      done.error = "\(error)"
+    }
+    done.finishedAt = core.clock.now
+    let finished = done
+    try await core.catalog.write { try $0.update(finished) }
+    return true
+  }
+
+  private func next() async throws -> DrillRecord? {
+    if let asked = try await core.catalog.read({ try $0.unfinishedDrills().first }) { return asked }
+    let interval = core.settings.proofs.drillInterval
+    guard interval > 0 else { return nil }
+    let before = core.clock.now.addingTimeInterval(-interval)
+    return try await core.catalog.write { tx in
+      guard let branch = try tx.branchesToDrill(before: before, limit: 1).first else { return nil }
+      return try tx.insert(self.row(branch))
+    }
+  }
+
+  private func run(_ drill: inout DrillRecord) async throws {
+    let asked = drill
+    let (resolver, project) = try await core.catalog.read { tx in
+      guard let project = try tx.project(asked.projectID), project.deletedAt == nil else {
+        throw ControlPlaneError(.projectNotFound, "drill: the project is gone")
+      }
+      let branch = try core.branch(tx, asked.branchID, of: project.id)
+      return (try MomentResolver(core, project, branch, tx), project)
+    }
+    let moment = try await resolver.resolve(try await randomMoment(resolver, project))
+    drill.lsn = moment.lsn
+    drill.moment = moment.time
+    drill.lineID = CatalogLineID(moment.lineID)
+    let scratch = core.names.line()
+    drill.scratchLineID = scratch
+    drill.status = API.ProofStatus.running.rawValue
+    let running = drill
+    try await core.catalog.write { tx in
+      try tx.update(running)
+      // Nothing evicts the moment meanwhile.
+      let now = core.clock.now
+      try tx.insert(
+        LeaseRecord(
+          id: core.names.lease(), accountID: running.accountID, plan: running.plan,
+          projectID: running.projectID, lineID: running.lineID, lsn: moment.lsn,
+          expiresAt: now.addingTimeInterval(3600), createdAt: now))
+    }
+    let request = DrillRequest(
+      scratchLineID: scratch.rawValue, computeID: core.names.compute().rawValue,
+      projectID: project.id.rawValue, lineID: moment.lineID, lsn: moment.lsn,
+      major: project.pgVersion)
+    let outcome: DrillOutcome
+    do {
+      outcome = try await core.fleet.drill(request)
+    } catch {
+      try await core.fleet.endDrill(scratchLine: scratch.rawValue)
+      throw error
+    }
+    try await core.fleet.endDrill(scratchLine: scratch.rawValue)
+    drill.take(outcome, objective: core.settings.proofs.drillObjective)
+  }
+
+  /// A moment of the window, each instant of it equally likely.
+  private func randomMoment(
+    _ resolver: MomentResolver, _ project: ProjectRecord
+  ) async throws -> MomentRequest {
+    guard project.historyRetentionSeconds > 0 else { return .head }
+    let window = try await resolver.window()
+    let span = window.latestTime.timeIntervalSince(window.earliestTime)
+    guard span > 0 else { return .head }
+    let bits = core.random.bytes(6).reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    let share = Double(bits) / Double(UInt64(1) << 48)
+    return .time(window.earliestTime.addingTimeInterval(span * share))
+  }
+}
+
+extension DrillRecord {
+  fileprivate mutating func take(_ outcome: DrillOutcome, objective: Duration) {
+    result.millisecondsToOpen = Int(outcome.toOpen / .milliseconds(1))
+    result.objectiveMilliseconds = Int(objective / .milliseconds(1))
+    result.databases = outcome.databases
+    result.tables = outcome.tables
+    result.rows = outcome.rows
+    result.amcheck = outcome.amcheck
+    status = (outcome.problems.isEmpty ? API.ProofStatus.passed : .failed).rawValue
+    error = outcome.problems.isEmpty ? nil : outcome.problems.joined(separator: "\n")
+  }
+}

@@ -1,0 +1,140 @@
+import ControlPlane
+import Foundation
+import PostgresClient
+
+/// Adds up what a database holds; blocks its thread.
+///
+/// A table's hash is the sum of two 64-bit hashes (`hashtextextended`, two seeds) of each row's text:
+/// the same in whatever order the rows come, and different where one byte of one column is.
+struct ContentsRead {
+  let tools: PostgresDumpTools
+  let compute: RunningCompute
+  let database: String
+  let directory: String
+
+  private static let notExtension = """
+    NOT EXISTS (SELECT 1 FROM pg_depend AS e WHERE e.classid = 'pg_class'::regclass
+      AND e.objid = c.oid AND e.deptype = 'e')
+    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    """
+
+  func run() throws -> DatabaseContents {
+    let connection = try tools.connect(compute, database)
+    defer { connection.close() }
+    // Text that depends on settings of the database or the role.
+    try connection.execute(
+      """
+      BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+      SET LOCAL datestyle = 'ISO, MDY'; SET LOCAL intervalstyle = 'postgres';
+      SET LOCAL timezone = 'UTC'; SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex';
+      SET LOCAL xmlbinary = 'base64'; SET LOCAL lc_monetary = 'C';
+      """)
+    var contents = DatabaseContents(
+      tables: [:], sequences: [:], largeObjects: try largeObjects(connection), schema: try schema())
+    try tables(connection, &contents)
+    try sequences(connection, &contents)
+    try connection.execute("COMMIT")
+    return contents
+  }
+
+  private func tables(
+    _ connection: PostgresConnection, _ contents: inout DatabaseContents
+  ) throws {
+    let rows = try connection.query(
+      """
+      SELECT n.nspname, c.relname, c.relkind::text AS kind, c.relpersistence::text AS persistence
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      WHERE c.relkind IN ('r', 'm', 'f') AND \(Self.notExtension) ORDER BY c.oid
+      """
+    ).rows
+    var skipped: [String: Int] = [:]
+    for row in rows {
+      let (schema, name): (String, String) = try (row.value("nspname"), row.value("relname"))
+      let qualified = "\(try SQL.identifier(schema)).\(try SQL.identifier(name))"
+      if let reason = try Self.skipped(row) {
+        skipped[reason, default: 0] += 1
+        continue
+      }
+      contents.tables[qualified] = try table(qualified, connection)
+    }
+    contents.notes += skipped.sorted { $0.key < $1.key }.map {
+      "content not compared of \($0.value) \($0.key)"
+    }
+  }
+
+  private static func skipped(_ row: PostgresRow) throws -> String? {
+    switch (try row.value("kind", as: String.self), try row.value("persistence", as: String.self)) {
+    case ("m", _): "materialized view(s): they are filled anew"
+    case ("f", _): "foreign table(s): their rows are elsewhere"
+    case (_, "u"): "unlogged table(s): the history holds none of their rows"
+    case (_, "t"): "temporary table(s)"
+    default: nil
+    }
+  }
+
+  private func table(
+    _ qualified: String, _ connection: PostgresConnection
+  ) throws -> DatabaseContents.Table {
+    let row = try connection.query(
+      """
+      SELECT count(*)::text AS rows,
+        coalesce(sum(hashtextextended((r.*)::text, 0)::numeric), 0)::text || '/'
+        || coalesce(sum(hashtextextended((r.*)::text, 1)::numeric), 0)::text AS hash
+      FROM ONLY \(qualified) AS r
+      """
+    ).first
+    guard let row else { throw DumpError("read table \(qualified): the server answered nothing") }
+    return DatabaseContents.Table(
+      rows: try row.value("rows", as: Int.self), hash: try row.value("hash"))
+  }
+
+  private func sequences(
+    _ connection: PostgresConnection, _ contents: inout DatabaseContents
+  ) throws {
+    let rows = try connection.query(
+      """
+      SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n
+      ON n.oid = c.relnamespace
+      WHERE c.relkind = 'S' AND c.relpersistence = 'p' AND \(Self.notExtension) ORDER BY c.oid
+      """
+    ).rows
+    for row in rows {
+      let qualified =
+        "\(try SQL.identifier(row.value("nspname")))."
+        + "\(try SQL.identifier(row.value("relname")))"
+      let value = try connection.query(
+        "SELECT last_value::text || CASE WHEN is_called THEN ' used' ELSE ' unused' END "
+          + "FROM \(qualified)"
+      ).first?[0]
+      contents.sequences[qualified] = value ?? ""
+    }
+  }
+
+  private func largeObjects(
+    _ connection: PostgresConnection
+  ) throws -> DatabaseContents.Table {
+    let row = try connection.query(
+      """
+      SELECT count(*)::text AS rows, coalesce(sum(hashtextextended(
+        m.oid::text || ' ' || md5(lo_get(m.oid)), 0)::numeric), 0)::text AS hash
+      FROM pg_largeobject_metadata AS m
+      """
+    ).first
+    return DatabaseContents.Table(
+      rows: try row?.value("rows", as: Int.self) ?? 0, hash: try row?.value("hash") ?? "")
+  }
+
+  private func schema() throws -> String {
+    let output = "\(directory)/schema.sql"
+    let program = try ChildProgram(
+      "\(tools.binaries)/pg_dump",
+      [
+        "--schema-only", "--no-password", "--file", output, "--dbname",
+        tools.connectionString(compute, database, user: tools.superuser),
+      ], errors: "\(directory)/schema.err")
+    try program.check("read the schema of '\(database)'")
+    let text = String(
+      decoding: try Data(contentsOf: URL(fileURLWithPath: output)), as: UTF8.self)
+    return SchemaService.withoutKey(text)
+  }
+}

@@ -1,0 +1,64 @@
+import ControlPlane
+import Foundation
+import PostgresClient
+
+/// A role that exists for one restore: it can log in, is no superuser, and is a member of all roles
+/// that are none, so that it can give objects to their owners.
+struct RestoreRole {
+  let name: String
+  let password: String
+
+  /// - Parameter operation: names the role: the same after a crash.
+  init(operation: String, random: inout some RandomNumberGenerator) {
+    let letters = operation.lowercased().unicodeScalars.filter {
+      ("a"..."z").contains($0) || ("0"..."9").contains($0)
+    }
+    var suffix = ""
+    suffix.unicodeScalars.append(contentsOf: letters.prefix(40))
+    name = "exzo_restore_\(suffix)"
+    let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+    password = String((0..<32).map { _ in alphabet.randomElement(using: &random) ?? "x" })
+  }
+
+  /// Makes the role, in the place of one that an interrupted attempt left.
+  func make(_ cluster: PostgresConnection) throws {
+    try remove(cluster, databases: [], newOwner: nil)
+    let verifier = SCRAMVerifierFactory.verifier(
+      password: password, salt: (0..<16).map { _ in UInt8.random(in: 0...255) })
+    let quoted = try SQL.identifier(name)
+    try cluster.query(
+      "CREATE ROLE \(quoted) LOGIN NOSUPERUSER INHERIT PASSWORD \(try SQL.literal(verifier))")
+    for role in try Self.roles(cluster) where role != name {
+      try cluster.query("GRANT \(try SQL.identifier(role)) TO \(quoted)")
+    }
+  }
+
+  /// Roles of the cluster that are neither superusers nor the server's own.
+  static func roles(_ cluster: PostgresConnection) throws -> [String] {
+    try cluster.query(
+      "SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' ORDER BY oid"
+    ).rows.map { try $0.value("rolname") }
+  }
+
+  /// Drops the role; what it owns in `databases` goes to `newOwner`.
+  func remove(
+    _ cluster: PostgresConnection, databases: [PostgresConnection], newOwner: String?
+  ) throws {
+    let found = try cluster.query(
+      "SELECT 1 FROM pg_roles WHERE rolname = $1", parameters: [.text(name)]
+    ).rowCount
+    guard found > 0 else { return }
+    // A psql whose serve was killed may still be at work.
+    try cluster.query(
+      "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = $1",
+      parameters: [.text(name)])
+    let quoted = try SQL.identifier(name)
+    for connection in databases + [cluster] {
+      if let newOwner {
+        try connection.query("REASSIGN OWNED BY \(quoted) TO \(try SQL.identifier(newOwner))")
+      }
+      try connection.query("DROP OWNED BY \(quoted)")
+    }
+    try cluster.query("DROP ROLE \(quoted)")
+  }
+}

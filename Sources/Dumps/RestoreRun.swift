@@ -1,0 +1,203 @@
+import APITypes
+import ControlPlane
+import DurableIO
+import Foundation
+import ObjectStorage
+import PostgresClient
+
+/// One restore of a dump into a database of a running compute; blocks its thread.
+///
+/// A database that was made for it goes again where it fails; one that was there is changed by one
+/// transaction or not at all.
+struct RestoreRun {
+  let tools: PostgresDumpTools
+  let order: RestoreOrder
+  let compute: RunningCompute
+  let manifest: StoredManifest
+  let store: any ObjectStore
+  let directory: String
+
+  /// Kinds that come after what they are about was given to its owner.
+  static let lateKinds: Set<String> = ["ACL", "DEFAULT ACL", "MATERIALIZED VIEW DATA"]
+  static let firstKinds: Set<String> = ["SCHEMA", "EXTENSION"]
+  /// Kinds that may fail where only some tables are restored: what they refer to may be missing.
+  static let attemptedKinds: Set<String> = ["FK CONSTRAINT", "TRIGGER", "POLICY"]
+
+  func run() throws -> [String] {
+    let archive = try extract()
+    let contents = try manifest.format == .plain ? nil : Self.contents(archive, manifest.format)
+    let entries = try contents.map { contents in
+      try order.tables.map { try ArchiveSelection(contents: contents).entries(of: $0) }
+        ?? contents.entries
+    }
+    let cluster = try tools.connect(compute, "postgres")
+    defer { cluster.close() }
+    let place = RestorePlace(order: order, source: manifest.source, cluster: cluster)
+    var notes = try place.makeRoles(RestorePlace.roles(manifest.source.roles, entries))
+    let isNew = try place.makeDatabase()
+    do {
+      let connection = try tools.connect(compute, order.database)
+      defer { connection.close() }
+      if !isNew { try place.check(connection, entries) }
+      notes += try restore(archive, entries, connection, cluster)
+    } catch {
+      if isNew { try place.dropDatabase() }
+      throw error
+    }
+    return notes
+  }
+
+  private func restore(
+    _ archive: String, _ entries: [ArchiveContents.Entry]?, _ connection: PostgresConnection,
+    _ cluster: PostgresConnection
+  ) throws -> [String] {
+    var random = SystemRandomNumberGenerator()
+    let role = RestoreRole(operation: order.operation, random: &random)
+    try role.make(cluster)
+    let owner = try Self.owner(of: connection)
+    do {
+      let script = try RestoreScript(
+        binaries: tools.binaries, prefix: try tools.identityPrefix(order.project),
+        scratch: directory,
+        connection: tools.connectionString(compute, order.database, user: role.name),
+        password: role.password, key: role.password)
+      defer { script.abandon() }
+      if let entries {
+        try write(entries, of: archive, script, connection)
+      } else {
+        try copy(archive, to: script)
+      }
+      let notes = try commit(script)
+      try role.remove(cluster, databases: [connection], newOwner: owner)
+      return notes
+    } catch {
+      do { try role.remove(cluster, databases: [connection], newOwner: owner) } catch let second {
+        tools.log.warning(
+          "a role is left", metadata: ["role": "\(role.name)", "error": "\(second)"])
+      }
+      throw error
+    }
+  }
+
+  private func commit(_ script: RestoreScript) throws -> [String] {
+    do {
+      return try script.commit()
+    } catch var error as DumpError
+      where manifest.format == .plain && error.message.contains("permission denied for schema")
+    {
+      error.hint =
+        "plain SQL cannot be given to an owner who may not create in its schema; "
+        + "a dump of format 'custom' can"
+      throw error
+    }
+  }
+
+  private func write(
+    _ entries: [ArchiveContents.Entry], of archive: String, _ script: RestoreScript,
+    _ connection: PostgresConnection
+  ) throws {
+    let grants = try SchemaGrants(entries, owner: try Self.owner(of: connection), connection)
+    let attempted =
+      order.tables == nil ? [] : entries.filter { Self.attemptedKinds.contains($0.kind) }
+    let attempts = Set(attempted.map(\.id))
+    let schemas = entries.filter { Self.firstKinds.contains($0.kind) }
+    let late = entries.filter { Self.lateKinds.contains($0.kind) }
+    let rest = entries.filter {
+      !Self.firstKinds.contains($0.kind) && !Self.lateKinds.contains($0.kind)
+        && !attempts.contains($0.id)
+    }
+    for schema in grants.missing {
+      try script.write("CREATE SCHEMA \(try SQL.identifier(schema));\n")
+    }
+    try script.write(schemas, of: archive)
+    try script.write(grants.granting)
+    try script.write(rest, of: archive)
+    try script.write(grants.revoking)
+    try script.write(late.filter { $0.kind != "MATERIALIZED VIEW DATA" }, of: archive)
+    try script.write(late.filter { $0.kind == "MATERIALIZED VIEW DATA" }, of: archive)
+    for entry in attempted {
+      try script.attempt(
+        entry.definition, otherwise: "not restored: \(entry.kind.lowercased()) '\(entry.tag)'")
+    }
+  }
+
+  private func copy(_ archive: String, to script: RestoreScript) throws {
+    let file = try SystemFileSystem().open(archive, .read, operation: "read dump")
+    defer { file.close() }
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
+    defer { buffer.deallocate() }
+    var offset: UInt64 = 0
+    while true {
+      let count = try file.read(into: buffer, at: offset, operation: "read dump")
+      if count == 0 { return }
+      try script.write(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+      offset += UInt64(count)
+    }
+  }
+
+  static func owner(of connection: PostgresConnection) throws -> String {
+    let row = try connection.query(
+      """
+      SELECT r.rolname FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba
+      WHERE d.datname = current_database()
+      """
+    ).first
+    guard let row else { throw DumpError("read a database's owner: the server answered nothing") }
+    return try row.value("rolname")
+  }
+
+  static func contents(_ archive: String, _ format: API.DumpFormat) throws -> ArchiveContents {
+    let path = format == .directory ? "\(archive)/toc.dat" : archive
+    let data = try Data(contentsOf: URL(fileURLWithPath: path), options: .alwaysMapped)
+    return try ArchiveContents([UInt8](data.prefix(contentsLimit)), path: path)
+  }
+
+  /// A head of more bytes than this is not read.
+  private static let contentsLimit = 512 << 20
+
+  // MARK: the archive on local disk
+
+  private func extract() throws -> String {
+    let files = SystemFileSystem()
+    let needed = UInt64(manifest.packs.reduce(0) { $0 + $1.size })
+    let free = try files.freeBytes(directory, operation: "look for room")
+    guard free > needed + needed / 20 else {
+      throw DumpError(
+        "restore dump '\(order.dump)': it takes \(needed) bytes of local disk, \(free) are free",
+        hint: "make room on the disk of the data directory", isTemporary: true)
+    }
+    let root = "\(directory)/archive"
+    if manifest.format == .directory {
+      try files.makeDirectory(root, operation: "unpack dump")
+    }
+    for file in manifest.files {
+      // Names are pg_dump's own; a manifest that says otherwise does not reach other places.
+      guard !file.name.contains("/"), file.name != ".." else {
+        throw DumpError("restore dump '\(order.dump)': its manifest names a file '\(file.name)'")
+      }
+      let path = manifest.format == .directory ? "\(root)/\(file.name)" : root
+      try extract(file, to: path, files)
+    }
+    return root
+  }
+
+  private func extract(
+    _ file: StoredManifest.File, to path: String, _ files: SystemFileSystem
+  ) throws {
+    var single = manifest
+    single.format = .custom
+    single.files = [file]
+    let stored = StoredDumpFile(single, dump: order.dump, directory: "", store: store)
+    let target = try files.open(path, .createNew, operation: "unpack dump")
+    defer { target.close() }
+    var offset = 0
+    while offset < stored.size {
+      let position = offset
+      let bytes = try waitFor { try await stored.read(from: position, to: stored.size) }
+      try bytes.withUnsafeBytes {
+        try target.write($0, at: UInt64(position), operation: "unpack dump")
+      }
+      offset += bytes.count
+    }
+  }
+}

@@ -1,0 +1,128 @@
+import ControlPlane
+import Foundation
+import PostgresClient
+
+/// One transaction that `psql` runs as a role that is not superuser, written to it piece by piece.
+///
+/// `psql` commits only when the whole script was handed over: an end of its input before that leaves
+/// nothing behind. What comes from an archive stands between `\\restrict` and `\\unrestrict`, as
+/// PostgreSQL's own programs write it, so that no name can be taken for a command of psql's.
+final class RestoreScript {
+  private let program: ChildProgram
+  private let input: ProgramPipe
+  private let binaries: String
+  private let scratch: String
+  private let output: String
+  private let key: String
+  private static let noteMark = "exzo-note "
+
+  /// - Parameters:
+  ///   - prefix: words before the program, which change to another user of the system.
+  init(
+    binaries: String, prefix: [String], scratch: String, connection: String, password: String,
+    key: String
+  ) throws {
+    self.binaries = binaries
+    self.scratch = scratch
+    self.key = key
+    output = "\(scratch)/psql.out"
+    input = try ProgramPipe()
+    let descriptor = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw DumpError.file("open", output) }
+    defer { close(descriptor) }
+    let words =
+      prefix + [
+        "\(binaries)/psql", "--no-psqlrc", "--quiet", "--no-password", "--set", "ON_ERROR_STOP=1",
+        "--output", "/dev/null", "--dbname", connection, "--file", "-",
+      ]
+    program = try ChildProgram(
+      words[0], Array(words.dropFirst()), environment: ["PGPASSWORD": password],
+      input: input.reading, output: descriptor, errors: "\(scratch)/psql.err")
+    input.closeReading()
+    try write("BEGIN;\n")
+  }
+
+  deinit { program.end() }
+
+  func write(_ text: String) throws {
+    try noticingItsEnd { try input.write(text) }
+  }
+
+  func write(_ bytes: UnsafeRawBufferPointer) throws {
+    try noticingItsEnd { try input.write(bytes) }
+  }
+
+  /// A psql that ended early has said why.
+  private func noticingItsEnd(_ body: () throws -> Void) throws {
+    do {
+      try body()
+    } catch {
+      input.closeWriting()
+      if program.wait() != 0 { throw DumpError("restore: \(program.said)") }
+      throw error
+    }
+  }
+
+  /// Statements that came from an archive.
+  func writeRestricted(_ statements: String) throws {
+    try write("\\restrict \(key)\n\(statements)\n\\unrestrict \(key)\n")
+  }
+
+  /// The archive's entries as statements, in the order given.
+  func write(_ entries: [ArchiveContents.Entry], of archive: String) throws {
+    guard !entries.isEmpty else { return }
+    let list = "\(scratch)/list"
+    try Data(entries.map { "\($0.id);\n" }.joined().utf8).write(to: URL(fileURLWithPath: list))
+    let pipe = try ProgramPipe()
+    let restore = try ChildProgram(
+      "\(binaries)/pg_restore", ["--file", "-", "--use-list", list, archive],
+      output: pipe.writing, errors: "\(scratch)/pg_restore.err")
+    pipe.closeWriting()
+    do {
+      while true {
+        guard let bytes = try pipe.read(milliseconds: 60_000) else { continue }
+        if bytes.isEmpty { break }
+        try bytes.withUnsafeBytes { try write($0) }
+      }
+      try restore.check("read the archive")
+    } catch {
+      restore.end()
+      throw error
+    }
+  }
+
+  /// Statements that may fail without the rest: what the server said is noted.
+  func attempt(_ statements: String, otherwise note: String) throws {
+    try write("SAVEPOINT exzo;\n\\set ON_ERROR_STOP 0\n")
+    try writeRestricted(statements)
+    try write(
+      "\\if :ERROR\nROLLBACK TO SAVEPOINT exzo;\n\\echo '\(Self.noteMark)\(Self.quoted(note)): ' "
+        + ":LAST_ERROR_MESSAGE\n\\endif\nRELEASE SAVEPOINT exzo;\n\\set ON_ERROR_STOP 1\n")
+  }
+
+  /// Has psql note a text with the number of rows that the last statement touched.
+  func noteRowCount(_ before: String, _ after: String) throws {
+    try write(
+      "\\echo '\(Self.noteMark)\(Self.quoted(before))' :ROW_COUNT '\(Self.quoted(after))'\n")
+  }
+
+  /// As the argument of a command of psql's, in single quotes.
+  private static func quoted(_ text: String) -> String {
+    text.replacing("\n", with: " ").replacing("\\", with: "\\\\").replacing("'", with: "''")
+  }
+
+  /// Commits, and returns what was noted.
+  func commit() throws -> [String] {
+    try write("COMMIT;\n")
+    input.closeWriting()
+    try program.check("restore")
+    let text = String(
+      decoding: FileManager.default.contents(atPath: output) ?? Data(), as: UTF8.self)
+    return text.split(separator: "\n").filter { $0.hasPrefix(Self.noteMark) }.map {
+      $0.dropFirst(Self.noteMark.count).trimmingCharacters(in: .whitespaces)
+    }
+  }
+
+  /// Ends it without effect.
+  func abandon() { program.end() }
+}

@@ -1,0 +1,229 @@
+import ControlPlane
+import Foundation
+import PostgresClient
+
+/// Brings one table of a past moment, or some of its rows, into a running database; blocks its
+/// thread.
+///
+/// The moment is a branch that can be written and is thrown away: there the table gets its new name,
+/// and with it its indexes, sequences and partitions, so that what `pg_dump` then says of it fits
+/// beside the table that is there now.
+struct TableRecovery {
+  let tools: PostgresDumpTools
+  let order: TableOrder
+  let past: RunningCompute
+  let live: RunningCompute
+  let directory: String
+
+  /// Rows for a table that is there, or a table with its rows.
+  private enum Way {
+    case rows(PastTable)
+    case table(PastTable)
+  }
+
+  func run() throws -> [String] {
+    let (before, now) = try (
+      tools.connect(past, order.database), tools.connect(live, order.database)
+    )
+    let clusters = try (tools.connect(past, "postgres"), tools.connect(live, "postgres"))
+    defer { for each in [before, now, clusters.0, clusters.1] { each.close() } }
+    let table = try PastTable(TableName(order.table), before)
+    guard let way = try way(table, now) else {
+      return [
+        "'\(order.newName ?? table.name)' was brought back by an attempt that was interrupted"
+      ]
+    }
+    var random = SystemRandomNumberGenerator()
+    let (reader, role) = (
+      RestoreRole(operation: order.operation, random: &random),
+      RestoreRole(operation: order.operation, random: &random)
+    )
+    try reader.make(clusters.0)
+    let owner = try RestoreRun.owner(of: now)
+    let made = try makeOwners(table, before, clusters.1)
+    try role.make(clusters.1)
+    do {
+      let notes =
+        switch way {
+        case .rows(let table): try bringRows(table, now, reader, role)
+        case .table(let table): try bring(table, before, now, reader, role)
+        }
+      try role.remove(clusters.1, databases: [now], newOwner: owner)
+      return made + notes
+    } catch {
+      do { try role.remove(clusters.1, databases: [now], newOwner: owner) } catch let second {
+        tools.log.warning(
+          "a role is left", metadata: ["role": "\(role.name)", "error": "\(second)"])
+      }
+      throw error
+    }
+  }
+
+  /// `nil` where an earlier attempt has done it.
+  private func way(_ table: PastTable, _ now: PostgresConnection) throws -> Way? {
+    let name = order.newName ?? table.name
+    guard try PastTable.exists(table.schema, name, now) else { return .table(table) }
+    if order.newName == nil, order.condition != nil { return .rows(table) }
+    if order.isRepeated { return nil }
+    throw DumpError(
+      "recover table '\(table.schema).\(table.name)': '\(table.schema).\(name)' is there already",
+      hint: order.newName == nil
+        ? "name the new table with 'as', or give a condition 'where' to bring missing rows back"
+        : "choose another name")
+  }
+
+  private func makeOwners(
+    _ table: PastTable, _ before: PostgresConnection, _ cluster: PostgresConnection
+  ) throws -> [String] {
+    let place = RestorePlace(
+      order: RestoreOrder(
+        dump: "", project: order.project, operation: order.operation, database: order.database,
+        tables: nil, owner: ""),
+      source: try SourceRead(tools: tools, compute: past, database: order.database).run(),
+      cluster: cluster)
+    return try place.makeRoles(try table.owners(before))
+  }
+
+  private func script(_ role: RestoreRole) throws -> RestoreScript {
+    try RestoreScript(
+      binaries: tools.binaries, prefix: try tools.identityPrefix(order.project),
+      scratch: directory,
+      connection: tools.connectionString(live, order.database, user: role.name),
+      password: role.password, key: role.password)
+  }
+
+  // MARK: a whole table
+
+  private func bring(
+    _ table: PastTable, _ before: PostgresConnection, _ now: PostgresConnection,
+    _ reader: RestoreRole, _ role: RestoreRole
+  ) throws -> [String] {
+    var notes = try table.incomingKeys(before).map {
+      "not restored: the foreign key '\($0)' of another table that points to it"
+    }
+    let taken = try PastTable.names(table.schema, now)
+    let renamed = try TableRenaming(table: table, newName: order.newName, taken: taken).run(before)
+    let archive = try dump(renamed)
+    let entries = try RestoreRun.contents(archive, .custom).entries
+    let script = try script(role)
+    defer { script.abandon() }
+    let grants = try SchemaGrants(entries, owner: try RestoreRun.owner(of: now), now)
+    for schema in grants.missing {
+      try script.write("CREATE SCHEMA \(try SQL.identifier(schema));\n")
+      notes.append("schema '\(schema)' was made")
+    }
+    try script.write(grants.granting)
+    let attempted = entries.filter { RestoreRun.attemptedKinds.contains($0.kind) }
+    let late = entries.filter { RestoreRun.lateKinds.contains($0.kind) }
+    let skipped = Set((attempted + late).map(\.id))
+    let rest = entries.filter { !skipped.contains($0.id) }
+    try script.write(rest.filter { $0.section != .postData }, of: archive)
+    var rows = 0
+    for leaf in renamed.leaves { rows += try copy(leaf, of: table.name, to: script, reader) }
+    try script.write(rest.filter { $0.section == .postData }, of: archive)
+    try script.write(grants.revoking)
+    try script.write(late, of: archive)
+    for entry in attempted {
+      try script.attempt(
+        entry.definition, otherwise: "not restored: \(entry.kind.lowercased()) '\(entry.tag)'")
+    }
+    notes += try script.commit()
+    return ["\(rows) rows are in '\(table.schema).\(renamed.name)'"] + notes
+  }
+
+  /// The table's definition without rows, and its sequences' values.
+  private func dump(_ table: RenamedTable) throws -> String {
+    let archive = "\(directory)/table.dump"
+    let patterns = try table.relations.map {
+      try "\(SQL.identifier(table.schema)).\(SQL.identifier($0))"
+    }
+    let program = try ChildProgram(
+      "\(tools.binaries)/pg_dump",
+      ["--format=custom", "--no-password", "--file", archive]
+        + patterns.flatMap { ["--table=\($0)", "--exclude-table-data=\($0)"] }
+        + ["--dbname", tools.connectionString(past, order.database, user: tools.superuser)],
+      errors: "\(directory)/table.err")
+    try program.check("read table '\(order.table)'")
+    return archive
+  }
+
+  /// Hands the rows of one table over, as the owners' delegate reads them; returns how many.
+  private func copy(
+    _ leaf: RenamedTable.Leaf, of former: String, to script: RestoreScript, _ reader: RestoreRole
+  ) throws -> Int {
+    guard !leaf.columns.isEmpty else { return 0 }
+    let columns = try leaf.columns.map { try SQL.identifier($0) }.joined(separator: ", ")
+    let source = try readerConnection(reader)
+    defer { source.close() }
+    try script.write("COPY \(leaf.qualified) (\(columns)) FROM stdin;\n")
+    let count = try copy(
+      // A condition may call the table by the name that it had.
+      "SELECT \(columns) FROM ONLY \(leaf.qualified) AS \(try SQL.identifier(former))",
+      from: source, to: script)
+    try script.write("\\.\n")
+    return count
+  }
+
+  private func readerConnection(_ reader: RestoreRole) throws -> PostgresConnection {
+    try PostgresConnection(
+      ConnectionParameters(
+        host: past.socketDirectory, port: past.port, user: reader.name, password: reader.password,
+        database: order.database, applicationName: "exzo-recover",
+        options: "-c statement_timeout=0 -c row_security=off"))
+  }
+
+  /// The rows of a query that meet the condition, which nobody but the reader's role evaluates.
+  private func copy(
+    _ query: String, from source: PostgresConnection, to script: RestoreScript
+  ) throws -> Int {
+    var count = 0
+    // A comment in the condition ends with its line.
+    let filter = order.condition.map { " WHERE (\($0)\n)" } ?? ""
+    do {
+      try source.copyOut("COPY (\(query)\(filter)) TO STDOUT") { row in
+        count += 1
+        try script.write(row)
+      }
+    } catch let error as PostgresError where error.code == .server && order.condition != nil {
+      throw DumpError(
+        "recover rows of '\(order.table)': the condition cannot be evaluated: \(error.message)",
+        hint: "'where' takes what stands behind WHERE in SQL")
+    }
+    return count
+  }
+
+  // MARK: rows
+
+  private func bringRows(
+    _ table: PastTable, _ now: PostgresConnection, _ reader: RestoreRole, _ role: RestoreRole
+  ) throws -> [String] {
+    let qualified = try table.qualified
+    let current = try PastTable(
+      TableName("\(SQL.identifier(table.schema)).\(SQL.identifier(table.name))"), now)
+    guard current.hasKey else {
+      throw DumpError(
+        "recover rows of '\(table.schema).\(table.name)': it has no primary key and no unique index, "
+          + "so that rows that are there cannot be told from those that are missing",
+        hint: "name a new table with 'as'")
+    }
+    let shared = table.columns.filter { current.columns.contains($0) }
+    let columns = try shared.map { try SQL.identifier($0) }.joined(separator: ", ")
+    let script = try script(role)
+    defer { script.abandon() }
+    let source = try readerConnection(reader)
+    defer { source.close() }
+    try script.write(
+      "CREATE TEMP TABLE exzo_rows AS SELECT \(columns) FROM \(qualified) WITH NO DATA;\n"
+        + "COPY pg_temp.exzo_rows (\(columns)) FROM stdin;\n")
+    let found = try copy("SELECT \(columns) FROM \(qualified)", from: source, to: script)
+    try script.write("\\.\n")
+    try script.write(
+      "INSERT INTO \(qualified) (\(columns)) OVERRIDING SYSTEM VALUE "
+        + "SELECT \(columns) FROM pg_temp.exzo_rows ON CONFLICT DO NOTHING;\n")
+    try script.noteRowCount(
+      "", "of \(found) rows that met the condition were missing and came back")
+    let left = Set(table.columns).subtracting(shared).sorted()
+    return try script.commit()
+      + left.map { "column '\($0)' of then is not in the table any more: it was left out" }
+  }
+}

@@ -1,0 +1,210 @@
+import ObjectStorage
+import PostgresFormat
+
+/// Reads all that the store holds of a line and says what is wrong with it.
+///
+/// Checks every part of every object, every record's CRC, that WAL is whole, that what keyframes and
+/// manifests refer to is there, and that the moments that are promised can be found.
+public struct LineVerifier: Sendable {
+  /// What was looked at, and what is wrong.
+  public struct Report: Sendable, Codable, Equatable {
+    public var objects = 0
+    public var bytes: UInt64 = 0
+    /// Moments that were sought.
+    public var moments = 0
+    /// Each names its object.
+    public var problems: [String] = []
+
+    public static func += (a: inout Report, b: Report) {
+      a.objects += b.objects
+      a.bytes += b.bytes
+      a.moments += b.moments
+      a.problems += b.problems
+    }
+  }
+
+  private let store: any ObjectStore
+  /// Gets the bytes that were read, and may take its time.
+  private let throttle: @Sendable (UInt64) async throws -> Void
+  /// Stored bytes that are read at a time.
+  private static let readSize: UInt64 = 4 << 20
+
+  public init(
+    store: any ObjectStore, throttle: @escaping @Sendable (UInt64) async throws -> Void = { _ in }
+  ) {
+    self.store = store
+    self.throttle = throttle
+  }
+
+  /// - Parameters:
+  ///   - moments: positions that are promised.
+  ///   - windowStart: the oldest time that is promised; `nil` promises no window.
+  /// - Throws: ``HistoryError`` `.store` where the store does not answer; what is wrong with the line is in
+  ///   the report.
+  public func verify(
+    _ line: LineID, moments: [LSN], windowStart: PostgresTimestamp?
+  ) async throws -> Report {
+    var report = Report()
+    let keys = LineKeys(line: line)
+    let listed = try await listAll(prefix: keys.prefix, after: nil, store: store)
+    for object in listed {
+      guard let kind = LineVerifier.kind(of: object.key, keys) else { continue }
+      report.objects += 1
+      report.bytes += object.size
+      let problem = try await self.problem { try await read(object, kind) }
+      if let problem { report.problems.append(problem) }
+    }
+    let sizes = Dictionary(
+      listed.map { ($0.key, $0.size) }, uniquingKeysWith: { first, _ in first })
+    var chain = Report()
+    let problem = try await self.problem {
+      let history = try await LineHistory.open(line, store: store)
+      try await check(history, sizes, keys, &chain, known: report.problems)
+      try await seek(history, moments, windowStart, &chain)
+    }
+    report += chain
+    if let problem { report.problems.append(problem) }
+    return report
+  }
+
+  /// Runs a check and returns what it threw: what is wrong.
+  private func problem(_ body: () async throws -> Void) async throws -> String? {
+    do { try await body() } catch let error as HistoryError where error.code != .store {
+      // Deleted since it was listed, by whoever merged it into another: read from there, if it counts.
+      return error.code == .missing && isMerged(error) ? nil : error.description
+    }
+    return nil
+  }
+
+  private func isMerged(_ error: HistoryError) -> Bool { error.operation == "read listed object" }
+
+  private static func kind(of key: ObjectKey, _ keys: LineKeys) -> Envelope.Kind? {
+    let kinds: [(String, Envelope.Kind)] = [
+      (keys.walPrefix, .walChunk), (keys.layerPrefix, .layer), (keys.keyframePrefix, .keyframe),
+      (keys.manifestPrefix, .manifest), (keys.ownerPrefix, .owner),
+      (keys.evictionsPrefix, .evictions),
+    ]
+    if key == keys.description { return .line }
+    return kinds.first { key.name.hasPrefix($0.0) }?.1
+  }
+
+  private func read(_ object: ObjectListing, _ kind: Envelope.Kind) async throws {
+    let envelope: StoredEnvelope
+    do {
+      envelope = try await StoredEnvelope(object.key, size: object.size, kind: kind, store: store)
+    } catch let error as HistoryError where error.code == .missing {
+      throw HistoryError(.missing, operation: "read listed object", key: object.key.name)
+    }
+    let directory = envelope.directory
+    var first = 0
+    while first < directory.count {
+      var last = first
+      let start = directory[first].offset
+      while last + 1 < directory.count, directory[last + 1].offset >= start,
+        directory[last + 1].storedRange.upperBound - start <= LineVerifier.readSize
+      { last += 1 }
+      let length = directory[last].storedRange.upperBound - start
+      do { _ = try await envelope.read(parts: first..<last + 1) } catch let error as HistoryError
+        where error.code == .missing
+      {
+        throw HistoryError(.missing, operation: "read listed object", key: object.key.name)
+      }
+      try await throttle(length)
+      first = last + 1
+    }
+  }
+
+  /// What refers to objects, and the WAL.
+  private func check(
+    _ history: LineHistory, _ sizes: [ObjectKey: UInt64], _ keys: LineKeys, _ report: inout Report,
+    known: [String]
+  ) async throws {
+    let own = keys.prefix
+    for damage in await history.damages where damage.key?.hasPrefix(own) ?? true {
+      let text = damage.description
+      if !known.contains(text) { report.problems.append(text) }
+    }
+    for chunk in await history.chunks where sizes[keys.wal(chunk.number)] == nil {
+      // Put, or merged, since the listing?
+      guard try await size(keys.wal(chunk.number)) == nil else { continue }
+      report.problems.append("WAL chunk '\(keys.wal(chunk.number))' is listed and not in the store")
+    }
+    for layer in Set(await history.keyframes.flatMap(\.layers)) {
+      for (number, object) in layer.objects.enumerated() {
+        let key = layer.key(ofObject: number)
+        var found = sizes[key]
+        if found == nil { found = try await size(key) }
+        if found == object.size { continue }
+        report.problems.append(
+          "layer object '\(key)' has \(found.map { "\($0)" } ?? "no") bytes, \(object.size) were written"
+        )
+      }
+    }
+    for gap in await history.gaps() {
+      report.problems.append(
+        "WAL \(gap.range) of line '\(gap.line)' is missing after '\(gap.before ?? "the beginning")'"
+      )
+    }
+    let problem = try await self.problem { try await history.verifyRecords(throttle) }
+    if let problem { report.problems.append(problem) }
+  }
+
+  private func size(_ key: ObjectKey) async throws -> UInt64? {
+    do { return try await store.size(key) } catch {
+      throw HistoryError.from(error, operation: "find", key: key.name)
+    }
+  }
+
+  private func seek(
+    _ history: LineHistory, _ moments: [LSN], _ windowStart: PostgresTimestamp?,
+    _ report: inout Report
+  ) async throws {
+    var targets: [SeekTarget] = [.head] + moments.map { .lsn($0) }
+    if let windowStart { targets.append(.time(windowStart)) }
+    for target in targets {
+      report.moments += 1
+      let problem = try await self.problem {
+        _ = try await history.seek(target, now: HistoryEnvironment.systemTime())
+      }
+      if let problem { report.problems.append("promised moment \(target): \(problem)") }
+    }
+  }
+}
+
+extension LineHistory {
+  /// Reads the line's own WAL, wherever it is whole, and checks every record.
+  /// - Throws: ``HistoryError`` of the first that is not right.
+  func verifyRecords(_ throttle: @Sendable (UInt64) async throws -> Void) async throws {
+    guard let format = PostgresMajor(rawValue: description.major) else { return }
+    for run in wholeRuns() {
+      var reader = WALStreamReader(
+        format: format, startingAtRecord: run.lowerBound,
+        segmentSize: UInt64(description.segmentSize))
+      for try await piece in readWAL(from: run.lowerBound, to: run.upperBound) {
+        do {
+          _ = try piece.bytes.withUnsafeBytes { bytes in
+            try reader.feed(bytes, at: piece.startLSN) { _ in }
+          }
+        } catch {
+          throw HistoryError(
+            .badWAL, operation: "read WAL of line \(line)", lsn: reader.lastRecordEnd, cause: error)
+        }
+        try await throttle(UInt64(piece.bytes.count))
+      }
+    }
+  }
+
+  /// Stretches of the line's own WAL without a gap, from a record's start.
+  private func wholeRuns() -> [Range<LSN>] {
+    var runs: [Range<LSN>] = []
+    for chunk in chunks {
+      if let last = runs.last, last.upperBound >= chunk.startLSN {
+        runs[runs.count - 1] = last.lowerBound..<max(last.upperBound, chunk.endLSN)
+      } else if let start = chunk.summary.firstRecordStart {
+        runs.append(start..<max(start, chunk.endLSN))
+      }
+    }
+    let end = chain.lines[0].uploadedLSN
+    return runs.map { $0.lowerBound..<min($0.upperBound, end) }.filter { !$0.isEmpty }
+  }
+}

@@ -1,0 +1,90 @@
+import APITypes
+import Catalog
+import ControlPlane
+import Foundation
+import HTTPTypes
+import Hummingbird
+import NIOCore
+
+/// What answers outside of the API: the Console.
+public protocol PageResponder: Sendable {
+  /// - Parameter address: the client's machine.
+  func answer(_ request: Request, from address: String) async -> Response
+}
+
+/// The whole of what is served: the API, and pages at every other path where there are any.
+struct SiteResponder: HTTPResponder {
+  typealias Context = APIContext
+
+  let api: APIResponder
+  let pages: (any PageResponder)?
+
+  func respond(to request: Request, context: APIContext) async throws -> Response {
+    let path = request.uri.path
+    guard let pages, !Self.isOfAPI(path) else {
+      return try await api.respond(to: request, context: context)
+    }
+    let clock = ContinuousClock()
+    let start = clock.now
+    let response = await pages.answer(request, from: context.remoteAddress?.ipAddress ?? "")
+    api.metrics.record(
+      operation: "console", status: response.status.code, duration: clock.now - start)
+    return response
+  }
+
+  private static func isOfAPI(_ path: String) -> Bool {
+    path == "/api" || path.hasPrefix("/api/") || ["/healthz", "/readyz", "/metrics"].contains(path)
+  }
+}
+
+/// The API for callers in this process who are known already: the same routes, rules, limits, audit
+/// log and answers.
+public struct LocalAPI: Sendable {
+  let responder: APIResponder
+
+  /// What came back.
+  public struct Answer: Sendable {
+    public var status: Int
+    public var body: Data
+    public var contentType: String
+    public var isSuccess: Bool { (200..<300).contains(status) }
+  }
+
+  /// - Parameters:
+  ///   - path: below `/api/v2`, percent-encoded, with its leading `/`.
+  ///   - query: without `?`, percent-encoded.
+  ///   - isCounted: whether the call counts against the account's rate.
+  public func send(
+    _ method: String, _ path: String, query: String = "", body: Data = Data(), as caller: Caller,
+    from address: String, isCounted: Bool
+  ) async -> Answer {
+    let requestID = UUID().uuidString.lowercased()
+    let answer: APIAnswer
+    do {
+      if isCounted { try responder.limit("account \(caller.account.id)") }
+      guard body.count <= APIResponder.bodyLimit else {
+        throw ControlPlaneError(
+          .badValue, "the body is larger than \(APIResponder.bodyLimit) bytes")
+      }
+      guard case .route(let route, let values) = responder.table.find(method, path[...]) else {
+        throw ControlPlaneError(
+          .routeNotFound, "\(method) '\(path.prefix(128))': there is no such call")
+      }
+      let head = HTTPRequest(
+        method: HTTPRequest.Method(method) ?? .get, scheme: nil, authority: nil, path: path)
+      answer = try await responder.serve(
+        RoutedRequest(
+          route: route, values: values, path: APIResponder.base + path, query: query[...],
+          request: Request(head: head, body: RequestBody(buffer: ByteBuffer())),
+          requestID: requestID, address: address), caller, body)
+    } catch {
+      let told = ErrorAnswer(error)
+      if told.isDefect {
+        responder.logger.error(
+          "request failed", metadata: ["request_id": "\(requestID)", "error": "\(error)"])
+      }
+      answer = responder.failure(told, requestID, "console")
+    }
+    return Answer(status: answer.status, body: answer.body, contentType: answer.contentType)
+  }
+}

@@ -1,0 +1,45 @@
+import APITypes
+import AsyncHTTPClient
+import ControlPlane
+import Foundation
+import NIOCore
+
+/// Alerts by `POST` to a URL, as JSON; any status of 200 to 299 takes one.
+struct WebhookChannel: AlertChannel {
+  let url: String
+  var name: String { "webhook" }
+
+  func send(_ message: API.AlertMessage) async throws {
+    var request = HTTPClientRequest(url: url)
+    request.method = .POST
+    request.headers.add(name: "Content-Type", value: "application/json")
+    request.headers.add(name: "User-Agent", value: "exzo")
+    request.body = .bytes(ByteBuffer(bytes: try APICoding.encode(message)))
+    let answer = try await HTTPClient.shared.execute(request, timeout: .seconds(10))
+    guard (200..<300).contains(answer.status.code) else {
+      throw ServeError("tell the webhook: it answered \(answer.status.code)")
+    }
+  }
+}
+
+/// Alerts by a shell command: JSON on standard input, the main words in the environment; status 0 takes
+/// one.
+struct CommandChannel: AlertChannel {
+  let command: String
+  var name: String { "command" }
+  /// How long the command may take.
+  private static let seconds = 60.0
+
+  func send(_ message: API.AlertMessage) async throws {
+    let result = try await runProgram(
+      "/bin/sh", ["-c", command], input: try APICoding.encode(message),
+      environment: [
+        "EXZO_ALERT_EVENT": message.event, "EXZO_ALERT_KIND": message.alert.kind.rawValue,
+        "EXZO_ALERT_SUBJECT": message.alert.subject, "EXZO_ALERT_MESSAGE": message.alert.message,
+      ], seconds: Self.seconds)
+    guard result.status == 0 else {
+      throw ServeError(
+        "run the alert command: status \(result.status): \(result.output.suffix(500))")
+    }
+  }
+}

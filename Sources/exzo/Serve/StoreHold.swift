@@ -1,0 +1,108 @@
+import Catalog
+import Foundation
+import Logging
+import ObjectStorage
+
+/// This installation's hold on its object store, and a recovery from it.
+///
+/// On disk: `DIR/store-owner` (``StoreOwnership``), `DIR/recovery.json` (``Progress``).
+struct StoreHold {
+  let options: ServeOptions
+  let storage: StoreSetup
+  let log: Logger
+
+  static func recordPath(_ dataDirectory: String) -> String { "\(dataDirectory)/store-owner" }
+  private static func progressPath(_ options: ServeOptions) -> String {
+    "\(options.dataDirectory)/recovery.json"
+  }
+
+  var ownership: StoreOwnership {
+    StoreOwnership(
+      store: storage.catalogStore, recordPath: Self.recordPath(options.dataDirectory))
+  }
+
+  /// How far a recovery is; written before it begins, so that one that was cut off is gone on with.
+  struct Progress: Codable {
+    var source: String
+    /// Tells the database of this recovery from any other.
+    var token: String
+    var isFinished = false
+  }
+
+  private static func progress(_ options: ServeOptions) throws -> Progress? {
+    guard let bytes = try PrivateFile.read(progressPath(options)) else { return nil }
+    return try JSONDecoder().decode(Progress.self, from: Data(bytes))
+  }
+
+  private static func write(_ progress: Progress, _ options: ServeOptions) throws {
+    try PrivateFile.write(
+      [UInt8](try JSONEncoder().encode(progress)), to: progressPath(options))
+  }
+
+  /// The recovery that is asked for, or was begun; `nil` where there is nothing to recover.
+  /// - Throws: ``ServeError`` where the data directory is not empty, or a recovery from elsewhere is
+  ///   unfinished in it.
+  static func begin(_ options: ServeOptions) throws -> Progress? {
+    let known = try progress(options)
+    guard let source = options.recoverFrom else {
+      if let known, !known.isFinished {
+        throw ServeError(
+          "start on '\(options.dataDirectory)': a recovery from '\(known.source)' was not finished",
+          hint: "give --recover-from again, and it goes on; nothing is served before its end")
+      }
+      return nil
+    }
+    if let known {
+      guard known.source == source else {
+        throw ServeError(
+          "recover from '\(source)': this data directory was recovered from '\(known.source)'",
+          hint: "recover into an empty --data-dir, or leave --recover-from out")
+      }
+      return known.isFinished ? nil : known
+    }
+    guard !FileManager.default.fileExists(atPath: "\(options.dataDirectory)/metadata") else {
+      throw ServeError(
+        "recover into '\(options.dataDirectory)': it holds an installation already",
+        hint: "name an empty --data-dir, or leave --recover-from out to serve what is there")
+    }
+    let begun = Progress(source: source, token: UUID().uuidString)
+    try write(begun, options)
+    return begun
+  }
+
+  func finish(_ recovery: Progress) throws {
+    var recovery = recovery
+    recovery.isFinished = true
+    try Self.write(recovery, options)
+  }
+
+  /// Takes the store, for a start or a recovery.
+  func claim(recovering: Bool) async throws -> InstallationClaim {
+    let notice = InstallationNotice(
+      host: ProcessInfo.processInfo.hostName, dataDirectory: options.dataDirectory,
+      reason: recovering ? "recovery" : "start", takenAt: Date().timeIntervalSince1970)
+    return try await ownership.claim(
+      as: notice, url: options.objectStore, takesOver: recovering)
+  }
+
+  /// Reads the catalog from the store, puts the key of passwords in its place, and fills the metadata
+  /// database.
+  func fill(_ recovery: Progress, _ metadata: EmbeddedMetadataServer) async throws {
+    let recovered = try await RecoveredCatalog.load(storage.catalogStore)
+    for warning in recovered.warnings { log.warning("\(warning)") }
+    if let digits = recovered.secretKey {
+      try PrivateFile.write(Array((digits + "\n").utf8), to: "\(options.dataDirectory)/secret-key")
+    }
+    try await metadata.start()
+    try await recovered.restore(into: metadata.connectionParameters, token: recovery.token)
+    let time = Date(timeIntervalSince1970: recovered.writtenAt).formatted(.iso8601)
+    log.notice("catalog recovered", metadata: ["written": "\(time)"])
+  }
+
+  /// The key of passwords, as digits, for the journal.
+  func secretKey() throws -> String? {
+    try PrivateFile.read("\(options.dataDirectory)/secret-key").map {
+      String(decoding: $0, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
+    }
+  }
+}

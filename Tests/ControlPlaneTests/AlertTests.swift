@@ -1,0 +1,162 @@
+import APITypes
+import Catalog
+import ControlPlaneSimulation
+import Foundation
+import Synchronization
+import Testing
+
+@testable import ControlPlane
+
+/// A receiver that refuses while it is told to, and remembers what it took.
+private final class Receiver: AlertChannel {
+  let name: String
+  private let state = Mutex<(refusing: Bool, taken: [API.AlertMessage])>((false, []))
+
+  init(_ name: String) { self.name = name }
+
+  var taken: [String] {
+    state.withLock { $0.taken.map { "\($0.event) \($0.alert.kind.rawValue) \($0.alert.subject)" } }
+  }
+  func refuse(_ refusing: Bool) { state.withLock { $0.refusing = refusing } }
+
+  func send(_ message: API.AlertMessage) async throws {
+    let refusing = state.withLock { state in
+      if !state.refusing { state.taken.append(message) }
+      return state.refusing
+    }
+    if refusing { throw ControlPlaneError(.unavailable, "nobody there") }
+  }
+}
+
+@Suite(.serialized) struct AlertTests {
+  private func condition(_ subject: String) -> AlertCondition {
+    AlertCondition(
+      kind: .captureLag, subject: subject, projectID: nil, message: "behind", hint: "look")
+  }
+
+  private func with(
+    _ body: (Installation, AlertService, Receiver, Receiver) async throws -> Void
+  ) async throws {
+    try await Installation.with { installation in
+      let (hook, command) = (Receiver("webhook"), Receiver("command"))
+      var core = installation.core
+      core.settings.alerts.channels = [hook, command]
+      try await body(installation, AlertService(core: core), hook, command)
+    }
+  }
+
+  @Test func anAlertIsToldOnceAndTakenBackWhenItIsOver() async throws {
+    try await with { installation, alerts, hook, command in
+      for _ in 0..<5 {
+        try await alerts.round([condition("a")])
+        try await alerts.deliver()
+        installation.clock.advance(5)
+      }
+      #expect(hook.taken == ["raised capture_lag a"])
+      #expect(command.taken == hook.taken)
+      // Gone for less than the patience: it was never over.
+      try await alerts.round([])
+      installation.clock.advance(5)
+      try await alerts.round([condition("a")])
+      installation.clock.advance(10)
+      try await alerts.round([])
+      try await alerts.deliver()
+      #expect(hook.taken.count == 1)
+      installation.clock.advance(10)
+      try await alerts.round([])
+      try await alerts.deliver()
+      #expect(hook.taken == ["raised capture_lag a", "resolved capture_lag a"])
+      let shown = try await alerts.list(account: installation.account, limit: 10)
+      #expect(shown.count == 1)
+      #expect(shown[0].resolvedAt != nil)
+      #expect(shown[0].notices.count == 4)
+      // And again, later, it is a new one.
+      installation.clock.advance(60)
+      try await alerts.round([condition("a")])
+      try await alerts.deliver()
+      #expect(hook.taken.count == 3)
+    }
+  }
+
+  @Test func aReceiverThatRefusesIsTriedAgainMoreAndMoreSeldom() async throws {
+    try await with { installation, alerts, hook, command in
+      hook.refuse(true)
+      try await alerts.round([condition("a"), condition("b")])
+      var attempts: [Int] = []
+      for _ in 0..<60 {
+        try await alerts.deliver()
+        let shown = try await alerts.list(account: installation.account, limit: 10)
+        attempts.append(
+          shown.flatMap(\.notices).filter { $0.channel == "webhook" }.map(\.attempts).reduce(0, +))
+        installation.clock.advance(5)
+      }
+      // Within 300 s at 0, 5, 15, 35, 75, 155 s: six attempts of each.
+      #expect(attempts.last == 12)
+      #expect(command.taken.sorted() == ["raised capture_lag a", "raised capture_lag b"])
+      hook.refuse(false)
+      installation.clock.advance(600)
+      try await alerts.deliver()
+      #expect(hook.taken.sorted() == ["raised capture_lag a", "raised capture_lag b"])
+    }
+  }
+
+  @Test func whatWasRaisedIsToldByTheNextProcess() async throws {
+    try await with { installation, alerts, hook, _ in
+      try await alerts.round([condition("a")])
+      var core = installation.core
+      core.settings.alerts.channels = [hook]
+      let next = AlertService(core: core)
+      try await next.round([condition("a")])
+      try await next.deliver()
+      #expect(hook.taken == ["raised capture_lag a"])
+      // One that was over before the next process began is taken back by it.
+      try await next.round([])
+      installation.clock.advance(20)
+      let third = AlertService(core: core)
+      try await third.round([])
+      installation.clock.advance(20)
+      try await third.round([])
+      try await third.deliver()
+      #expect(hook.taken == ["raised capture_lag a", "resolved capture_lag a"])
+    }
+  }
+
+  @Test func aBackupThatFailsOrDoesNotRunIsAnAlert() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let core = installation.core
+        try await ScheduleService(core: core, kinds: [.snapshot]).set(
+          API.BackupSchedule(schedule: [API.BackupScheduleItem(frequency: .hourly)]),
+          branch: scene.main, project: scene.project, account: scene.account)
+        let conditions = AlertConditions(core: core)
+        #expect(try await conditions.now() == [])
+        installation.clock.advance(3600 + 1000)
+        #expect(try await conditions.now().map(\.kind) == [.backupMissed])
+        installation.fleet.fail(
+          "resolve", with: [ComputeFleetError(.permanent, "the store is gone")])
+        let scheduler = BackupScheduler(
+          core: core, actions: [.snapshot: SnapshotBackup(core: core)])
+        try await scheduler.round()
+        let failed = try await conditions.now()
+        #expect(failed.map(\.kind) == [.backupFailed])
+        #expect(failed[0].message.contains("the store is gone"))
+        installation.clock.advance(120)
+        try await scheduler.round()
+        #expect(try await conditions.now() == [])
+      }
+    }
+  }
+
+  @Test func strangersSeeNoAlerts() async throws {
+    try await Installation.with { installation in
+      var stranger = installation.account
+      stranger.isAdmin = false
+      let caller = stranger
+      let code = try await installation.refusal {
+        _ = try await AlertService(core: installation.core).list(account: caller, limit: 1)
+      }
+      #expect(code == .routeNotFound)
+    }
+  }
+}

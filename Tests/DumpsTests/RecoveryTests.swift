@@ -1,0 +1,153 @@
+import ControlPlane
+import Foundation
+import TestSupport
+import Testing
+
+@testable import Dumps
+
+/// Tables and rows from a past that is a server of its own.
+@Suite(.serialized, .heavy, .needsPostgres()) struct RecoveryTests {
+  /// Runs `body` with the past as it was before `accident` happened to the live server.
+  private func with(
+    _ accident: String, _ body: (Scene, RunningCompute) async throws -> Void
+  ) async throws {
+    try await Scene.with { scene in
+      try scene.fill()
+      try await onThread { try scene.server.stop() }
+      let copy = "\(scene.directory)/past"
+      try StockServer.makeOwnedDirectory(copy)
+      try run(["cp", "-a", scene.server.dataDirectory, "\(copy)/data"])
+      let past = try StockServer(
+        adopting: copy, settings: ["unix_socket_directories='\(copy)'"])
+      try await onThread {
+        try past.start()
+        try scene.server.start()
+      }
+      try scene.psql(accident)
+      let compute = RunningCompute(
+        computeID: "past", lineID: "past", socketDirectory: copy, port: past.port,
+        startedAt: Date(), pid: 0)
+      try await body(scene, compute)
+      try await onThread { try past.stop(mode: "immediate") }
+    }
+  }
+
+  private func order(
+    _ table: String, as name: String? = nil, where condition: String? = nil,
+    isRepeated: Bool = false
+  ) -> TableOrder {
+    TableOrder(
+      project: "p", operation: "op", database: Scene.database, table: table, newName: name,
+      condition: condition, isRepeated: isRepeated)
+  }
+
+  @Test func aTableComesBackBesideTheOneThatIsThere() async throws {
+    try await with("DELETE FROM items; DELETE FROM orders; DELETE FROM customers WHERE id = 7") {
+      scene, past in
+      let notes = try await scene.tools.recover(
+        order("public.orders", as: "orders_restored"), from: past, to: scene.compute)
+      #expect(notes.first == "500 rows are in 'public.orders_restored'", "\(notes)")
+      #expect(notes.contains { $0.contains("items_order_id_fkey") }, "\(notes)")
+      // A customer is gone: the foreign key does not hold, and that is said.
+      #expect(
+        notes.contains { $0.contains("orders_customer_id_fkey") && $0.contains("customers") },
+        "\(notes)")
+      #expect(try scene.psql("SELECT count(*) FROM orders") == "0\n")
+      #expect(
+        try scene.psql(
+          "SELECT count(*), max(id), sum(doubled) = 2 * sum(amount) FROM orders_restored")
+          == "500|500|t\n")
+      #expect(
+        try scene.psql(
+          "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'orders_restored'::regclass ORDER BY 1::text COLLATE \"C\""
+        ) == "orders_restored_customer\norders_restored_number\norders_restored_pkey\n")
+      // Its own sequences go on from then.
+      #expect(
+        try scene.psql(
+          "INSERT INTO orders_restored (customer_id, state) VALUES (1, 'open') RETURNING id, number"
+        ) == "501|501\n")
+      #expect(
+        try scene.psql("SELECT tableowner FROM pg_tables WHERE tablename = 'orders_restored'")
+          == "app\n")
+      #expect(try scene.restoreRoles == "0")
+      // Again: it is there.
+      await #expect(throws: DumpError.self) {
+        _ = try await scene.tools.recover(
+          order("orders", as: "orders_restored"), from: past, to: scene.compute)
+      }
+    }
+  }
+
+  @Test func aDroppedTableComesBackUnderItsOwnName() async throws {
+    try await with("DROP TABLE orders CASCADE; DROP TABLE parts") { scene, past in
+      let notes = try await scene.tools.recover(order("orders"), from: past, to: scene.compute)
+      #expect(!notes.contains { $0.contains("orders_customer_id_fkey") }, "\(notes)")
+      #expect(try scene.psql("SELECT count(*) FROM orders") == "500\n")
+      #expect(
+        try scene.psql(
+          "SELECT count(*) FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype IN ('f', 'c', 'p')"
+        ) == "3\n")
+      #expect(try scene.psql("SELECT count(*) FROM pg_trigger WHERE tgname = 'stamped'") == "1\n")
+      _ = try await scene.tools.recover(
+        order("parts", as: "parts_then"), from: past, to: scene.compute)
+      #expect(
+        try scene.psql(
+          "SELECT (SELECT count(*) FROM parts_then), (SELECT count(*) FROM parts_then_high)")
+          == "300|201\n")
+      // An attempt that had come to its end before it was noted.
+      let again = try await scene.tools.recover(
+        order("orders", isRepeated: true), from: past, to: scene.compute)
+      #expect(again.count == 1 && again[0].contains("interrupted"))
+    }
+  }
+
+  @Test func rowsComeBackIntoTheTableOrBesideIt() async throws {
+    try await with(
+      "DELETE FROM orders WHERE customer_id = 3; UPDATE orders SET amount = 0 WHERE id = 1"
+    ) {
+      scene, past in
+      let kept = try scene.psql("SELECT count(*) FROM orders")
+      let notes = try await scene.tools.recover(
+        order("orders", where: "customer_id IN (2, 3) -- a comment"), from: past, to: scene.compute)
+      #expect(notes.contains { $0.contains("10") && $0.contains("of 20 rows") }, "\(notes)")
+      #expect(kept == "490\n")
+      #expect(try scene.psql("SELECT count(*) FROM orders") == "500\n")
+      // What is there stays as it is.
+      #expect(try scene.psql("SELECT amount FROM orders WHERE id = 1") == "0\n")
+      _ = try await scene.tools.recover(
+        order("orders", as: "some", where: "id <= 5"), from: past, to: scene.compute)
+      #expect(try scene.psql("SELECT count(*) FROM some") == "5\n")
+      for condition in ["nonsense", "true); DROP TABLE orders; --", "1 = pg_sleep(0)"] {
+        await #expect(throws: (any Error).self) {
+          _ = try await scene.tools.recover(
+            order("orders", as: "bad", where: condition), from: past, to: scene.compute)
+        }
+      }
+      #expect(try scene.psql("SELECT count(*) FROM pg_class WHERE relname = 'bad'") == "0\n")
+      await #expect(throws: DumpError.self) {
+        _ = try await scene.tools.recover(
+          order("items", where: "true"), from: past, to: scene.compute)
+      }
+      #expect(try scene.restoreRoles == "0")
+    }
+  }
+
+  @Test func namesFullOfMarkupComeBack() async throws {
+    try await with(#"DROP SCHEMA "odd schema" CASCADE"#) { scene, past in
+      let name = #""odd schema"."a ""table"" <script>.x""#
+      let notes = try await scene.tools.recover(order(name), from: past, to: scene.compute)
+      #expect(notes.contains { $0.contains("odd schema") }, "\(notes)")
+      #expect(try scene.psql("SELECT count(*) FROM \(name)") == "1\n")
+      #expect(
+        try scene.psql(
+          #"SELECT "col ""1""; DROP TABLE x" = E'tab\tline\nback\\slash \\. ü' FROM \#(name)"#)
+          == "t\n")
+      await #expect(throws: DumpError.self) {
+        _ = try await scene.tools.recover(order("nothing"), from: past, to: scene.compute)
+      }
+      await #expect(throws: DumpError.self) {
+        _ = try await scene.tools.recover(order("open_orders"), from: past, to: scene.compute)
+      }
+    }
+  }
+}

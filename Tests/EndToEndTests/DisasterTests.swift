@@ -1,0 +1,185 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// A machine is lost, and everything comes back from the object store.
+@Suite(.serialized, .heavy, .needsPostgres(), .needsFUSE, .needsRoot) struct DisasterTests {
+  /// Accounts, keys, projects, branches, snapshots, schedules, roles with their passwords; sealed or not.
+  @Test(arguments: ["off", "on"])
+  func everythingComesBackOnAnEmptyMachine(encryption: String) async throws {
+    try await withTemporaryDirectory { directory in
+      let site = try Site(directory, encryption: encryption)
+      let first = try site.machine("first")
+      try await first.start()
+      let scene = try await DisasterScene(on: first)
+      try await scene.write()
+      let keyFile = try site.copyMasterKey(of: first)
+      try first.lose(deletingData: true)
+      let second = try site.machine("second", recovering: keyFile, ports: first)
+      try await second.start()
+      do {
+        try await scene.check(on: second)
+        #expect(second.log.contains("Recovered: 2 accounts, 2 projects, 3 branches"))
+        // It is an installation like any other from now on: started again, without the flags.
+        try second.shutDown()
+        let again = try site.machine("second", plain: true, ports: first)
+        try await again.start()
+        try await scene.check(on: again)
+        try again.shutDown()
+      } catch {
+        print(second.log.suffix(4000))
+        try? second.lose(deletingData: false)  // the first error is the one to report
+        throw error
+      }
+    }
+  }
+
+  /// The old machine was only away. What comes back cannot write, and says why.
+  @Test func theOldMachineIsFencedOff() async throws {
+    try await withTemporaryDirectory { directory in
+      let site = try Site(directory)
+      let first = try site.machine("first")
+      try await first.start()
+      let scene = try await DisasterScene(on: first)
+      try await scene.write()
+      let keyFile = try site.copyMasterKey(of: first)
+      // It still runs, cut off from everybody, while the other takes over.
+      let second = try site.machine("second", recovering: keyFile)
+      try await second.start()
+      defer { try? second.lose(deletingData: false) }  // processes only; errors were reported
+      first.serve?.wait()
+      #expect(first.log.contains("has taken it over"), "\(first.log.suffix(2000))")
+      #expect(first.log.contains("fenced off"))
+      #expect(first.processes() == [], "computes of the old machine still run")
+      // And when it is started again.
+      let restarted = try run(
+        site.arguments("first"), allowFailure: true)
+      #expect(restarted.status == 1)
+      #expect(restarted.errorOutput.contains("has taken it over"), "\(restarted.errorOutput)")
+      #expect(restarted.errorOutput.contains("\(directory)/second/data"))
+      try await scene.check(on: second, uri: second.uri(scene.uri))
+      try second.shutDown()
+    }
+  }
+
+  @Test func recoveryIsRefusedPlainlyWhereItCannotBe() async throws {
+    try await withTemporaryDirectory { directory in
+      let site = try Site(directory)
+      let first = try site.machine("first")
+      try await first.start()
+      let scene = try await DisasterScene(on: first)
+      try await scene.write()
+      let keyFile = try site.copyMasterKey(of: first)
+      try first.lose(deletingData: false)
+      func attempt(_ name: String, _ more: [String]) throws -> String {
+        let result = try run(site.arguments(name) + more, allowFailure: true)
+        #expect(result.status == 1, "\(more)")
+        return result.errorOutput
+      }
+      // A directory that holds an installation.
+      #expect(
+        try attempt("first", ["--recover-from", site.store, "--master-key", keyFile])
+          .contains("it holds an installation already"))
+      // No key, and the wrong one.
+      #expect(
+        try attempt("none", ["--recover-from", site.store]).contains(
+          "'\(directory)/none/data/master-key'"))
+      let wrong = "\(directory)/wrong-key"
+      try
+        "exzo-master-key-1 \(Data((0..<32).map { _ in UInt8.random(in: 0...255) }).base64EncodedString())\n"
+        .write(toFile: wrong, atomically: true, encoding: .utf8)
+      let refused = try attempt("wrong", ["--recover-from", site.store, "--master-key", wrong])
+      #expect(refused.contains("it needs master key"), "\(refused)")
+      // A store that is none, and one without a catalog.
+      try FileManager.default.createDirectory(
+        atPath: "\(directory)/empty", withIntermediateDirectories: true)
+      #expect(
+        try attempt(
+          "empty-store", ["--recover-from", "file://\(directory)/empty", "--master-key", keyFile]
+        )
+        .contains("the object store holds none"))
+      // A branch's last WAL is damaged: named, and nothing is served; a flag lets the others come back.
+      let damaged = try site.damageNewestWAL(of: scene)
+      let named = try attempt("damaged", ["--recover-from", site.store, "--master-key", keyFile])
+      #expect(named.contains(damaged), "\(named)")
+      let partial = try site.machine(
+        "damaged", recovering: keyFile, more: ["--recover-despite-damage"])
+      try await partial.start()
+      defer { try? partial.lose(deletingData: false) }  // processes only; errors were reported
+      #expect(partial.log.contains(damaged))
+      #expect(partial.log.contains("1 branches are damaged"))
+      let other = try partial.psql(partial.uri(scene.otherURI), "SELECT count(*) FROM t").output
+      #expect(other == "10\n")
+    }
+  }
+
+  /// Killed at times spread over a recovery; gone on with by the next start, nothing served before its end.
+  @Test func aRecoveryThatWasCutOffIsGoneOnWith() async throws {
+    try await withTemporaryDirectory { directory in
+      let site = try Site(directory)
+      let first = try site.machine("first")
+      try await first.start()
+      let scene = try await DisasterScene(on: first)
+      try await scene.write()
+      let keyFile = try site.copyMasterKey(of: first)
+      try first.lose(deletingData: true)
+      for delay in [20, 150, 400, 900, 1500] {
+        let second = try site.machine("second", recovering: keyFile)
+        try second.begin()
+        try await Task.sleep(for: .milliseconds(delay))
+        try second.lose(deletingData: false)
+      }
+      // Without the flag nothing half recovered is served.
+      let progress = try String(
+        contentsOfFile: "\(directory)/second/data/recovery.json", encoding: .utf8)
+      if progress.contains("\"isFinished\":false") {
+        let refused = try run(site.arguments("second"), allowFailure: true)
+        #expect(refused.status == 1)
+        #expect(refused.errorOutput.contains("was not finished"), "\(refused.errorOutput)")
+      }
+      let last = try site.machine("second", recovering: keyFile)
+      try await last.start()
+      defer { try? last.lose(deletingData: false) }  // processes only; errors were reported
+      try await scene.check(on: last, uri: last.uri(scene.uri))
+    }
+  }
+
+  /// The first store is lost with the machine; the copy of it has everything that was copied.
+  @Test func theSecondStoreBringsItBack() async throws {
+    try await withTemporaryDirectory { directory in
+      let site = try Site(directory)
+      let mirror = "file://\(directory)/mirror"
+      let first = try site.machine("first", more: ["--mirror", mirror])
+      try await first.start()
+      let scene = try await DisasterScene(on: first)
+      try await scene.write()
+      let keyFile = try site.copyMasterKey(of: first)
+      let copied = try run([
+        Platform.program, "store", "mirror", "--from", site.store, "--to", mirror,
+      ])
+      #expect(copied.output.contains("missing    0"), "\(copied.output)")
+      try first.lose(deletingData: true)
+      try FileManager.default.removeItem(atPath: "\(directory)/store")
+      let second = try site.machine("second", recovering: keyFile, from: mirror)
+      try await second.start()
+      defer { try? second.lose(deletingData: false) }  // processes only; errors were reported
+      try await scene.check(on: second, uri: second.uri(scene.uri))
+    }
+  }
+
+  /// The data directory deleted under load, three times in each durability.
+  @Test(arguments: ["local", "object-store"])
+  func aMachineLostUnderLoadLosesNoMoreThanItMay(durability: String) async throws {
+    try await withTemporaryDirectory { directory in
+      let script = "\(FileManager.default.currentDirectoryPath)/Benchmarks/loss.py"
+      let result = try run(
+        [
+          "env", "EXZO=\(Platform.program)", "HOME=\(directory)", "python3", script, "--rounds",
+          "3",
+          "--durability", durability, "--directory", "\(directory)/loss",
+        ], allowFailure: true)
+      print(result.output)
+      #expect(result.status == 0, "\(result.output)\(result.errorOutput)")
+    }
+  }
+}

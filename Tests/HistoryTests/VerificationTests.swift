@@ -1,0 +1,122 @@
+import ObjectStorage
+import PostgresFormat
+import Synchronization
+import TestSupport
+import Testing
+import Volume
+
+@testable import History
+
+@Suite struct VerificationTests {
+  /// A line with a server's WAL, keyframes and layers.
+  private func makeLine(
+    _ wal: RealWAL, _ store: MemoryObjectStore, _ directory: String
+  ) async throws -> LineWriter {
+    var random = SeededRandom(3)
+    let start = wal.records[0].start
+    let writer = try await LineWriter.create(
+      testDescription(lineA, start: start), environment: testEnvironment(store, directory))
+    for chunk in wal.chunks(line: lineA, from: start, random: &random) {
+      try await writer.appendChunk(chunk)
+    }
+    for (number, position) in [wal.records[10].end, wal.records[3000].end].enumerated() {
+      _ = try await writer.appendKeyframe(
+        from: [testEpoch(UInt64(number + 1), blocks: [1, 2, 3], seed: 5)], testParameters(position))
+    }
+    return writer
+  }
+
+  private func verify(
+    _ store: any ObjectStore, moments: [LSN] = []
+  ) async throws -> LineVerifier.Report {
+    try await LineVerifier(store: store).verify(lineA, moments: moments, windowStart: nil)
+  }
+
+  private func objects(_ store: MemoryObjectStore) async throws -> [ObjectListing] {
+    try await store.list(prefix: "lines/", after: nil, limit: 10_000)
+  }
+
+  @Test func aWholeLineHasNoProblem() async throws {
+    try await withTemporaryDirectory { directory in
+      let wal = try await RealWAL.shared.value
+      let store = MemoryObjectStore()
+      _ = try await makeLine(wal, store, directory)
+      let read = Mutex<UInt64>(0)
+      let verifier = LineVerifier(store: store) { bytes in read.withLock { $0 += bytes } }
+      let report = try await verifier.verify(
+        lineA, moments: [wal.records[20].end, wal.records[4000].end], windowStart: nil)
+      #expect(report.problems == [])
+      let listed = try await objects(store)
+      #expect(report.objects == listed.count)
+      #expect(report.bytes == listed.reduce(0) { $0 + $1.size })
+      #expect(report.moments == 3)
+      #expect(read.withLock { $0 } > UInt64(wal.bytes.count))
+    }
+  }
+
+  /// Every object in turn, at its beginning, middle and end; and cut short; and gone.
+  @Test func everyDamageIsNoticedAndNamed() async throws {
+    try await withTemporaryDirectory { directory in
+      let wal = try await RealWAL.shared.value
+      let store = MemoryObjectStore()
+      _ = try await makeLine(wal, store, directory)
+      for object in try await objects(store) {
+        let bytes = try await store.get(object.key, range: nil)
+        for offset in [0, 70, bytes.count / 2, bytes.count - 90, bytes.count - 1] {
+          guard bytes.indices.contains(offset) else { continue }
+          var damaged = bytes
+          damaged[offset] ^= 0x04
+          try await store.put(object.key, .bytes(damaged))
+          let problems = try await verify(store).problems
+          #expect(problems.contains { $0.contains(object.key.name) }, "\(object.key) at \(offset)")
+        }
+        try await store.put(object.key, .bytes(Array(bytes.dropLast(bytes.count / 3))))
+        let cut = try await verify(store).problems
+        #expect(cut.contains { $0.contains(object.key.name) }, "\(object.key) cut short")
+        try await store.put(object.key, .bytes(bytes))
+      }
+      #expect(try await verify(store).problems == [])
+    }
+  }
+
+  @Test func whatIsMissingIsNoticed() async throws {
+    try await withTemporaryDirectory { directory in
+      let wal = try await RealWAL.shared.value
+      let store = MemoryObjectStore()
+      _ = try await makeLine(wal, store, directory)
+      let listed = try await objects(store)
+      let layers = listed.filter { $0.key.name.contains("/layers/") }
+      let chunks = listed.filter { $0.key.name.contains("/wal/") }
+      #expect(layers.count >= 2 && chunks.count >= 4)
+      for object in layers + [chunks[1], chunks[chunks.count / 2]] {
+        let bytes = try await store.get(object.key, range: nil)
+        try await store.delete(object.key)
+        #expect(try await verify(store).problems != [], "\(object.key)")
+        try await store.put(object.key, .bytes(bytes))
+      }
+    }
+  }
+
+  @Test func aPromisedMomentThatIsNotThereIsAProblem() async throws {
+    try await withTemporaryDirectory { directory in
+      let wal = try await RealWAL.shared.value
+      let store = MemoryObjectStore()
+      _ = try await makeLine(wal, store, directory)
+      let late = try await verify(store, moments: [wal.end + 0x100_0000])
+      #expect(late.problems.count == 1)
+      #expect(late.problems.first?.contains("promised moment") == true)
+    }
+  }
+
+  @Test func aStoreThatDoesNotAnswerIsNoDamage() async throws {
+    try await withTemporaryDirectory { directory in
+      let wal = try await RealWAL.shared.value
+      let memory = MemoryObjectStore()
+      _ = try await makeLine(wal, memory, directory)
+      for number in [1, 3, 10, 20] {
+        let store = FaultyObjectStore(memory) { $0.number == number ? .before : nil }
+        await #expect(throws: HistoryError.self) { _ = try await verify(store) }
+      }
+    }
+  }
+}
