@@ -144,6 +144,9 @@ import Volume
     let shrinkage = sizes.shrinkage(from: demands, to: [lineA: later])
     #expect(shrinkage.commits > 250 && shrinkage.commits < 330)
     #expect(shrinkage.bytes > size.bytes / 4 && shrinkage.bytes < size.bytes * 3 / 4)
+    let verified = try await LineVerifier(store: store)
+      .verify(lineA, moments: [], windowStart: nil)
+    #expect(verified.problems == [])
     let history = try await LineHistory.open(lineA, store: store)
     #expect(await history.gaps().isEmpty)
     let storage = environment.layerStorage
