@@ -21,37 +21,44 @@ struct ContentsRead {
   func run() throws -> DatabaseContents {
     let connection = try tools.connect(compute, database)
     defer { connection.close() }
-    // Text that depends on settings of the database or the role.
-    try connection.execute(
-      """
-      BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
-      SET LOCAL datestyle = 'ISO, MDY'; SET LOCAL intervalstyle = 'postgres';
-      SET LOCAL timezone = 'UTC'; SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex';
-      SET LOCAL xmlbinary = 'base64'; SET LOCAL lc_monetary = 'C';
-      """)
-    var contents = DatabaseContents(
-      tables: [:], sequences: [:], largeObjects: try largeObjects(connection), schema: try schema())
-    try tables(connection, &contents)
-    try sequences(connection, &contents)
+    try connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    var contents = try Self.contents(in: connection)
     try connection.execute("COMMIT")
+    contents.schema = try schema()
     return contents
   }
 
-  private func tables(
+  /// All but the schema, within the connection's transaction, of which settings are changed.
+  static func contents(in connection: PostgresConnection) throws -> DatabaseContents {
+    // Text that depends on settings of the database or the role.
+    try connection.execute(
+      """
+      SET LOCAL datestyle = 'ISO, MDY'; SET LOCAL intervalstyle = 'postgres';
+      SET LOCAL timezone = 'UTC'; SET LOCAL extra_float_digits = 3; SET LOCAL bytea_output = 'hex';
+      SET LOCAL xmlbinary = 'base64'; SET LOCAL lc_monetary = 'C'; SET LOCAL search_path = '';
+      """)
+    var contents = DatabaseContents(
+      tables: [:], sequences: [:], largeObjects: try largeObjects(connection), schema: "")
+    try tables(connection, &contents)
+    try sequences(connection, &contents)
+    return contents
+  }
+
+  private static func tables(
     _ connection: PostgresConnection, _ contents: inout DatabaseContents
   ) throws {
     let rows = try connection.query(
       """
       SELECT n.nspname, c.relname, c.relkind::text AS kind, c.relpersistence::text AS persistence
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-      WHERE c.relkind IN ('r', 'm', 'f') AND \(Self.notExtension) ORDER BY c.oid
+      WHERE c.relkind IN ('r', 'm', 'f') AND \(notExtension) ORDER BY c.oid
       """
     ).rows
     var skipped: [String: Int] = [:]
     for row in rows {
       let (schema, name): (String, String) = try (row.value("nspname"), row.value("relname"))
       let qualified = "\(try SQL.identifier(schema)).\(try SQL.identifier(name))"
-      if let reason = try Self.skipped(row) {
+      if let reason = try skipped(row) {
         skipped[reason, default: 0] += 1
         continue
       }
@@ -72,7 +79,7 @@ struct ContentsRead {
     }
   }
 
-  private func table(
+  private static func table(
     _ qualified: String, _ connection: PostgresConnection
   ) throws -> DatabaseContents.Table {
     let row = try connection.query(
@@ -88,14 +95,14 @@ struct ContentsRead {
       rows: try row.value("rows", as: Int.self), hash: try row.value("hash"))
   }
 
-  private func sequences(
+  private static func sequences(
     _ connection: PostgresConnection, _ contents: inout DatabaseContents
   ) throws {
     let rows = try connection.query(
       """
       SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n
       ON n.oid = c.relnamespace
-      WHERE c.relkind = 'S' AND c.relpersistence = 'p' AND \(Self.notExtension) ORDER BY c.oid
+      WHERE c.relkind = 'S' AND c.relpersistence = 'p' AND \(notExtension) ORDER BY c.oid
       """
     ).rows
     for row in rows {
@@ -110,7 +117,7 @@ struct ContentsRead {
     }
   }
 
-  private func largeObjects(
+  private static func largeObjects(
     _ connection: PostgresConnection
   ) throws -> DatabaseContents.Table {
     let row = try connection.query(
@@ -133,8 +140,10 @@ struct ContentsRead {
         tools.connectionString(compute, database, user: tools.superuser),
       ], errors: "\(directory)/schema.err")
     try program.check("read the schema of '\(database)'")
-    let text = String(
-      decoding: try Data(contentsOf: URL(fileURLWithPath: output)), as: UTF8.self)
-    return SchemaService.withoutKey(text)
+    return Self.schemaText(
+      String(decoding: try Data(contentsOf: URL(fileURLWithPath: output)), as: UTF8.self))
   }
+
+  /// What `pg_dump` wrote, without what differs each time and between servers of one version.
+  static func schemaText(_ dump: String) -> String { SchemaService.withoutKey(dump) }
 }
