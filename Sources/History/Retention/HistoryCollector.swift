@@ -170,7 +170,20 @@ public actor HistoryCollector {
     } catch {
       throw HistoryError.from(error, operation: "put evictions", key: key.name)
     }
+    try await takeBack(key, of: line)
     return next
+  }
+
+  /// Another collector may have removed the line meanwhile: then nothing leads to what was just put.
+  private func takeBack(_ key: ObjectKey, of line: LineID) async throws {
+    do {
+      guard try await environment.store.size(LineKeys(line: line).description) == nil else {
+        return
+      }
+      try await environment.store.delete(key)
+    } catch {
+      throw HistoryError.from(error, operation: "look for line", key: key.name)
+    }
   }
 
   private func isDue(_ line: LineID, _ now: PostgresTimestamp) -> Bool {

@@ -117,8 +117,9 @@ struct RetentionPlanner: Sendable {
     for keyframes in [all, all.filter(\.isComplete)] {
       for keyframe in keyframes {
         let withdrawn = chain.eviction(of: keyframe)?.since
+        // A round writes what it withdraws some time after it began.
         if keyframe.createdAt.since(reading.since) >= policy.grace
-          || withdrawn.map({ $0 < reading.since }) ?? false
+          || withdrawn.map({ reading.since.since($0) >= policy.grace }) ?? false
         {
           continue
         }
@@ -148,7 +149,11 @@ struct RetentionPlanner: Sendable {
     let window = Array(all[first...])
     var kept = policy.thinned(withoutDoubles(window), now: now)
     kept += policy.thinned(withoutDoubles(window.filter(\.isComplete)), now: now)
-    if let complete = all[...first].last(where: \.isComplete) { kept.append(complete) }
+    if let complete = all[...first].last(where: \.isComplete),
+      complete.redoLSN >= start || chain.gaps(in: complete.redoLSN..<start).isEmpty
+    {
+      kept.append(complete)
+    }
     // A keyframe counts once its WAL is there: until then the one before it is the newest.
     let uploaded = chain.uploadedLSN
     kept += all.suffix(from: max(first, all.partitionPoint { $0.consistentLSN <= uploaded } - 1))

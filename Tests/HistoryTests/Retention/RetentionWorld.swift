@@ -249,6 +249,15 @@ struct RetentionWorld {
     if lines.values.contains(where: { $0.keyframes.contains { $0.consistentLSN == inner } }) {
       return
     }
+    // Nor may one that a child's beginning cuts.
+    let cuts = pair[0].startLSN..<pair[1].endLSN
+    if choices.contains(where: { cuts.contains($0.moment.lsn) })
+      || lines.values.contains(where: {
+        $0.description.parent.map { $0.line == id && cuts.contains($0.branchLSN) } ?? false
+      })
+    {
+      return
+    }
     let keys = pair.map { LineKeys(line: id).wal($0.number) }
     guard pair[0].endLSN == pair[1].startLSN, keys.allSatisfy({ store[$0.name] != nil }) else {
       return
