@@ -58,7 +58,7 @@ struct ContentsRead {
     for row in rows {
       let (schema, name): (String, String) = try (row.value("nspname"), row.value("relname"))
       let qualified = "\(try SQL.identifier(schema)).\(try SQL.identifier(name))"
-      if let reason = try skipped(row) {
+      if let reason = try Self.skipped(row) {
         skipped[reason, default: 0] += 1
         continue
       }

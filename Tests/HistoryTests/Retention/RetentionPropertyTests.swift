@@ -15,11 +15,13 @@ import Testing
     return (0..<(count ?? 2000) / 50).map { $0 * 50 }
   }()
 
+  /// `EXZO_RETENTION_SEED=26` runs that one alone.
+  private static let onlySeed = ProcessInfo.processInfo.environment["EXZO_RETENTION_SEED"]
+    .flatMap(UInt64.init)
+
   @Test(arguments: seeds) func whatIsPromisedOpensAndTheRestGoes(first: UInt64) async throws {
     for seed in first..<first + 50 {
-      if let only = getenv("EXZO_RETENTION_TRACE"), seed != UInt64(String(cString: only)) {
-        continue
-      }
+      if let only = Self.onlySeed, seed != only { continue }
       do {
         try await history(seed)
       } catch {
@@ -37,14 +39,6 @@ import Testing
       if world.chance(5) {
         clock.now = world.now
         collector = try await round(&world, collector, clock)
-        if retentionTrace {
-          for (id, line) in world.lines.sorted(by: { $0.key < $1.key }) {
-            let c = try await LineContents.load(id, store: world.store)
-            print(
-              "TRACE after round \(id) branch \(line.hasBranch) epoch \(line.epoch) manifest \(c.manifest.map { "\($0)" } ?? "-") ev \(c.evictions.sequence) wal \(c.evictions.wal.map { "\($0.range)" }) kf \(c.evictions.keyframes.map { "\($0.number) \($0.isDropped ? "D" : "W") \($0.since.rawValue / 1_000_000 - 800_000_000)" }) listed \(c.keyframes.map { "\($0.number)" })"
-            )
-          }
-        }
         try await world.checkPromises(samples: 4)
       }
     }

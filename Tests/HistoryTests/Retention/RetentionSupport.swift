@@ -1,13 +1,10 @@
 import DurableIO
-import Glibc
 import ObjectStorage
 import PostgresFormat
 import Synchronization
 import TestSupport
 
 @testable import History
-
-let retentionTrace = getenv("EXZO_RETENTION_TRACE") != nil
 
 final class CallCounter: Sendable {
   private let count = Mutex(0)

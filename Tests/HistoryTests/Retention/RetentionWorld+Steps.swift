@@ -14,9 +14,7 @@ extension RetentionWorld {
 
   /// One thing that users, writers or time do.
   mutating func step() async throws {
-    let kind = pick(16)
-    if retentionTrace { print("TRACE step \(kind) now \(now.rawValue / 1_000_000 - 800_000_000)") }
-    switch kind {
+    switch pick(16) {
     case 0...5: try await work()
     case 6: advance(3600)
     case 7: try await branch()
@@ -59,11 +57,6 @@ extension RetentionWorld {
     let choice = Choice(
       source: source, moment: moment, expiry: now.advanced(by: .seconds(1200)))
     pins.append(Pin(line: source, lsn: lsn, expiry: choice.expiry))
-    if retentionTrace {
-      let has = try await store.size(moment.keyframe.key) != nil
-      print(
-        "TRACE choice \(source) lsn \(lsn) -> \(moment.lsn) K \(moment.keyframe.key) there \(has)")
-    }
     if chance(2) { choices.append(choice) } else { try await open(choice) }
   }
 
@@ -88,10 +81,6 @@ extension RetentionWorld {
     let moment = try await LineHistory.open(id, store: store)
       .seek(.lsn(moments[pick(moments.count)]), now: PostgresTimestamp(.max))
     sessions.append(Session(line: id, moment: moment, since: now))
-    if retentionTrace {
-      let has = try await store.size(moment.keyframe.key) != nil
-      print("TRACE session \(id) lsn \(moment.lsn) K \(moment.keyframe.key) there \(has)")
-    }
   }
 
   private mutating func pin() {
