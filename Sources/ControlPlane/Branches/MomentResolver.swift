@@ -16,9 +16,6 @@ struct MomentResolver: Sendable {
   /// What is promised; history before it may have gone.
   let promised: RetentionWindow
 
-  /// A window's oldest moment can be opened for so long after it was told, seconds; the collector keeps more.
-  private static let slack: TimeInterval = 60
-
   /// How long a line whose compute is starting or stopping is waited for.
   private static let patience = Duration.seconds(10)
 
@@ -166,13 +163,10 @@ struct MomentResolver: Sendable {
         hint: "branch from the head, or raise history_retention_seconds")
     }
     switch moment {
-    case .time(let time)
-    where time < promised.start.addingTimeInterval(-Self.slack) || time > core.clock.now:
+    case .time(let time) where time < promised.start || time > core.clock.now:
       throw outOfWindow(moment, try await window())
     case .lsn(let lsn) where lines[lines.count - 1].createdAt < promised.start:
-      if let first = try await firstLSN(at: promised.start.addingTimeInterval(-Self.slack)),
-        lsn < first
-      {
+      if let first = try await firstLSN(at: promised.start), lsn < first {
         throw outOfWindow(moment, try await window())
       }
     default: break
