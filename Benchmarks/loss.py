@@ -148,33 +148,41 @@ def check_api(serve, project, writer):
     return [when for name, when in writer.acknowledged if name not in names]
 
 
+def load(serve, options, durability):
+    """A project under load: the project, its writers of commits, its writer of snapshots."""
+    project = Project(serve, name="loss", durability=durability)
+    Context.wait_for_answer(project.uri)
+    psql(project.uri,
+         SCHEMA + f"INSERT INTO balance SELECT n, 0, 0 FROM generate_series(1, {options.workers}) n")
+    workers = [CommitWriter(number + 1, project.uri) for number in range(options.workers)]
+    writer = APIWriter(serve, project)
+    for thread in [*workers, writer]:
+        thread.start()
+    return project, workers, writer
+
+
+def join(threads):
+    for thread in threads:
+        thread.join(60)
+        if thread.failure:
+            raise thread.failure
+
+
 def round_of(directory, durability, options):
     """One loss. Returns (commits, API writes, lost commits, lost API writes, seconds lost, seconds to the first
     query, discrepancies)."""
-    store = directory / "store"
-    serve = Serve(directory / "first", options=["--object-store", f"file://{store}", *options.serve])
-    second = None
+    store = f"file://{directory / 'store'}"
+    serve = Serve(directory / "a", options=["--object-store", store, *options.serve])
+    second = Serve(directory / "b", options=[
+        "--recover-from", store, "--master-key", str(directory / "master-key"), *options.serve])
     try:
         serve.start()
-        project = Project(serve, name="loss", durability=durability)
-        Context.wait_for_answer(project.uri)
-        psql(project.uri,
-             SCHEMA + f"INSERT INTO balance SELECT n, 0, 0 FROM generate_series(1, {options.workers}) n")
-        workers = [CommitWriter(number + 1, project.uri) for number in range(options.workers)]
-        writer = APIWriter(serve, project)
-        for thread in [*workers, writer]:
-            thread.start()
+        project, workers, writer = load(serve, options, durability)
         time.sleep(random.uniform(1.5, 5))
         shutil.copy(serve.data / "master-key", directory / "master-key")
-        os.chmod(directory / "master-key", 0o600)
         lose(serve)
-        for thread in [*workers, writer]:
-            thread.join(60)
-            if thread.failure:
-                raise thread.failure
+        join([*workers, writer])
         started = time.monotonic()
-        second = Serve(directory / "second", options=[
-            "--recover-from", f"file://{store}", "--master-key", str(directory / "master-key"), *options.serve])
         second.http, second.postgres = serve.http, serve.postgres  # the same address: the same strings
         second.start()
         # The connection string, password and all, is the one from before the loss.
@@ -183,15 +191,43 @@ def round_of(directory, durability, options):
         lost_api = check_api(second, project, writer)
         times = [when for thread in [*workers, writer] for _, when in thread.acknowledged]
         window = max((max(times) - when for when in lost + lost_api), default=0.0)
-        commits = sum(len(worker.acknowledged) for worker in workers)
         if (lost or lost_api) and not 0 < window <= ALLOWED_SECONDS[durability]:
             broken.append(f"{len(lost)} commits and {len(lost_api)} API writes of the last {window:.2f} s are lost, "
                           f"{ALLOWED_SECONDS[durability]} s may be")
+        commits = sum(len(worker.acknowledged) for worker in workers)
         return commits, len(writer.acknowledged), len(lost), len(lost_api), window, seconds, broken
     finally:
         for server in (serve, second):
-            if server and server.data.exists():
+            if server.data.exists():
                 server.stop()
+
+
+def rounds_of(base, durability, options):
+    """All losses in one durability; what was lost that must not be."""
+    failures, totals, windows, times = [], [0, 0, 0, 0], [], []
+    for number in range(1, options.rounds + 1):
+        # Short: the path of a unix socket has 103 bytes at most.
+        directory = base / f"{durability[0]}{number}"
+        directory.mkdir(parents=True)
+        base.chmod(0o755)
+        directory.chmod(0o755)
+        try:
+            *counts, window, seconds, broken = round_of(directory, durability, options)
+        except Failure as failure:
+            counts, window, seconds, broken = [0, 0, 0, 0], 0.0, 0.0, [str(failure)]
+        totals = [a + b for a, b in zip(totals, counts)]
+        windows.append(window)
+        times.append(seconds)
+        print(f"{durability} {number}/{options.rounds}: {counts[0]} commits and {counts[1]} API writes "
+              f"acknowledged, {counts[2]} and {counts[3]} lost, of {window:.2f} s; first answer after "
+              f"{seconds:.1f} s", flush=True)
+        failures += [f"{durability} {number}: {line}" for line in broken]
+        if not options.keep and not broken:
+            shutil.rmtree(directory, ignore_errors=True)
+    print(f"{durability}: {options.rounds} losses, {totals[0]} commits and {totals[1]} API writes acknowledged, "
+          f"{totals[2]} and {totals[3]} lost, worst {max(windows):.2f} s; first answer after "
+          f"{sorted(times)[len(times) // 2]:.1f} s (median), {max(times):.1f} s (worst)", flush=True)
+    return failures
 
 
 def main():
@@ -207,30 +243,7 @@ def main():
     random.seed(options.seed)
     base = pathlib.Path(options.directory or tempfile.mkdtemp(prefix="exzo-loss-", dir="/var/tmp"))
     kinds = ["local", "object-store"] if options.durability == "both" else [options.durability]
-    failures = []
-    for durability in kinds:
-        totals, windows, times = [0, 0, 0, 0], [], []
-        for number in range(1, options.rounds + 1):
-            directory = base / f"{durability}-{number}"
-            directory.mkdir(parents=True)
-            base.chmod(0o755)
-            directory.chmod(0o755)
-            try:
-                *counts, window, seconds, broken = round_of(directory, durability, options)
-            except Failure as failure:
-                counts, window, seconds, broken = [0, 0, 0, 0], 0.0, 0.0, [str(failure)]
-            totals = [a + b for a, b in zip(totals, counts)]
-            windows.append(window)
-            times.append(seconds)
-            print(f"{durability} {number}/{options.rounds}: {counts[0]} commits and {counts[1]} API writes "
-                  f"acknowledged, {counts[2]} and {counts[3]} lost, of {window:.2f} s; first answer after "
-                  f"{seconds:.1f} s", flush=True)
-            failures += [f"{durability} {number}: {line}" for line in broken]
-            if not options.keep and not broken:
-                shutil.rmtree(directory, ignore_errors=True)
-        print(f"{durability}: {options.rounds} losses, {totals[0]} commits and {totals[1]} API writes acknowledged, "
-              f"{totals[2]} and {totals[3]} lost, worst {max(windows):.2f} s; first answer after "
-              f"{sorted(times)[len(times) // 2]:.1f} s (median), {max(times):.1f} s (worst)", flush=True)
+    failures = [line for durability in kinds for line in rounds_of(base, durability, options)]
     if not options.keep and not failures:
         shutil.rmtree(base, ignore_errors=True)
     for line in failures:

@@ -42,6 +42,7 @@ public struct Housekeeping: Sendable {
     while !Task.isCancelled {
       do {
         try await meter.measure()
+        try await TenantSync(core: core).round()
         try await DumpHousekeeping(core: core).round()
         try await Task.sleep(for: interval)
       } catch is CancellationError {

@@ -5,15 +5,6 @@ import Catalog
 struct SettingsRules: Sendable {
   let installation: InstallationSettings
 
-  /// PostgreSQL settings that users may set for a compute.
-  static let parameters: Set<String> = [
-    "autovacuum_analyze_scale_factor", "autovacuum_vacuum_scale_factor", "deadlock_timeout",
-    "default_statistics_target", "effective_cache_size", "effective_io_concurrency",
-    "idle_in_transaction_session_timeout", "lock_timeout", "log_min_duration_statement",
-    "maintenance_work_mem", "max_connections", "max_parallel_workers_per_gather",
-    "random_page_cost", "statement_timeout", "temp_buffers", "timezone", "work_mem",
-  ]
-
   static func name(_ field: String, _ value: String?) throws {
     guard let value else { return }
     guard (1...256).contains(value.unicodeScalars.count), !value.unicodeScalars.contains("\0")
@@ -105,15 +96,13 @@ struct SettingsRules: Sendable {
 
   static func parameters(_ field: String, _ values: [String: String]?) throws {
     for (name, value) in values ?? [:] {
-      guard parameters.contains(name.lowercased()) else {
+      guard let rule = ParameterRule.all[name.lowercased()] else {
         throw ControlPlaneError.unsupported(
           "\(field).pg_settings.\(name.prefix(64))",
-          allowed: "settable are \(parameters.sorted().joined(separator: ", "))")
+          allowed: "settable are \(ParameterRule.all.keys.sorted().joined(separator: ", "))")
       }
-      guard value.utf8.count <= 256, !value.unicodeScalars.contains(where: { $0.value < 0x20 })
-      else {
-        throw ControlPlaneError.value(
-          "\(field).pg_settings.\(name)", value, allowed: "up to 256 bytes in one line")
+      if let allowed = rule.refusal(of: value) {
+        throw ControlPlaneError.value("\(field).pg_settings.\(name)", value, allowed: allowed)
       }
     }
   }

@@ -63,6 +63,10 @@ public final class SimulatedTenants: TenantConfigurator {
 }
 
 extension SimulatedTenants {
+  public func contents(of compute: RunningCompute) async throws -> TenantContents {
+    lines.withLock { $0[compute.lineID] ?? TenantContents(databases: [], roles: []) }
+  }
+
   public func logicalSize(of compute: RunningCompute) async throws -> Int { 7_000_000 }
 }
 

@@ -66,8 +66,8 @@ import Testing
   /// it or after it, whole, and can be restored.
   @Test func anOperationCutOffLeavesABranchThatWorks() async throws {
     struct Lost: Error {}
-    for boundary in 0..<8 {
-      try await Installation.with { installation in
+    try await Installation.with { installation in
+      for boundary in 0..<8 {
         let scene = try await installation.working { try await PastScene(installation) }
         let core = installation.core
         let count = Mutex(0)

@@ -201,9 +201,10 @@ import Testing
       #expect(table.output.contains("orders_customer_fkey"), "\(table)")
       #expect(try scene.rows("SELECT count(*) FROM orders") == "1900")
       #expect(try scene.rows("SELECT count(*) FROM orders_restored") == "2000")
-      // The owner owns it, and its sequence goes on.
-      #expect(
-        try scene.rows("INSERT INTO orders_restored (customer) VALUES (1) RETURNING id") == "2001")
+      // The owner owns it, and its sequence goes on: after a power cut, as at every moment, up to 32
+      // values are left out.
+      let next = try scene.rows("INSERT INTO orders_restored (customer) VALUES (1) RETURNING id")
+      #expect(Int(next).map { (2001...2033).contains($0) } == true, "\(next)")
       let customers = try scene.exzo(
         [
           "recover", "table", "customers", "--at", before, "--where", "id < 5", "--database",

@@ -54,13 +54,16 @@ import Volume
     }
   }
 
-  /// Every object in turn, at its beginning, middle and end; and cut short; and gone.
+  /// Some objects of each kind, at their beginning, middle and end; and cut short.
   @Test func everyDamageIsNoticedAndNamed() async throws {
     try await withTemporaryDirectory { directory in
       let wal = try await RealWAL.shared.value
       let store = MemoryObjectStore()
       _ = try await makeLine(wal, store, directory)
-      for object in try await objects(store) {
+      let kinds = Dictionary(grouping: try await objects(store)) { listing in
+        listing.key.name.split(separator: "/").dropFirst(2).first ?? ""
+      }
+      for object in kinds.values.flatMap({ [$0[0], $0[$0.count / 2]] }) {
         let bytes = try await store.get(object.key, range: nil)
         for offset in [0, 70, bytes.count / 2, bytes.count - 90, bytes.count - 1] {
           guard bytes.indices.contains(offset) else { continue }

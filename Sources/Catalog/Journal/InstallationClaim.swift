@@ -88,6 +88,12 @@ public struct StoreOwnership: Sendable {
   ) async throws -> InstallationClaim {
     let own = try Self.record(recordPath)?.claims ?? []
     let listed = try await owners()
+    if !takesOver, listed.isEmpty, let last = try Self.recordedStore(recordPath), last != url {
+      throw CatalogError(
+        .server,
+        "use the object store '\(url)': it holds nothing of this installation, whose history lies in "
+          + "'\(last)'\nHINT: name that one, or copy it first with 'exzo store mirror'")
+    }
     if let highest = listed.last, highest > own.max() ?? InstallationClaim(epoch: 0, token: 0) {
       // A recovery that was interrupted goes on only where nobody has taken over meanwhile.
       guard takesOver && own.isEmpty else {

@@ -13,8 +13,8 @@ struct MomentResolver: Sendable {
   let branch: BranchRecord
   /// The branch's line and, as far as its window goes, its ancestors.
   let lines: [LineRecord]
-  /// What is promised; history before it may have gone.
-  let promised: RetentionWindow
+  /// What the project promises when the resolver was made; a shrinking counts from when it takes effect.
+  private let promise: RetentionWindow
 
   /// How long a line whose compute is starting or stopping is waited for.
   private static let patience = Duration.seconds(10)
@@ -33,7 +33,7 @@ struct MomentResolver: Sendable {
     self.project = project
     self.branch = branch
     self.lines = lines
-    promised = RetentionWindow(
+    promise = RetentionWindow(
       of: project, try tx.retentionChange(of: project.id), at: core.clock.now)
   }
 
@@ -42,39 +42,41 @@ struct MomentResolver: Sendable {
 
   /// - Throws: ``ControlPlaneError`` `.restorePointOutOfWindow`, naming the window's two ends.
   func resolve(_ moment: MomentRequest) async throws -> ResolvedMoment {
+    try await checkRetention(moment)
     do {
-      try await patiently { try await checkRetention(moment) }
-      return try await patiently { try await resolve(moment, on: 0) }
+      let found = try await patiently { try await resolve(moment, on: 0) }
+      if case .lsn = moment, let edge = try await promisedEdge(), found.lsn < edge {
+        throw OutsideLine()
+      }
+      return found
     } catch is OutsideLine {
       throw outOfWindow(moment, try await window())
     }
   }
 
-  /// The window that `GET` tells: both of its ends can be opened. Its latest time is now.
-  func window() async throws -> RestoreWindow {
-    let root = lines[lines.count - 1]
-    var window = try await lineWindow(line)
-    if lines.count > 1 {
-      let first = try await lineWindow(root)
-      window.earliestLSN = first.earliestLSN
-      window.earliestTime = first.earliestTime
-    }
-    window.latestTime = max(window.latestTime, core.clock.now)
-    let oldest = min(promised.start, window.latestTime)
-    if window.earliestTime < oldest {
-      window.earliestTime = oldest
-      window.earliestLSN = try await firstLSN(at: oldest) ?? window.earliestLSN
-    }
-    return window
-  }
-
-  /// Where a time lies; `nil` between a line's row and its first WAL, where the line's beginning is the answer.
-  private func firstLSN(at time: Date) async throws -> LSN? {
+  /// The LSN before which moments are no longer promised; `nil` where all that the lines hold is.
+  private func promisedEdge() async throws -> LSN? {
+    guard lines[lines.count - 1].createdAt < promise.start else { return nil }
     do {
-      return try await resolve(.time(time), on: 0).lsn
+      return try await resolve(.time(promise.start), on: 0).lsn
     } catch is OutsideLine {
       return nil
     }
+  }
+
+  /// The window that `GET` tells; its latest time is now.
+  func window() async throws -> RestoreWindow {
+    let oldest = lines[lines.count - 1]
+    var window = try await lineWindow(line)
+    if lines.count > 1 {
+      let first = try await lineWindow(oldest)
+      window.earliestLSN = first.earliestLSN
+      window.earliestTime = first.earliestTime
+    }
+    window.earliestTime = max(window.earliestTime, min(promise.start, window.latestTime))
+    if let edge = try await promisedEdge() { window.earliestLSN = max(window.earliestLSN, edge) }
+    window.latestTime = max(window.latestTime, core.clock.now)
+    return window
   }
 
   private func lineWindow(_ line: LineRecord) async throws -> RestoreWindow {
@@ -127,7 +129,9 @@ struct MomentResolver: Sendable {
   }
 
   /// Tries again while the fleet says that it will soon be able to.
-  private func patiently<Value>(_ body: () async throws -> Value) async throws -> Value {
+  private func patiently(
+    _ body: () async throws -> ResolvedMoment
+  ) async throws -> ResolvedMoment {
     let deadline = ContinuousClock.now + Self.patience
     while true {
       do {
@@ -156,20 +160,14 @@ struct MomentResolver: Sendable {
 
   private func checkRetention(_ moment: MomentRequest) async throws {
     if case .head = moment { return }
-    guard promised.seconds > 0 else {
+    guard promise.seconds > 0 else {
       throw ControlPlaneError(
         .restorePointOutOfWindow,
         "open a moment of branch '\(branch.name)': the project keeps no history",
         hint: "branch from the head, or raise history_retention_seconds")
     }
-    switch moment {
-    case .time(let time) where time < promised.start || time > core.clock.now:
+    if case .time(let time) = moment, time < promise.start || time > core.clock.now {
       throw outOfWindow(moment, try await window())
-    case .lsn(let lsn) where lines[lines.count - 1].createdAt < promised.start:
-      if let first = try await firstLSN(at: promised.start), lsn < first {
-        throw outOfWindow(moment, try await window())
-      }
-    default: break
     }
   }
 

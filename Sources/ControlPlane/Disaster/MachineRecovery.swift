@@ -220,7 +220,7 @@ struct EndedOperations {
         ? nil : "the machine that was at it was lost; what it still had to do was not done"
       operation.end(status, reason, at: core.clock.now)
       try tx.update(operation)
-      if status == .failed { try steps.abandon(operation, tx) }
+      if status == .failed || status == .skipped { try steps.abandon(operation, tx) }
       if status != .finished { ended.insert(operation.id) }
     }
     // What abandoning asks for works on volumes that are gone.

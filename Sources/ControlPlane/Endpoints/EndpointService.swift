@@ -43,9 +43,12 @@ public struct EndpointService: Sendable {
 
   /// The pooler needs no switch: where there is one, every endpoint's `-pooler` name pools.
   private func refuse(pooler: Bool?, passwordless: Bool?) throws {
-    if pooler == true, !core.settings.hasPooler {
+    if let pooler, pooler != core.settings.hasPooler {
       throw ControlPlaneError.unsupported(
-        "endpoint.pooler_enabled", allowed: "install the package pgbouncer on the server")
+        "endpoint.pooler_enabled",
+        allowed: pooler
+          ? "install the package pgbouncer on the server"
+          : "true: the '-pooler' name pools, the endpoint's own does not")
     }
     if passwordless == true {
       throw ControlPlaneError.unsupported("endpoint.passwordless_access", allowed: "false")
@@ -131,7 +134,7 @@ public struct EndpointService: Sendable {
     endpoint.computeUnitsMinimum = sizes.lowerBound
     endpoint.computeUnitsMaximum = sizes.upperBound
     if let name = change.name { endpoint.name = name }
-    if let settings = change.settings { endpoint.settings = settings }
+    if let settings = change.settings { endpoint.settings = endpoint.settings.merging(settings) }
     if let seconds = change.suspendTimeoutSeconds { endpoint.suspendTimeoutSeconds = seconds }
     if let isDisabled = change.isDisabled { endpoint.isDisabled = isDisabled }
     endpoint.updatedAt = core.clock.now

@@ -58,7 +58,7 @@ struct EndpointSubject: Sendable {
       roles: roles.filter { !$0.isDropped }.map {
         RoleRequest(name: $0.name, scramVerifier: $0.scramVerifier, login: $0.canLogin)
       },
-      droppedRoles: roles.filter(\.isDropped).map(\.name),
+      droppedRoles: roles.filter(\.isDropped).map(\.name) + leftoverRoles,
       databases: databases.filter { !$0.isDropped }.map {
         DatabaseRequest(name: $0.name, owner: $0.ownerName)
       },
@@ -67,6 +67,13 @@ struct EndpointSubject: Sendable {
         DatabaseRename(from: $0.renamedFrom ?? "", to: $0.name)
       },
       createsDatabases: line.parentID == nil || line.configuration != nil)
+  }
+
+  /// The template's owner, where the project named another one.
+  private var leftoverRoles: [String] {
+    let template = ProjectService.defaultRole
+    guard line.parentID == nil, !roles.contains(where: { $0.name == template }) else { return [] }
+    return [template]
   }
 
   /// Where the compute was last seen to run.

@@ -132,7 +132,7 @@ struct OperationSteps: Sendable {
     }
   }
 
-  private static func fingerprint(_ configuration: TenantConfiguration) throws -> String {
+  static func fingerprint(_ configuration: TenantConfiguration) throws -> String {
     let digest = SHA256.hash(data: try APICoding.encode(configuration))
     return digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
   }

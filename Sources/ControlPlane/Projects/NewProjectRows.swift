@@ -25,10 +25,13 @@ struct NewProjectRows {
       request.branch?.roleName ?? ProjectService.defaultRole, of: branch.id, password: password,
       isProtected: false, canLogin: true)
     try tx.insert(role)
-    let database = try tx.insert(
-      rows.database(
-        request.branch?.databaseName ?? ProjectService.defaultDatabase, owner: role.name,
-        of: branch.id, id: try tx.nextDatabaseID()))
+    var firstDatabase = rows.database(
+      request.branch?.databaseName ?? ProjectService.defaultDatabase, owner: role.name,
+      of: branch.id, id: try tx.nextDatabaseID())
+    if firstDatabase.name != ProjectService.defaultDatabase {
+      firstDatabase.renamedFrom = ProjectService.defaultDatabase
+    }
+    let database = try tx.insert(firstDatabase)
     let creation = try tx.enqueue(
       OperationRecord(
         .createProject, core, project: project, branch: branch.id,

@@ -109,9 +109,9 @@ public struct ProjectService: Sendable {
       }
       if let name = change.name { project.name = name }
       if let durability = change.durability { project.durability = durability.rawValue }
-      if let settings = change.settings { project.settings = settings }
+      if let settings = change.settings { project.settings = project.settings.merging(settings) }
       if let defaults = change.defaultEndpointSettings {
-        project.defaultEndpointSettings = defaults
+        project.defaultEndpointSettings = project.defaultEndpointSettings.merging(defaults)
       }
       project.updatedAt = core.clock.now
       try tx.update(project)

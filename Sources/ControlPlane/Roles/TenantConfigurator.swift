@@ -4,10 +4,15 @@ import PostgresClient
 public struct TenantContents: Sendable, Hashable {
   public var databases: [DatabaseRequest]
   public var roles: [String]
+  /// What PostgreSQL keeps of passwords, by role; empty where it was not asked for.
+  public var verifiers: [String: String]
 
-  public init(databases: [DatabaseRequest], roles: [String]) {
+  public init(
+    databases: [DatabaseRequest], roles: [String], verifiers: [String: String] = [:]
+  ) {
     self.databases = databases
     self.roles = roles
+    self.verifiers = verifiers
   }
 }
 
@@ -57,6 +62,8 @@ public protocol TenantConfigurator: Sendable {
   func apply(
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents
+  /// What is there, with passwords' verifiers, without the platform's own roles and databases.
+  func contents(of compute: RunningCompute) async throws -> TenantContents
   /// Ends all sessions of clients. A compute that does not run has none.
   func disconnectClients(of compute: RunningCompute) async throws
   /// Whether a client's statement or transaction is under way or ended less than `seconds` ago. A
@@ -81,6 +88,10 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents {
     try await onConnection(to: compute) { try TenantSession(connection: $0).apply(configuration) }
+  }
+
+  public func contents(of compute: RunningCompute) async throws -> TenantContents {
+    try await onConnection(to: compute) { try TenantSession(connection: $0).contents() }
   }
 
   public func disconnectClients(of compute: RunningCompute) async throws {
@@ -197,9 +208,11 @@ private struct TenantSession {
       throw PostgresError(.invalidArgument, "change role '\(role.name)': it is a superuser")
     }
     let exists = found != nil
-    let verb = exists ? "ALTER ROLE \(name)" : "CREATE ROLE \(name) NOSUPERUSER CREATEDB INHERIT"
+    let verb = exists ? "ALTER ROLE \(name)" : "CREATE ROLE \(name) NOSUPERUSER INHERIT"
     let password = try role.scramVerifier.map { " PASSWORD \(try SQL.literal($0))" } ?? ""
-    try connection.query("\(verb) \(role.login ? "LOGIN" : "NOLOGIN")\(password)")
+    try connection.query("\(verb) CREATEDB \(role.login ? "LOGIN" : "NOLOGIN")\(password)")
+    // As the template's owner has them.
+    if !exists { try connection.query("GRANT pg_read_all_stats, pg_signal_backend TO \(name)") }
   }
 
   /// A role that owns objects somewhere stays, unable to log in.
@@ -215,6 +228,17 @@ private struct TenantSession {
     } catch let error as PostgresError where error.sqlState == "2BP01" {
       try connection.query("ALTER ROLE \(name) NOLOGIN PASSWORD NULL")
     }
+  }
+
+  func contents() throws -> TenantContents {
+    let rows = try connection.query(
+      "SELECT rolname, rolpassword FROM pg_authid WHERE NOT rolsuper AND rolpassword IS NOT NULL"
+    ).rows
+    return TenantContents(
+      databases: try databases(), roles: try roles(),
+      verifiers: Dictionary(
+        try rows.map { (try $0.value("rolname"), try $0.value("rolpassword")) }
+      ) { $1 })
   }
 
   private func databases() throws -> [DatabaseRequest] {

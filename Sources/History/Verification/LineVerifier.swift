@@ -95,6 +95,7 @@ public struct LineVerifier: Sendable {
     } catch let error as HistoryError where error.code == .missing {
       throw HistoryError(.missing, operation: "read listed object", key: object.key.name)
     }
+    try await readHeader(object, kind)
     let directory = envelope.directory
     var first = 0
     while first < directory.count {
@@ -112,6 +113,17 @@ public struct LineVerifier: Sendable {
       try await throttle(length)
       first = last + 1
     }
+  }
+
+  /// The footer repeats it, so that far readers do without; near ones begin with it.
+  private func readHeader(_ object: ObjectListing, _ kind: Envelope.Kind) async throws {
+    let bytes: [UInt8]
+    do {
+      bytes = try await store.get(object.key, range: 0..<UInt64(Envelope.headerSize))
+    } catch {
+      throw HistoryError.from(error, operation: "read listed object", key: object.key.name)
+    }
+    _ = try EnvelopeHeader(bytes, key: object.key, kind: kind)
   }
 
   /// What refers to objects, and the WAL.

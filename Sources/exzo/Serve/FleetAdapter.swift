@@ -59,18 +59,19 @@ final class FleetAdapter: ComputeFleet {
       let history = try await self.history(line)
       let window = try await self.window(of: history, head: head)
       let target: SeekTarget
+      let time: Date?
       switch moment {
-      case .head: target = head.map { .lsn($0) } ?? .head
+      case .head: (target, time) = (head.map { .lsn($0) } ?? .head, nil)
       case .lsn(let lsn):
         guard lsn >= window.earliestLSN, lsn <= window.latestLSN else {
           throw ComputeFleetError(.outOfWindow(window), "LSN \(lsn) lies outside the window")
         }
-        target = .lsn(lsn)
-      case .time(let time):
-        guard time >= window.earliestTime, time <= window.latestTime else {
+        (target, time) = (.lsn(lsn), nil)
+      case .time(let asked):
+        guard asked >= window.earliestTime, asked <= window.latestTime else {
           throw ComputeFleetError(.outOfWindow(window), "the time lies outside the window")
         }
-        target = .time(PostgresTimestamp(time))
+        (target, time) = (.time(PostgresTimestamp(asked)), asked)
       }
       let found: Moment
       do {
@@ -78,9 +79,8 @@ final class FleetAdapter: ComputeFleet {
       } catch let error as HistoryError where error.code == .beforeStart {
         throw ComputeFleetError(.outOfWindow(window), error.description)
       }
-      var result = ResolvedMoment(lineID: line, lsn: max(found.lsn, window.earliestLSN))
-      if case .time(let time) = moment { result.time = time }
-      return result
+      return ResolvedMoment(
+        lineID: line, lsn: max(found.lsn, window.earliestLSN), time: time)
     }
   }
 

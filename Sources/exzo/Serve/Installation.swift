@@ -29,7 +29,7 @@ struct Installation {
     let log = Logger(label: "serve")
     let data = try DataDirectory(path: options.dataDirectory)
     try StartChecks(options: options).run(major: Self.postgresMajor)
-    let metadata = try EmbeddedMetadataServer(directory: data.path, logger: log)
+    let metadata = try makeMetadataServer(data, log)
     let begun = try StoreHold.begin(options)
     let hold = StoreHold(
       options: options,
@@ -47,6 +47,13 @@ struct Installation {
       throw error
     }
     withExtendedLifetime(data) {}
+  }
+
+  private func makeMetadataServer(
+    _ data: DataDirectory, _ log: Logger
+  ) throws -> any MetadataServer {
+    if let url = options.metadataURL { return try ExternalMetadataServer(url: url, logger: log) }
+    return try EmbeddedMetadataServer(directory: data.path, logger: log)
   }
 
   /// The object store, held.
@@ -92,7 +99,7 @@ struct Installation {
 
   /// Serves until it is told to stop.
   private func serve(
-    _ metadata: EmbeddedMetadataServer, _ data: DataDirectory, _ held: Held, _ log: Logger
+    _ metadata: any MetadataServer, _ data: DataDirectory, _ held: Held, _ log: Logger
   ) async throws {
     let catalog = try await Catalog.open(metadata.connectionParameters)
     let storage = held.hold.storage
@@ -282,7 +289,7 @@ private struct Schedulers: Service {
 
 /// Keeps the metadata server up.
 private struct Supervision: Service {
-  let metadata: EmbeddedMetadataServer
+  let metadata: any MetadataServer
   func run() async {
     await cancelWhenGracefulShutdown { await metadata.supervise() }
   }

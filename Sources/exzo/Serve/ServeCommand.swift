@@ -127,10 +127,5 @@ extension ServeOptions {
         "listen on \(http): HTTP without TLS beyond loopback",
         hint: "give --tls-cert and --tls-key, or force it with --allow-plain")
     }
-    if metadataURL != nil {
-      throw ServeError(
-        "use --metadata-url: an external metadata database is not supported yet",
-        hint: "leave it out; an embedded server is started")
-    }
   }
 }

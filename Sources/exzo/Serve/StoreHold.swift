@@ -87,7 +87,7 @@ struct StoreHold {
 
   /// Reads the catalog from the store, puts the key of passwords in its place, and fills the metadata
   /// database.
-  func fill(_ recovery: Progress, _ metadata: EmbeddedMetadataServer) async throws {
+  func fill(_ recovery: Progress, _ metadata: any MetadataServer) async throws {
     let recovered = try await RecoveredCatalog.load(storage.catalogStore)
     for warning in recovered.warnings { log.warning("\(warning)") }
     if let digits = recovered.secretKey {
