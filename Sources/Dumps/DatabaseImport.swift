@@ -24,7 +24,8 @@ public struct DatabaseImport {
   ///   - progress: takes a line for people.
   public init(
     source: ConnectionParameters, target: ConnectionParameters, jobs: Int,
-    scratch: String, programs: @escaping (Int) throws -> String, progress: @escaping (String) -> Void
+    scratch: String, programs: @escaping (Int) throws -> String,
+    progress: @escaping (String) -> Void
   ) {
     self.source = source
     self.target = target
@@ -123,7 +124,8 @@ public struct DatabaseImport {
       as: UTF8.self)
     let failures = text.split(separator: "\n").filter { $0.contains("error: ") }.map(String.init)
     guard status == 0 || !failures.isEmpty else {
-      throw DumpError("write the database: pg_restore ended with status \(status): \(text.suffix(500))")
+      throw DumpError(
+        "write the database: pg_restore ended with status \(status): \(text.suffix(500))")
     }
     return failures.prefix(20).map { "not made: \($0)" }
   }

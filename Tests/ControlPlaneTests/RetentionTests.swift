@@ -2,6 +2,7 @@ import APITypes
 import Catalog
 import ControlPlaneSimulation
 import Foundation
+import PostgresFormat
 import Testing
 
 @testable import ControlPlane
@@ -131,6 +132,90 @@ import Testing
             API.RetentionUpdateRequest(historyRetentionSeconds: 2_592_001, confirm: true),
             project: project, account: account)
         } == .badValue)
+    }
+  }
+
+  /// A line without a compute is a moment of its parent, however long nobody opens it.
+  @Test func aBranchThatNobodyOpenedKeepsItsMoment() async throws {
+    try await withOldProject { installation, project, service in
+      let account = installation.account.id
+      let root = try #require(installation.fleet.lines.keys.first)
+      installation.fleet.write(0x1000, to: root)
+      let child = try await installation.working {
+        let made = try await BranchService(core: installation.core).create(
+          API.BranchCreateRequest(branch: API.NewBranch(name: "dev")), project: project,
+          account: account)
+        try await installation.end(made.operations)
+        return BranchID(made.branch.id)
+      }
+      let line = try await installation.core.catalog.read { tx in
+        try tx.branch(child).flatMap { try tx.lineage(of: $0.lineID).first }
+      }
+      let lsn = try #require(line?.parentLSN)
+      #expect(line?.isOpened == false)
+      func moments() async throws -> [LSN] {
+        try await service.promises().first { $0.lineID == root }?.moments ?? []
+      }
+      #expect(try await moments().contains(lsn))
+      installation.clock.advance(Double(60 * Self.day))
+      #expect(try await moments() == [lsn])
+      _ = try await installation.working {
+        let gone = try await BranchService(core: installation.core).delete(
+          child, project: project, account: account)
+        try await installation.end(gone.operations)
+      }
+      // A deleted branch may come back for a week.
+      installation.clock.advance(Double(6 * Self.day))
+      #expect(try await moments() == [lsn])
+      installation.clock.advance(Double(2 * Self.day))
+      #expect(try await moments().isEmpty)
+    }
+  }
+
+  /// The window's two ends are moments that can be opened, and what lies before is refused.
+  @Test func theRestoreWindowBeginsWhereThePromiseDoes() async throws {
+    try await Installation.with { installation in
+      let created = try await installation.working {
+        let created = try await installation.newProject()
+        try await installation.end(created.operations)
+        return created
+      }
+      let (project, account) = (ProjectID(created.project.id), installation.account.id)
+      let main = BranchID(created.branch.id)
+      let line = try #require(installation.fleet.lines.keys.first)
+      for _ in 0..<20 {
+        installation.clock.advance(Double(Self.day))
+        installation.fleet.write(0x100, to: line)
+      }
+      let service = BranchService(core: installation.core)
+      func window() async throws -> API.RestoreWindow {
+        try #require(
+          try await service.get(main, project: project, account: account).branch.restoreWindow)
+      }
+      var found = try await window()
+      let start = installation.clock.now.addingTimeInterval(Double(-7 * Self.day))
+      #expect(found.earliestTimestamp == start)
+      // 13 of the 20 writes are a week old or older.
+      let head = try #require(installation.fleet.lines[line]).head
+      #expect(LSN(found.earliestLSN) == LSN(head.rawValue - 7 * 0x100))
+      #expect(LSN(found.latestLSN) == head)
+      // A shrinking that is pending takes nothing away; growing brings nothing back.
+      try await patch(installation, project, Self.day)
+      #expect(try await window().earliestTimestamp == start)
+      installation.clock.advance(3600)
+      found = try await window()
+      let later = installation.clock.now.addingTimeInterval(Double(-Self.day))
+      #expect(found.earliestTimestamp == later)
+      try await patch(installation, project, 7 * Self.day)
+      #expect(try await window().earliestTimestamp == later)
+      let before = try #require(LSN(found.earliestLSN)).rawValue - 0x100
+      #expect(
+        try await installation.refusal {
+          _ = try await service.create(
+            API.BranchCreateRequest(
+              branch: API.NewBranch(name: "old", parentLSN: LSN(before).description)),
+            project: project, account: account)
+        } == .restorePointOutOfWindow)
     }
   }
 }

@@ -27,7 +27,8 @@ import Testing
             "127.0.0.1:\(try freePort())", "--metadata-url", url,
           ], allowFailure: true)
         #expect(second.status == 1)
-        #expect(second.errorOutput.contains("another 'exzo serve' uses it"), "\(second.errorOutput)")
+        #expect(
+          second.errorOutput.contains("another 'exzo serve' uses it"), "\(second.errorOutput)")
         // A server that is away for a while is found again.
         try server.restart(mode: "immediate")
         for _ in 0..<100 {

@@ -10,7 +10,8 @@ final class Platform: @unchecked Sendable {
   private(set) var serve: BackgroundProgram?
   /// Of serve, after those that every test has.
   private let arguments: [String]
-  private let environment: [String: String]
+  /// Of the next start of serve.
+  var environment: [String: String]
 
   /// The program under test, built beside the tests.
   static var program: String {

@@ -64,7 +64,8 @@ public final class ExternalMetadataServer: MetadataServer {
           + "\(Self.oldestMajor) or later is needed")
     }
     let row = try connection.query(
-      "SELECT pg_try_advisory_lock(\(Self.advisoryLock)) AS held").first
+      "SELECT pg_try_advisory_lock(\(Self.advisoryLock)) AS held"
+    ).first
     guard try row?.value("held", as: Bool.self) == true else {
       throw CatalogError(
         .server,

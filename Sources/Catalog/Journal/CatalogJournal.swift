@@ -101,6 +101,9 @@ public final class CatalogJournal: Sendable {
     }
   }
 
+  /// Whether another installation has taken the store over, as the last look at its owners showed.
+  public var isFenced: Bool { state.withLock { $0.fenced != nil } }
+
   /// Whether a write may not be in the object store.
   public var isBehind: Bool { !catalog.activity.isClean }
 

@@ -36,6 +36,26 @@ struct KeyframePolicy: Sendable {
     return cost <= max(floor, Double(walBytes) * bytesPerWALByte) ? .complete : .partial
   }
 
+  /// How old a line gets before its base is left behind whatever that costs: until then the WAL and the layers
+  /// that only it needs have to stay.
+  static let baseAge: Int64 = 86_400
+
+  /// Whether the next keyframe of a line that was opened without replay stands alone.
+  /// - Parameters:
+  ///   - blocks: that its layer will hold.
+  ///   - walBytes: since the oldest redo LSN of the line's base.
+  ///   - age: of the line, seconds.
+  ///   - layers: of its newest keyframe.
+  func standsAlone(blocks: Int, walBytes: UInt64, age: Int64, layers: Int) -> Bool {
+    switch completeLayers {
+    case .always: return true
+    case .never: return false
+    case nil: break
+    }
+    return age >= Self.baseAge || layers > Moment.layersForChildren
+      || Double(blocks) * bytesPerBlock <= max(floor, Double(walBytes) * bytesPerWALByte)
+  }
+
   mutating func learn(storedBytes: UInt64, blocks: UInt64) {
     guard blocks >= 64 else { return }
     bytesPerBlock = (bytesPerBlock + Double(storedBytes) / Double(blocks)) / 2

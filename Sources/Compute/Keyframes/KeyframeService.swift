@@ -27,6 +27,8 @@ actor KeyframeService {
   private let serverVersion: String
   private let log: Logger
   private let changesFile: ChangesFile
+  /// What the volume's base is made by, where it was opened without replay.
+  private let lazy: LazyBaseView?
   private var policy: KeyframePolicy
   /// What changed since the newest complete layer; `nil` where that is not known.
   private var changes: ChangedBlocks?
@@ -57,6 +59,7 @@ actor KeyframeService {
     self.policy = policy
     volume = prepared.volume
     writer = prepared.writer
+    lazy = prepared.lazy
     major = prepared.control.major
     lastControl = prepared.control
     followsRecovery = prepared.expectation == nil
@@ -155,18 +158,19 @@ actor KeyframeService {
     if let end { consistent = end } else { consistent = try await server.insertLSN() }
     _ = try await capture.flush(to: consistent, timeout: .seconds(60))
     let kind = await kind(of: changes, consistentLSN: consistent)
+    let held = try await held(changes, kind, in: newest.tree)
     let keyframe = try await writer.appendKeyframe(
       from: due,
       KeyframeParameters(
         timeline: control.checkpoint.timeline, checkpointLSN: control.checkpointLSN,
         redoLSN: control.checkpoint.redo, consistentLSN: consistent,
         systemIdentifier: control.systemIdentifier, postgresVersion: serverVersion),
-      kind: kind, content: await content(of: newest, changes, kind),
+      kind: kind, content: await content(of: newest, held, kind),
       check: pageCheck(
         hasChecksums: control.hasDataChecksums, limit: consistent,
         leavesOrphans: followsRecovery ? log : nil))
     followsRecovery = false
-    try await settle(keyframe, epochs, changes)
+    try await settle(keyframe, kind, epochs, changes)
     lastCheckpoint = control.checkpointLSN
     redoLSN = control.checkpoint.redo
     return keyframe
@@ -216,8 +220,36 @@ actor KeyframeService {
     let bytes = consistentLSN > completeRedoLSN ? consistentLSN - completeRedoLSN : 0
     // Everything below the consistent LSN is in the store by now.
     let hard = await writer.lastHardRecord(from: completeRedoLSN)
-    return policy.kind(
+    let kind = policy.kind(
       changedBlocks: changes.count, walBytes: bytes, isCrossable: hard == nil)
+    return await standsAlone(changes, former, consistentLSN) ? .standalone : kind
+  }
+
+  /// Whether the base of a lazily opened line is left behind now: once its pages are made.
+  private func standsAlone(
+    _ changes: ChangedBlocks, _ former: Keyframe?, _ consistentLSN: LSN
+  ) async -> Bool {
+    guard let lazy, lazy.isMade, await writer.standsOnBase,
+      let oldest = writer.description.parent?.base.last?.redoLSN
+    else { return false }
+    let born = writer.description.createdAt.rawValue
+    return policy.standsAlone(
+      blocks: changes.count + lazy.madeCount,
+      walBytes: consistentLSN > oldest ? consistentLSN - oldest : 0,
+      age: (HistoryEnvironment.systemTime().rawValue - born) / 1_000_000,
+      layers: former?.layers.count ?? 0)
+  }
+
+  /// The blocks that the layer is about: what changed, and for a keyframe that stands alone the base's share.
+  private func held(
+    _ changes: ChangedBlocks, _ kind: KeyframeKind, in tree: FileTreeSnapshot
+  ) async throws -> ChangedBlocks {
+    guard kind == .standalone, let lazy else { return changes }
+    return try await blocking {
+      var all = changes
+      all.add(try lazy.changesOfBase(in: tree))
+      return all
+    }
   }
 
   /// Everything that changed, or what of it WAL alone does not give back: what is no page of a relation,
@@ -244,7 +276,8 @@ actor KeyframeService {
 
   /// Notes that a keyframe is durable: the volume's epochs may go.
   private func settle(
-    _ keyframe: Keyframe, _ epochs: [any SealedEpoch], _ all: ChangedBlocks
+    _ keyframe: Keyframe, _ kind: KeyframeKind, _ epochs: [any SealedEpoch],
+    _ all: ChangedBlocks
   ) async throws {
     let layer = keyframe.layers[0]
     if keyframe.partial == nil {
@@ -262,7 +295,7 @@ actor KeyframeService {
       "keyframe stored",
       metadata: [
         "redo": "\(keyframe.redoLSN)", "consistent": "\(keyframe.consistentLSN)",
-        "kind": "\(keyframe.partial == nil ? "complete" : "partial")",
+        "kind": "\(kind)",
         "bytes": "\(layer.storedBytes)", "changed": "\(all.count)",
       ])
   }

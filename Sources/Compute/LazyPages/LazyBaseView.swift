@@ -27,12 +27,16 @@ import Volume
 /// Any thread; calls block. Two threads that want one page may both make it.
 final class LazyBaseView: BaseView {
   let tree: FileTreeSnapshot
-  private let maker: PageMaker
+  let maker: PageMaker
   private let pages: MadePages
-  private let relations: [FileID: LazyFile]
+  let relations: [FileID: LazyFile]
   private let isClosed = Atomic<Bool>(false)
   /// Pages made for reads, and ahead of them.
   let made = Atomic<UInt64>(0)
+  /// Whether ``makeAhead()`` has come to its end.
+  let allMade = Atomic<Bool>(false)
+  /// Pages that are kept.
+  var madeCount: Int { pages.count }
 
   /// Blocks made in one go for a read, at most: 1 MiB.
   private static let readBatch = 128
@@ -186,7 +190,9 @@ final class LazyBaseView: BaseView {
       if batch.count == LazyBaseView.aheadBatch { try flush() }
       return true
     }
-    if !isClosed.load(ordering: .relaxed) { try flush() }
+    guard !isClosed.load(ordering: .relaxed) else { return }
+    try flush()
+    allMade.store(true, ordering: .releasing)
   }
 
   /// Ends ``makeAhead()`` and the workers; later reads of pages that were not made fail.

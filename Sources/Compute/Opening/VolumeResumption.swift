@@ -11,9 +11,9 @@ struct VolumeResumption: Sendable {
   /// Takes the line over and recovers the volume from its log.
   func prepare() async throws -> PreparedCompute {
     let writer = try await LineWriter.resume(
-      LineID(rawValue: specification.line), environment: environment)
+      LineID(rawValue: specification.line), environment: environment, movesBase: true)
     let major = try postgresMajor(specification.major)
-    let (base, lazy) = try await base(of: writer.description)
+    let (base, lazy) = try await base(of: writer)
     return try await environment.threads.run { [directory] in
       let volume = try openVolume(directory, base: base, deferred: false)
       let control = try ImagePreparation(volume: volume, major: major).controlFile()
@@ -24,9 +24,16 @@ struct VolumeResumption: Sendable {
 
   /// What lies below the line's own blocks.
   private func base(
-    of description: LineDescription
+    of writer: LineWriter
   ) async throws -> (any BaseView, LazyBaseView?) {
-    guard let origin = description.parent else { return (EmptyBaseView(), nil) }
+    guard let origin = writer.description.parent else { return (EmptyBaseView(), nil) }
+    if let tree = origin.tree, let layers = writer.volumeBase {
+      let storage = LayerStorage(store: environment.store, fileSystem: environment.fileSystem)
+      let view = try await environment.threads.run {
+        try StandaloneBaseView(tree: tree, layers: layers, storage: storage)
+      }
+      return (view, nil)
+    }
     if let tree = origin.tree {
       let history = try await LineHistory.open(origin.line, store: environment.store)
       let view = try await LazyPages(

@@ -53,14 +53,33 @@ extension RetentionService {
       }
       let busy = try tx.busyProjects()
       let lines = try tx.allLines()
-      for line in lines
-      where promises[line.id]?.start == nil
-        && (busy.contains(line.projectID)
-          || now.timeIntervalSince(line.createdAt) < Self.unpointedSeconds)
-      {
-        promises[line.id] = nil
+      let guarded = lines.filter { line in
+        promises[line.id]?.start == nil
+          && (busy.contains(line.projectID)
+            || now.timeIntervalSince(line.createdAt) < Self.unpointedSeconds)
       }
+      self.addUnopened(lines, Set(guarded.map(\.id)), now, to: &promises)
+      for line in guarded { promises[line.id] = nil }
       return promises.values.sorted { $0.lineID < $1.lineID }
+    }
+  }
+
+  /// A line that no compute has opened yet is nothing but a moment of another line, for as long as something
+  /// points to it; one that inherits its window is that line's window as well.
+  /// - Parameter guarded: lines that nothing points to yet.
+  private func addUnopened(
+    _ lines: [LineRecord], _ guarded: Set<CatalogLineID>, _ now: Date,
+    to promises: inout [CatalogLineID: LinePromise]
+  ) {
+    for line in lines where !line.isOpened {
+      guard let parent = line.parentID, let lsn = line.parentLSN, promises[parent] != nil,
+        promises[line.id]?.start != nil || guarded.contains(line.id)
+      else { continue }
+      promises[parent]?.moments.append(lsn)
+      guard line.inheritsWindow else { continue }
+      let start = promises[line.id]?.start ?? now
+      let known = promises[parent]?.start ?? start
+      promises[parent]?.start = min(known, start)
     }
   }
 

@@ -62,9 +62,10 @@ struct TenantSync: Sendable {
   }
 
   private func differs(_ subject: EndpointSubject, _ contents: TenantContents) -> Bool {
-    let databases = Set(subject.databases.filter { !$0.isDropped }.map {
-      DatabaseRequest(name: $0.name, owner: $0.ownerName)
-    })
+    let databases = Set(
+      subject.databases.filter { !$0.isDropped }.map {
+        DatabaseRequest(name: $0.name, owner: $0.ownerName)
+      })
     if databases != Set(contents.databases) { return true }
     return subject.roles.contains { changed($0, contents) != nil }
   }

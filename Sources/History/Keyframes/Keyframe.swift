@@ -47,6 +47,9 @@ public enum KeyframeKind: Hashable, Sendable {
   case complete
   /// What changed since the newest complete layer and cannot be made from WAL; the rest can.
   case partial
+  /// Every block changed since the newest complete layer, and every block of the base that WAL had changed
+  /// before the line began: from here on the line needs no WAL from before, and can be replayed.
+  case standalone
 }
 
 /// What the caller knows about a keyframe that is being made.

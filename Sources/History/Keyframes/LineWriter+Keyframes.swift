@@ -42,7 +42,11 @@ extension LineWriter {
     let layer = try await spool { try build.build(sources, covering: covered, check: check) }
     try await put(layer)
     let groups =
-      kind == .partial ? groups : adding(layer.reference, redoLSN: parameters.redoLSN)
+      switch kind {
+      case .partial: groups
+      case .complete: adding(layer.reference, redoLSN: parameters.redoLSN)
+      case .standalone: try await joining(layer.reference, redoLSN: parameters.redoLSN)
+      }
     let keyframe = Keyframe(
       line: description.id, number: number, timeline: parameters.timeline,
       checkpointLSN: parameters.checkpointLSN, redoLSN: parameters.redoLSN,
@@ -53,7 +57,8 @@ extension LineWriter {
     try await checkOwnership()
     try await put(keyframe.key, .bytes(keyframe.encodedObject()), "put keyframe")
     self.groups = groups
-    if kind == .complete { hot = HotBlocks() }
+    if kind == .standalone { baseGroupCount = 0 }
+    if kind != .partial { hot = HotBlocks() }
     record(keyframe)
     return keyframe
   }
@@ -74,6 +79,19 @@ extension LineWriter {
   private func adding(_ layer: LayerReference, redoLSN: LSN) -> [LayerGroup] {
     let own = LayerGroup(layers: [layer] + ownLayers, redoLSN: redoLSN)
     return [own] + groups.suffix(baseGroupCount)
+  }
+
+  /// One group of the layer, what lies below it on this line, and the base's layers: as few as a line
+  /// without a base has.
+  private func joining(
+    _ layer: LayerReference, redoLSN: LSN
+  ) async throws -> [LayerGroup] {
+    var layers = [layer] + ownLayers + Array(groups.suffix(baseGroupCount)).layers
+    let policy = LayerMergePolicy(limit: LayerStack.maximumOwnLayers)
+    if let count = policy.plan(layers.map(\.storedBytes)) {
+      layers.replaceSubrange(..<count, with: [try await merge(Array(layers[..<count]))])
+    }
+    return [LayerGroup(layers: layers, redoLSN: redoLSN)]
   }
 
   private func coveredEpochs(_ numbers: [UInt64]) throws -> ClosedRange<UInt64> {
@@ -149,7 +167,12 @@ extension LineWriter {
 
   private func mergeLayersNow() async throws {
     guard let count = mergePlan() else { return }
-    let merged = Array(ownLayers[..<count])
+    let layer = try await merge(Array(ownLayers[..<count]))
+    groups[0].layers.replaceSubrange(..<count, with: [layer])
+  }
+
+  /// Makes one layer of several, newest first, and stores it.
+  private func merge(_ merged: [LayerReference]) async throws -> LayerReference {
     let own = merged.filter { $0.line == description.id }.map(\.epochs)
     // The newest layers are this line's own, or the keyframe's that it began with.
     let epochs = own.reduce(own.first ?? 0...0) {
@@ -162,6 +185,6 @@ extension LineWriter {
     let layer = try await spool { try merge.merge(merged, epochs: epochs, storage: storage) }
     try await checkOwnership(now: true)
     try await put(layer)
-    groups[0].layers.replaceSubrange(..<count, with: [layer.reference])
+    return layer.reference
   }
 }

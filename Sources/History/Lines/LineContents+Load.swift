@@ -28,12 +28,22 @@ extension LineContents {
   private static let refreshAttempts = 3
 
   private mutating func refreshOwners(_ store: any ObjectStore) async throws {
-    let known = Set(owners.map { keys.owner(epoch: $0.epoch, token: $0.token) })
-    for (key, _, _) in try await LineOwner.list(on: line, store: store)
-    where !known.contains(key) {
-      // An owner that cannot be read may hide a take-over: reading on might show wrong history.
-      owners.append(try await LineOwner.read(key, store: store))
-    }
+    var missing: [ObjectKey: HistoryError] = [:]
+    repeat {
+      let known = Set(owners.map { keys.owner(epoch: $0.epoch, token: $0.token) })
+      let lost = missing
+      missing = [:]
+      for (key, _, _) in try await LineOwner.list(on: line, store: store)
+      where !known.contains(key) {
+        do {
+          // An owner that cannot be read may hide a take-over: reading on might show wrong history.
+          owners.append(try await LineOwner.read(key, store: store))
+        } catch let error as HistoryError where error.code == .missing && lost[key] == nil {
+          // Collected between the listing and now; one that is listed again is lost.
+          missing[key] = error
+        }
+      }
+    } while !missing.isEmpty
     owners.sort()
   }
 
@@ -57,6 +67,7 @@ extension LineContents {
       keyframes = found.keyframes
       lastChunk = found.lastChunk
       lastKeyframe = found.lastKeyframe
+      manifestKeyframes = found.lastKeyframe
       return
     }
   }

@@ -15,6 +15,8 @@ struct LineContents: Sendable {
   /// The highest numbers that were listed.
   var lastChunk = ObjectNumber(epoch: 0, sequence: 0)
   var lastKeyframe = ObjectNumber(epoch: 0, sequence: 0)
+  /// Keyframes up to this number are in the manifest, or no part of the line any more.
+  var manifestKeyframes = ObjectNumber(epoch: 0, sequence: 0)
 
   var line: LineID { description.id }
   var keys: LineKeys { LineKeys(line: line) }
@@ -61,11 +63,35 @@ struct LineContents: Sendable {
   }
 
   /// Keyframes whose image lies in the history that counts, in order of their consistent LSN.
-  func countingKeyframes() -> [Keyframe] {
+  /// - Parameter withdrawn: whether those count that no moment is opened from any more, but whose objects are
+  ///   still there.
+  func countingKeyframes(withdrawn: Bool = false) -> [Keyframe] {
     keyframes.filter {
-      $0.consistentLSN <= limit(of: $0.number.epoch) && evictions.keyframe($0.number) == nil
+      guard $0.consistentLSN <= limit(of: $0.number.epoch) else { return false }
+      return evictions.keyframe($0.number).map { withdrawn && !$0.isDropped } ?? true
     }
     .sorted { ($0.consistentLSN, $0.number) < ($1.consistentLSN, $1.number) }
+  }
+
+  /// The newest keyframe of a lazily opened line that needs nothing of what the line was opened from.
+  var standaloneKeyframe: Keyframe? {
+    guard description.parent?.isLazy ?? false else { return nil }
+    let end = uploadedLSN
+    return countingKeyframes().last { $0.isComplete && $0.consistentLSN <= end }
+  }
+
+  /// Layers that the line's volume reads below its own blocks.
+  var volumeBase: [LayerReference] {
+    owners.last?.base ?? description.parent?.base.layers ?? []
+  }
+
+  /// Whether the line's present writer has listed its keyframes without this one: then it does not know it any
+  /// more, and never lists it again.
+  func isForgotten(_ keyframe: ObjectNumber) -> Bool {
+    guard let manifest, let owner = owners.last, manifest.epoch == owner.epoch,
+      keyframe <= manifestKeyframes
+    else { return false }
+    return !keyframes.contains { $0.number == keyframe }
   }
 
   /// The end of what the store holds.

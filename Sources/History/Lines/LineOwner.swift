@@ -9,6 +9,9 @@ struct LineOwner: Hashable, Comparable, Sendable {
   /// What the line held when it was taken over: bytes that a lower epoch wrote beyond are ignored.
   var takeoverLSN: LSN
   var createdAt: PostgresTimestamp
+  /// Layers that the line's volume reads below its own blocks; `nil`: those of the line's origin, with WAL up
+  /// to the branch point.
+  var base: [LayerReference]?
 
   static let partType: UInt8 = 1
 
@@ -23,6 +26,10 @@ struct LineOwner: Hashable, Comparable, Sendable {
     writer.append(token)
     writer.append(takeoverLSN.rawValue)
     writer.append(createdAt.rawValue)
+    if let base {
+      writer.append(varint: UInt64(base.count))
+      for layer in base { layer.encode(to: &writer) }
+    }
     var envelope = EnvelopeWriter(kind: .owner, key: key)
     try envelope.addPart(type: LineOwner.partType, writer.bytes)
     try envelope.finish()
@@ -51,9 +58,17 @@ struct LineOwner: Hashable, Comparable, Sendable {
     let envelope = try await readEnvelope(key, kind: .owner, store: store)
     let bytes = try envelope.read(type: partType, name: "owner")
     return try BinaryReader.decode(bytes, key: key.name, operation: "read owner") {
-      LineOwner(
+      var owner = LineOwner(
         epoch: try $0.read(), token: try $0.read(), takeoverLSN: LSN(try $0.read()),
         createdAt: PostgresTimestamp(try $0.read()))
+      if $0.isAtEnd { return owner }
+      var base: [LayerReference] = []
+      for _ in 0..<(try $0.readCount(minimumSize: 8)) { base.append(try LayerReference(from: &$0)) }
+      guard (1...LayerStack.maximumLayers).contains(base.count) else {
+        throw $0.malformed("1 to \(LayerStack.maximumLayers) layers")
+      }
+      owner.base = base
+      return owner
     }
   }
 }

@@ -33,15 +33,17 @@ extension LineWriter {
   ///
   /// A writer of a lower epoch stops within ``ownershipInterval``; what it puts meanwhile beyond
   /// this writer's beginning is ignored by readers.
+  /// - Parameter movesBase: whether the caller reads the line's volume over ``volumeBase``, which then becomes
+  ///   the newest keyframe that stands alone, where there is one: what only the former base needs may go.
   /// - Throws: ``HistoryError``: `.unknownLine`; `.fenced` where another takes over at the same
   ///   time and wins; `.store`. Where the last chunk cannot be read, the line goes on before it.
   public static func resume(
-    _ line: LineID, environment: HistoryEnvironment
+    _ line: LineID, environment: HistoryEnvironment, movesBase: Bool = false
   ) async throws -> LineWriter {
     var contents = try await LineContents.load(line, store: environment.store)
     // Epochs only rise; a few attempts suffice unless someone takes over in a loop.
     for _ in 0..<8 {
-      let own = try await claim(contents, environment)
+      let own = try await claim(contents, environment, movesBase)
       let listed = try await LineOwner.list(on: line, store: environment.store)
       guard let highest = listed.last else { break }
       if (highest.epoch, highest.token) > (own.epoch, own.token) {
@@ -61,12 +63,14 @@ extension LineWriter {
   }
 
   private static func claim(
-    _ contents: LineContents, _ environment: HistoryEnvironment
+    _ contents: LineContents, _ environment: HistoryEnvironment, _ movesBase: Bool
   ) async throws -> LineOwner {
+    let alone = movesBase ? contents.standaloneKeyframe?.layers : nil
     let owner = LineOwner(
       epoch: (contents.owners.map(\.epoch).max() ?? 0) + 1,
       token: UInt32(truncatingIfNeeded: environment.random()),
-      takeoverLSN: contents.uploadedLSN, createdAt: environment.now())
+      takeoverLSN: contents.uploadedLSN, createdAt: environment.now(),
+      base: alone ?? contents.owners.last?.base)
     try await owner.put(on: contents.line, store: environment.store)
     return owner
   }

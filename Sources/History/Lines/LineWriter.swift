@@ -45,8 +45,9 @@ public actor LineWriter {
   /// Complete layers that the next keyframe goes on top of, newest group first.
   var groups: [LayerGroup]
   var hot = HotBlocks()
-  /// How many of the last groups are the base's, which this line's layers are never merged with.
-  let baseGroupCount: Int
+  /// How many of the last groups are the base's, which this line's layers are never merged with; 0 once a
+  /// keyframe stands alone.
+  var baseGroupCount: Int
   /// When the chunks of this writer were put, for ``mergeChunks(olderThan:)``.
   var putTimes: [ObjectNumber: Duration] = [:]
   var newObjects = 0
@@ -70,6 +71,9 @@ public actor LineWriter {
   public private(set) var nextVolumeEpoch: UInt64
 
   init(contents: LineContents, owner: LineOwner, environment: HistoryEnvironment) {
+    var contents = contents
+    // A writer lists what it knows: what went must be no part of that from the beginning.
+    contents.removeEvicted()
     self.contents = contents
     self.owner = owner
     self.environment = environment
@@ -79,11 +83,19 @@ public actor LineWriter {
     ownershipSeen = environment.uptime()
     let newest = contents.countingKeyframes().last
     let origin = contents.description.parent
-    groups = newest?.groups ?? origin?.base ?? []
-    baseGroupCount = origin.map { $0.isLazy ? $0.base.count : 0 } ?? 0
+    let base = origin.map { $0.isLazy ? $0.base : [] } ?? []
+    let groups = newest?.groups ?? origin?.base ?? []
+    self.groups = groups
+    baseGroupCount = Array(groups.suffix(base.count)) == base ? base.count : 0
     let own = newest?.layers.first { $0.line == contents.line }
     nextVolumeEpoch = (own?.epochs.upperBound ?? 0) + 1
   }
+
+  /// Layers that the line's volume reads below its own blocks; `nil` where those are the line's origin, which
+  /// is brought to the branch point by WAL. See ``resume(_:environment:movesBase:)``.
+  public nonisolated var volumeBase: [LayerReference]? { owner.base }
+  /// Whether blocks of the line's base still need WAL from before the line began.
+  public var standsOnBase: Bool { baseGroupCount > 0 }
 
   /// The newest keyframe that counts, if the line has one of its own.
   public var newestKeyframe: Keyframe? { contents.countingKeyframes().last }

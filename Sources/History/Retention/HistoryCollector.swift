@@ -36,6 +36,8 @@ public actor HistoryCollector {
   /// Lines whose objects are to be compared with what refers to them: all of them at first.
   private var swept: [LineID: PostgresTimestamp] = [:]
   private var unlisted: [LineID: [ObjectKey: PostgresTimestamp]] = [:]
+  /// Since when dropped keyframes are known to be forgotten by their line's writer.
+  private var forgotten: [LineID: [ObjectNumber: PostgresTimestamp]] = [:]
   /// How long a line that nothing was taken from is not swept again.
   private static let sweepInterval: Duration = .seconds(6 * 3600)
   /// How long a window's resolved start is used: a later one would evict little more.
@@ -67,7 +69,8 @@ public actor HistoryCollector {
     let now = environment.now()
     var report = CollectionReport(startedAt: now)
     var forest = try await loadForest(&report)
-    let plan = RetentionPlanner(policy: policy, now: now)
+    noteForgotten(forest, now)
+    let plan = RetentionPlanner(policy: policy, now: now, forgotten: forgotten)
       .plan(forest, try await resolve(demands, forest, now))
     report.unknownLines = forest.lines.keys.filter { demands[$0] == nil }.sorted()
     for (line, evictions) in plan.evictions.sorted(by: { $0.key < $1.key }) {
@@ -113,6 +116,18 @@ public actor HistoryCollector {
     return forest
   }
 
+  private func noteForgotten(_ forest: RetentionForest, _ now: PostgresTimestamp) {
+    let before = forgotten
+    forgotten = forest.lines.mapValues { contents in
+      let dropped = contents.evictions.keyframes.filter {
+        $0.isDropped && contents.isForgotten($0.number)
+      }
+      let known = before[contents.line] ?? [:]
+      return Dictionary(
+        uniqueKeysWithValues: dropped.map { ($0.number, known[$0.number] ?? now) })
+    }
+  }
+
   /// Demands with windows as positions, a margin earlier than promised.
   private func resolve(
     _ demands: [LineID: LineDemand], _ forest: RetentionForest, _ now: PostgresTimestamp
@@ -155,7 +170,20 @@ public actor HistoryCollector {
     } catch {
       throw HistoryError.from(error, operation: "put evictions", key: key.name)
     }
+    try await takeBack(key, of: line)
     return next
+  }
+
+  /// Another collector may have removed the line meanwhile: then nothing leads to what was just put.
+  private func takeBack(_ key: ObjectKey, of line: LineID) async throws {
+    do {
+      guard try await environment.store.size(LineKeys(line: line).description) == nil else {
+        return
+      }
+      try await environment.store.delete(key)
+    } catch {
+      throw HistoryError.from(error, operation: "look for line", key: key.name)
+    }
   }
 
   private func isDue(_ line: LineID, _ now: PostgresTimestamp) -> Bool {

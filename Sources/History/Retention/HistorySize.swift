@@ -16,7 +16,7 @@ struct RetainedObjects: Sendable {
       add(contents, needs)
       var references: [LayerReference] = []
       if needs.running.contains(line) {
-        references += contents.description.parent?.base.layers ?? []
+        references += contents.volumeBase
       }
       let keyframes = needs.keyframes[line] ?? []
       for keyframe in contents.keyframes where keyframes.contains(keyframe.number) {

@@ -35,6 +35,7 @@ struct LineSweep: Sendable {
     var keyframes: [ObjectListing] = []
     var others: [ObjectListing] = []
     var evictions: [ObjectListing] = []
+    let idle = idleOwners
     for object in listed {
       if let number = LineKeys.number(in: object.key, prefix: keys.keyframePrefix) {
         let isKnown = contents.keyframes.contains { $0.number == number }
@@ -55,6 +56,8 @@ struct LineSweep: Sendable {
         if isGarbage(layer: number, object.key, &unlisted) { others.append(object) }
       } else if object.key.name.hasPrefix(keys.evictionsPrefix) {
         evictions.append(object)
+      } else if idle.contains(object.key) {
+        others.append(object)
       }
     }
     let result = keyframes + others + evictions.dropLast(LineEvictions.keptCount)
@@ -70,6 +73,25 @@ struct LineSweep: Sendable {
     guard !isKnown, number <= last, contents.damages[object.key.name] == nil else { return false }
     unlisted.insert(object.key)
     return longUnlisted.contains(object.key) || isOfFormerWriter(number)
+  }
+
+  /// Claims of former writers that cut nothing off: whatever counts without them counts with them. Each wake of
+  /// a line leaves one, and every reader reads them all.
+  private var idleOwners: Set<ObjectKey> {
+    var result: Set<ObjectKey> = []
+    for owner in contents.owners.dropLast() where now.since(owner.createdAt) >= grace {
+      let cuts =
+        contents.chunks.contains {
+          $0.number.epoch < owner.epoch && $0.endLSN > owner.takeoverLSN
+        }
+        || contents.keyframes.contains {
+          $0.number.epoch < owner.epoch && $0.consistentLSN > owner.takeoverLSN
+        }
+      // What cannot be read may reach further than the claim.
+      if cuts || !contents.damages.isEmpty { continue }
+      result.insert(contents.keys.owner(epoch: owner.epoch, token: owner.token))
+    }
+    return result
   }
 
   private func isOfFormerWriter(_ number: ObjectNumber) -> Bool {
@@ -115,6 +137,9 @@ extension RetentionForest {
         .filter { !(contents.evictions.keyframe($0.number)?.isDropped ?? false) }
         .flatMap(\.layers)
       if needs.running.contains(line) || needs.untouched.contains(line) {
+        layers += contents.volumeBase
+      }
+      if needs.untouched.contains(line) {
         layers += contents.description.parent?.base.layers ?? []
       }
       for layer in layers { result.insert(.init(line: layer.line, number: layer.number)) }

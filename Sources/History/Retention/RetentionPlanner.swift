@@ -9,14 +9,18 @@ import PostgresFormat
 ///    Within a window one for its oldest moment is kept, and others as far as thinning leaves them.
 ///
 /// ## What else stays
-/// 3. A line that a branch points to: its base layers, the WAL that a lazy base needs up to the branch
-///    point, and its last chunk, which says where the line ends.
-/// 4. Withdrawn keyframes for ``RetentionPolicy/grace``, with layers and WAL.
+/// 3. A line that a branch points to: the layers below its volume's own blocks, the WAL that a lazy base
+///    needs up to the branch point as long as the volume reads that base, and its last chunk, which says where
+///    the line ends.
+/// 4. Withdrawn keyframes for ``RetentionPolicy/grace``, with layers and WAL: their own, and up to each
+///    leased moment for which they were chosen.
 /// 5. A line's description as long as a line that descends from it stays.
 /// 6. All of an unknown line; see ``LineDemand``.
 struct RetentionPlanner: Sendable {
   var policy: RetentionPolicy
   var now: PostgresTimestamp
+  /// Since when dropped keyframes are known to be forgotten by their line's writer.
+  var forgotten: [LineID: [ObjectNumber: PostgresTimestamp]] = [:]
 
   struct Plan: Sendable {
     /// Lines whose evictions change: what to write before anything is deleted.
@@ -74,7 +78,10 @@ struct RetentionPlanner: Sendable {
       needs.running.insert(chain.description.id)
       addBase(chain, to: &needs)
     }
-    for lsn in demand.moments { add(chain.keyframes(at: lsn), lsn, chain, to: &needs) }
+    for lsn in demand.moments {
+      add(chain.keyframes(at: lsn), lsn, chain, to: &needs)
+      addChosen(at: lsn, chain, to: &needs)
+    }
     for reading in demand.readings { add(reading, chain, to: &needs) }
   }
 
@@ -83,17 +90,43 @@ struct RetentionPlanner: Sendable {
     for keyframe in chain.keyframes(at: LSN(.max)) { needs.add(keyframe) }
   }
 
-  /// A session's keyframe may not be the newest one any more.
+  /// Whoever opens a leased moment chose what was newest then: newer keyframes may have come since, and
+  /// the one chosen may have been withdrawn. Its layers stay for ``RetentionPolicy/grace``; so must its WAL.
+  private func addChosen(at lsn: LSN, _ chain: LineChain, to needs: inout RetentionNeeds) {
+    let all = chain.keyframes(at: lsn, withdrawn: true)
+    for keyframes in [all, all.filter(\.isComplete)] {
+      for keyframe in keyframes {
+        let start = start(of: keyframe, chain)
+        if start < lsn { needs.add(start..<lsn, of: chain) }
+        let isWithdrawn = chain.eviction(of: keyframe) != nil
+        if !isWithdrawn {
+          needs.add(keyframe)
+          // Nobody has chosen an older one for as long as that.
+          if now.since(keyframe.createdAt) >= policy.grace { break }
+        }
+      }
+    }
+  }
+
+  /// A session's keyframe may not be the newest one any more, and may have been withdrawn since it began.
   private func add(
     _ reading: LineDemand.Reading, _ chain: LineChain, to needs: inout RetentionNeeds
   ) {
-    let keyframes = chain.keyframes(at: reading.lsn)
-    add(keyframes, reading.lsn, chain, to: &needs)
-    let known = keyframes.filter { $0.createdAt <= reading.since }
-    add(known, reading.lsn, chain, to: &needs)
-    for keyframe in keyframes
-    where (.zero..<policy.grace).contains(keyframe.createdAt.since(reading.since)) {
-      add([keyframe], reading.lsn, chain, to: &needs)
+    add(chain.keyframes(at: reading.lsn), reading.lsn, chain, to: &needs)
+    let all = chain.keyframes(at: reading.lsn, withdrawn: true)
+    for keyframes in [all, all.filter(\.isComplete)] {
+      for keyframe in keyframes {
+        let withdrawn = chain.eviction(of: keyframe)?.since
+        // A round writes what it withdraws some time after it began.
+        if keyframe.createdAt.since(reading.since) >= policy.grace
+          || withdrawn.map({ reading.since.since($0) >= policy.grace }) ?? false
+        {
+          continue
+        }
+        add([keyframe], reading.lsn, chain, to: &needs)
+        // Seen by then: it is listed some time after it was made.
+        if withdrawn == nil, reading.since.since(keyframe.createdAt) >= policy.grace { break }
+      }
     }
   }
 
@@ -116,7 +149,11 @@ struct RetentionPlanner: Sendable {
     let window = Array(all[first...])
     var kept = policy.thinned(withoutDoubles(window), now: now)
     kept += policy.thinned(withoutDoubles(window.filter(\.isComplete)), now: now)
-    if let complete = all[...first].last(where: \.isComplete) { kept.append(complete) }
+    if let complete = all[...first].last(where: \.isComplete),
+      complete.redoLSN >= start || chain.gaps(in: complete.redoLSN..<start).isEmpty
+    {
+      kept.append(complete)
+    }
     // A keyframe counts once its WAL is there: until then the one before it is the newest.
     let uploaded = chain.uploadedLSN
     kept += all.suffix(from: max(first, all.partitionPoint { $0.consistentLSN <= uploaded } - 1))
@@ -140,7 +177,8 @@ struct RetentionPlanner: Sendable {
   }
 
   private func addBase(_ chain: LineChain, to needs: inout RetentionNeeds) {
-    guard let origin = chain.description.parent, origin.isLazy, let oldest = origin.base.last
+    guard let origin = chain.description.parent, origin.isLazy, let oldest = origin.base.last,
+      chain.lines[0].owners.last?.base == nil
     else { return }
     let start = chain.description.segmentStart(oldest.redoLSN)
     if start < origin.branchLSN { needs.add(start..<origin.branchLSN, of: chain) }
@@ -193,10 +231,11 @@ struct RetentionPlanner: Sendable {
     var result: [LineEvictions.Keyframe] = []
     for entry in contents.evictions.keyframes {
       if entry.isDropped {
-        // No manifest lists it any more, nor will a writer that knew it.
-        let isForgotten = !listed.contains(entry.number) && isDue(entry, after: policy.grace)
+        // No writer lists it again, and whoever read an older manifest has read this by now.
+        let since = forgotten[contents.line]?[entry.number]
+        let isForgotten = since.map { now.since($0) >= policy.grace } ?? false
         if !isForgotten { result.append(entry) }
-      } else if isDue(entry) {
+      } else if isDue(entry), !needed.contains(entry.number) {
         result.append(.init(number: entry.number, since: now, isDropped: true))
       } else {
         result.append(entry)
@@ -207,9 +246,5 @@ struct RetentionPlanner: Sendable {
       result.append(.init(number: number, since: now, isDropped: false))
     }
     return result.sorted { $0.number < $1.number }
-  }
-
-  private func isDue(_ entry: LineEvictions.Keyframe, after grace: Duration) -> Bool {
-    now.since(entry.since) >= grace
   }
 }

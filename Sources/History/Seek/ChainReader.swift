@@ -118,7 +118,7 @@ public final class ChainReader: Sendable {
   }
 
   /// Runs `body`, once more with a fresh listing where an object is not there any more.
-  private func withSnapshot<Result>(_ body: (ChainSnapshot) throws -> Result) throws -> Result {
+  func withSnapshot<Result>(_ body: (ChainSnapshot) throws -> Result) throws -> Result {
     let snapshot = current.withLock { $0 }
     do {
       return try body(snapshot)

@@ -59,13 +59,19 @@ struct LineChain: Sendable {
   }
 
   /// The keyframes from which `lsn` can be opened, newest first.
-  func keyframes(at lsn: LSN) -> [Keyframe] {
+  /// - Parameter withdrawn: see ``LineContents/countingKeyframes(withdrawn:)``.
+  func keyframes(at lsn: LSN, withdrawn: Bool = false) -> [Keyframe] {
     lines.indices.flatMap { index -> [Keyframe] in
       let end = index == 0 ? LSN(.max) : lines[index - 1].description.startLSN
-      return lines[index].countingKeyframes().reversed().filter {
+      return lines[index].countingKeyframes(withdrawn: withdrawn).reversed().filter {
         $0.consistentLSN <= lsn && $0.consistentLSN <= end
       }
     }
+  }
+
+  /// What retention says of a keyframe of the chain; `nil` where it counts.
+  func eviction(of keyframe: Keyframe) -> LineEvictions.Keyframe? {
+    lines.first { $0.line == keyframe.line }?.evictions.keyframe(keyframe.number)
   }
 
   /// Gaps of the chain's WAL in a range.

@@ -207,16 +207,26 @@ extension LineHistory {
   }
 
   /// Stretches of the line's own WAL without a gap, from a record's start.
+  ///
+  /// The first record that ends in a stretch may begin in WAL that retention took: then it begins with the next.
   private func wholeRuns() -> [Range<LSN>] {
-    var runs: [Range<LSN>] = []
+    var stretches: [(start: LSN, record: LSN?, end: LSN)] = []
     for chunk in chunks {
-      if let last = runs.last, last.upperBound >= chunk.startLSN {
-        runs[runs.count - 1] = last.lowerBound..<max(last.upperBound, chunk.endLSN)
-      } else if let start = chunk.summary.firstRecordStart {
-        runs.append(start..<max(start, chunk.endLSN))
+      if stretches.last.map({ $0.end < chunk.startLSN }) ?? true {
+        stretches.append((chunk.startLSN, nil, chunk.startLSN))
       }
+      let last = stretches.count - 1
+      if stretches[last].record == nil, let start = chunk.summary.firstRecordStart,
+        start >= stretches[last].start
+      {
+        stretches[last].record = start
+      }
+      stretches[last].end = max(stretches[last].end, chunk.endLSN)
     }
-    let end = chain.lines[0].uploadedLSN
-    return runs.map { $0.lowerBound..<min($0.upperBound, end) }.filter { !$0.isEmpty }
+    let limit = chain.lines[0].uploadedLSN
+    return stretches.compactMap { stretch in
+      let end = min(stretch.end, limit)
+      return stretch.record.flatMap { $0 < end ? $0..<end : nil }
+    }
   }
 }

@@ -38,7 +38,8 @@ extension ConnectionParameters {
     }
     guard let port = Int(values["port"] ?? "5432"), (1...65_535).contains(port) else {
       throw PostgresError(
-        .invalidArgument, "read connection string: port '\(values["port"] ?? "")' is not 1 to 65535")
+        .invalidArgument, "read connection string: port '\(values["port"] ?? "")' is not 1 to 65535"
+      )
     }
     guard let user = values["user"] else {
       throw PostgresError(.invalidArgument, "read connection string: it must name a user")

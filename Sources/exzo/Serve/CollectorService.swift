@@ -14,9 +14,14 @@ struct CollectorService: Service {
   /// `nil` where history is not collected.
   let environment: HistoryEnvironment?
   let dataDirectory: String
+  /// Asked before each round and each deletion: what an installation promises that another has taken the store
+  /// from counts no more.
+  let isFenced: @Sendable () -> Bool
   let log: Logger
-  /// Between the end of a round and the next.
+  /// Between the end of a round that took something and the next.
   private static let pause: Duration = .seconds(300)
+  /// Rounds that find nothing come ever more seldom: a round lists each line, which a bucket charges for.
+  private static let longestPause: Duration = .seconds(1800)
   /// Between deletions: 200 a second at most.
   private static let deletionPause: Duration = .milliseconds(5)
 
@@ -38,15 +43,19 @@ struct CollectorService: Service {
       try? await gracefulShutdown()  // cancelled means the same
       return
     }
-    let collector = HistoryCollector(environment: environment) {
+    let collector = HistoryCollector(environment: environment) { [isFenced] in
       try await Task.sleep(for: Self.deletionPause)
+      if isFenced() { throw CancellationError() }
     }
     await cancelWhenGracefulShutdown {
       var status: Status?
-      while !Task.isCancelled {
+      var pause = Self.pause
+      while !Task.isCancelled, !isFenced() {
         do {
-          status = try await round(collector, after: status)
-          try await Task.sleep(for: Self.pause)
+          let last = try await round(collector, after: status)
+          pause = last.objectsDeleted > 0 ? Self.pause : min(pause * 2, Self.longestPause)
+          status = last
+          try await Task.sleep(for: pause)
         } catch is CancellationError {
           return
         } catch {

@@ -16,6 +16,7 @@ final class FleetAdapter: ComputeFleet {
   private let installation: PostgresInstallation
   private let template: TemplateBuilder.Template
   let identities: IdentityRegistry
+  let clock: any WallClock
   /// Copies the store to the second one, where there is one.
   let mirror: ObjectMirror?
   var binaries: String { installation.binaries }
@@ -26,7 +27,7 @@ final class FleetAdapter: ComputeFleet {
   init(
     fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
     installation: PostgresInstallation, template: TemplateBuilder.Template,
-    identities: IdentityRegistry, mirror: ObjectMirror? = nil
+    identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil
   ) {
     self.fleet = fleet
     self.store = store
@@ -34,6 +35,7 @@ final class FleetAdapter: ComputeFleet {
     self.installation = installation
     self.template = template
     self.identities = identities
+    self.clock = clock
     self.mirror = mirror
   }
 
@@ -52,6 +54,7 @@ final class FleetAdapter: ComputeFleet {
 
   func resolve(line: String, moment: MomentRequest) async throws -> ResolvedMoment {
     try await translating {
+      if let past = try await self.past(line, moment) { return past }
       let head = try await self.storedHead(of: line, mustBeComplete: moment.reachesTheEnd)
       let history = try await self.history(line)
       let window = try await self.window(of: history, head: head)
@@ -70,7 +73,12 @@ final class FleetAdapter: ComputeFleet {
         }
         (target, time) = (.time(PostgresTimestamp(asked)), asked)
       }
-      let found = try await history.seek(target, now: HistoryEnvironment.systemTime())
+      let found: Moment
+      do {
+        found = try await history.seek(target, now: PostgresTimestamp(self.clock.now))
+      } catch let error as HistoryError where error.code == .beforeStart {
+        throw ComputeFleetError(.outOfWindow(window), error.description)
+      }
       return ResolvedMoment(
         lineID: line, lsn: max(found.lsn, window.earliestLSN), time: time)
     }
@@ -84,12 +92,12 @@ final class FleetAdapter: ComputeFleet {
   }
 
   /// The line's own reach: from where it began to what is stored.
-  private func window(of history: LineHistory, head: LSN?) async throws -> RestoreWindow {
+  func window(of history: LineHistory, head: LSN?) async throws -> RestoreWindow {
     let description = await history.description
     let uploaded = await history.uploadedLSN
     return RestoreWindow(
       earliestLSN: description.startLSN, earliestTime: description.createdAt.date,
-      latestLSN: max(head ?? uploaded, uploaded), latestTime: Date())
+      latestLSN: max(head ?? uploaded, uploaded), latestTime: clock.now)
   }
 
   /// An LSN that holds every commit acknowledged so far, once it is stored; `nil` where no compute

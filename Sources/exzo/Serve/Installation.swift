@@ -116,7 +116,8 @@ struct Installation {
     let plane = ControlPlane(
       catalog: catalog, fleet: adapter, schemaTools: PostgresSchemaTools(binaries: binaries),
       dumpTools: try makeDumpTools(storage, adapter, binaries), sealer: sealer,
-      settings: settings(hasPooler: poolers != nil), journal: journal, logger: log)
+      settings: settings(hasPooler: poolers != nil), clock: options.clock, journal: journal,
+      logger: log)
     try await finishRecovery(plane, held, log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
@@ -133,7 +134,7 @@ struct Installation {
         .init(
           service: MirrorService(
             mirror: storage.mirror, dataDirectory: options.dataDirectory, log: log)),
-        .init(service: collector(plane, adapter, log)),
+        .init(service: collector(plane, adapter, journal, log)),
         .init(service: ProxyService(proxy: proxy)),
         .init(service: api),
       ], log)
@@ -160,13 +161,13 @@ struct Installation {
 
   /// The fleet, and the directory of PostgreSQL's programs.
   private func collector(
-    _ plane: ControlPlane, _ fleet: FleetAdapter, _ log: Logger
+    _ plane: ControlPlane, _ fleet: FleetAdapter, _ journal: CatalogJournal, _ log: Logger
   ) -> CollectorService {
     CollectorService(
       plane: plane,
       environment: options.collectsHistory
         ? fleet.historyEnvironment(spool: options.dataDirectory) : nil,
-      dataDirectory: options.dataDirectory, log: log)
+      dataDirectory: options.dataDirectory, isFenced: { journal.isFenced }, log: log)
   }
 
   private func makeFleet(
@@ -198,7 +199,8 @@ struct Installation {
     let adapter = FleetAdapter(
       fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
-      identities: try IdentityRegistry(dataDirectory: directory), mirror: storage.mirror)
+      identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
+      mirror: storage.mirror)
     return (adapter, installation.binaries)
   }
 

@@ -37,6 +37,7 @@ struct ServeOptions: Sendable {
   var consoleHosts: [String] = []
   /// Where users help each other.
   var communityURL: String?
+  var clock: any WallClock = SystemWallClock()
 }
 
 /// `host:port`; the host of an IPv6 address stands in brackets.
@@ -113,13 +114,13 @@ struct LayeredSettings {
     return count
   }
 
-  /// Refused so far: among 2,000 random histories the collector broke a promise in three, see
-  /// `RetentionPropertyTests`.
-  func collectsHistory(flag: String?) throws -> Bool {
-    guard try onOrOff("collect-history", flag: flag) == true else { return false }
-    throw ValidationError(
-      "--collect-history: this version cannot delete history safely; leave it off and watch the disk"
-    )
+  /// The machine's clock, or one ahead of it: rehearses what the passing of time does to history.
+  func clock() throws -> any WallClock {
+    guard let text = environment["EXZO_CLOCK_AHEAD"] else { return SystemWallClock() }
+    guard let seconds = Int(text), (0...3_200_000_000).contains(seconds) else {
+      throw ValidationError("EXZO_CLOCK_AHEAD: '\(text)' is not a number of seconds")
+    }
+    return ClockAhead(seconds: TimeInterval(seconds))
   }
 
   /// `on` or `off`.
@@ -150,4 +151,9 @@ struct LayeredSettings {
     }
     return address
   }
+}
+
+private struct ClockAhead: WallClock {
+  var seconds: TimeInterval
+  var now: Date { Date().addingTimeInterval(seconds) }
 }

@@ -10,17 +10,23 @@ extension RetentionWorld {
   func open(_ lsn: LSN, _ history: LineHistory) async throws -> Moment {
     let moment = try await history.seek(.lsn(lsn), now: PostgresTimestamp(.max))
     guard moment.lsn == lsn else { throw Broken("\(lsn) opens at \(moment.lsn)") }
-    try await check(moment.keyframe, from: moment.keyframe.oldestRedoLSN, to: lsn, history)
-    if let complete = moment.complete {
-      try await check(complete, from: complete.redoLSN, to: lsn, history)
-    }
+    try await check(moment, history)
     return moment
+  }
+
+  /// All that opens the moment as it was found, now or a while ago.
+  private func check(_ moment: Moment, _ history: LineHistory) async throws {
+    let keyframe = moment.keyframe
+    try await check(keyframe, from: keyframe.oldestRedoLSN, to: moment.lsn, history)
+    if let complete = moment.complete {
+      try await check(complete, from: complete.redoLSN, to: moment.lsn, history)
+    }
   }
 
   private func check(
     _ keyframe: Keyframe, from: LSN, to: LSN, _ history: LineHistory
   ) async throws {
-    guard store[keyframe.key.name] != nil else { throw Broken("\(keyframe.key) is gone") }
+    guard try await store.size(keyframe.key) != nil else { throw Broken("\(keyframe.key) is gone") }
     for layer in keyframe.layers where store[layer.key(ofObject: 0).name] == nil {
       throw Broken("\(layer.key(ofObject: 0)) of \(keyframe.key) is gone")
     }
@@ -42,6 +48,22 @@ extension RetentionWorld {
 
   /// All promised moments open, or `samples` of each line.
   mutating func checkPromises(samples: Int) async throws {
+    for session in sessions {
+      let history = try await LineHistory.open(session.line, store: store)
+      do {
+        try await check(session.moment, history)
+      } catch {
+        throw Broken("session on \(session.line) at \(session.moment.lsn): \(error)")
+      }
+    }
+    for choice in choices where choice.expiry > now {
+      let history = try await LineHistory.open(choice.source, store: store)
+      do {
+        try await check(choice.moment, history)
+      } catch {
+        throw Broken("choice on \(choice.source) at \(choice.moment.lsn): \(error)")
+      }
+    }
     for (id, line) in lines.sorted(by: { $0.key < $1.key }) {
       var moments = promised(id)
       if line.hasBranch { try await checkBase(line) }
@@ -86,10 +108,11 @@ extension RetentionWorld {
   /// A compute can wake on the line.
   private func checkBase(_ line: Line) async throws {
     guard let origin = line.description.parent else { return }
-    for layer in origin.base.layers where store[layer.key(ofObject: 0).name] == nil {
+    for layer in line.base ?? origin.base.layers
+    where store[layer.key(ofObject: 0).name] == nil {
       throw Broken("\(layer.key(ofObject: 0)), base of \(line.description.id), is gone")
     }
-    guard origin.isLazy, let oldest = origin.base.last else { return }
+    guard line.base == nil, origin.isLazy, let oldest = origin.base.last else { return }
     let history = try await LineHistory.open(origin.line, store: store)
     try await checkWAL(from: oldest.redoLSN, to: origin.branchLSN, history)
   }
@@ -102,13 +125,20 @@ extension RetentionWorld {
       guard line.hasBranch || !pinned.isEmpty else { continue }
       let history = try await LineHistory.open(id, store: store)
       if line.hasBranch, let origin = line.description.parent {
-        for layer in origin.base.layers { result.insert(layer.key(ofObject: 0).name) }
-        if origin.isLazy {
+        for layer in line.base ?? origin.base.layers {
+          result.insert(layer.key(ofObject: 0).name)
+        }
+        if origin.isLazy, line.base == nil {
           await addWAL(from: origin.base.last!.redoLSN, to: origin.branchLSN, history, &result)
         }
       }
       for lsn in pinned + (line.hasBranch ? frozen![id]! : []) {
-        guard let moment = try? await open(lsn, history) else { continue }  // not promised
+        let moment: Moment
+        do {
+          moment = try await open(lsn, history)
+        } catch  where !pinned.contains(lsn) {
+          continue  // not promised
+        }
         for keyframe in [moment.keyframe, moment.complete].compactMap(\.self) {
           result.insert(keyframe.key.name)
           for layer in keyframe.layers { result.insert(layer.key(ofObject: 0).name) }
@@ -149,7 +179,9 @@ extension RetentionWorld {
   var livingLines: Set<LineID> {
     var result: Set<LineID> = []
     for (id, line) in lines
-    where line.hasBranch || livePins.contains(where: { $0.line == id }) {
+    where line.hasBranch || livePins.contains(where: { $0.line == id })
+      || sessions.contains(where: { $0.line == id })
+    {
       var next: LineID? = id
       while let id = next {
         result.insert(id)

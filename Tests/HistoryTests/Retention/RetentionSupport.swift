@@ -41,3 +41,32 @@ func retentionEnvironment(
     spoolDirectory: "/nonexistent", now: now, uptime: { .seconds(now().rawValue / 1_000_000) },
     random: { random.next() })
 }
+
+/// Runs something before each listing and each write; the calls before which it runs come one after the other.
+struct HookedStore: ObjectStore {
+  let base: any ObjectStore
+  let hook: @Sendable (_ isWrite: Bool) async throws -> Void
+
+  init(_ base: any ObjectStore, hook: @escaping @Sendable (Bool) async throws -> Void) {
+    self.base = base
+    self.hook = hook
+  }
+
+  func put(_ key: ObjectKey, _ body: ObjectBody) async throws {
+    try await hook(true)
+    try await base.put(key, body)
+  }
+  func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
+    try await base.get(key, range: range)
+  }
+  func size(_ key: ObjectKey) async throws -> UInt64? { try await base.size(key) }
+  func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectListing] {
+    try await hook(false)
+    return try await base.list(prefix: prefix, after: after, limit: limit)
+  }
+  func delete(_ key: ObjectKey) async throws {
+    try await hook(true)
+    try await base.delete(key)
+  }
+  func localFile(_ key: ObjectKey) -> String? { base.localFile(key) }
+}

@@ -144,6 +144,9 @@ import Volume
     let shrinkage = sizes.shrinkage(from: demands, to: [lineA: later])
     #expect(shrinkage.commits > 250 && shrinkage.commits < 330)
     #expect(shrinkage.bytes > size.bytes / 4 && shrinkage.bytes < size.bytes * 3 / 4)
+    let verified = try await LineVerifier(store: store)
+      .verify(lineA, moments: [], windowStart: nil)
+    #expect(verified.problems == [])
     let history = try await LineHistory.open(lineA, store: store)
     #expect(await history.gaps().isEmpty)
     let storage = environment.layerStorage
@@ -209,32 +212,4 @@ import Volume
 private actor Latched<Value: Sendable> {
   private(set) var value: Value?
   func set(_ value: Value) { self.value = value }
-}
-
-/// Runs something before each call.
-private struct HookedStore: ObjectStore {
-  let base: any ObjectStore
-  let hook: @Sendable (_ isWrite: Bool) async throws -> Void
-
-  init(_ base: any ObjectStore, hook: @escaping @Sendable (Bool) async throws -> Void) {
-    self.base = base
-    self.hook = hook
-  }
-
-  func put(_ key: ObjectKey, _ body: ObjectBody) async throws {
-    try await hook(true)
-    try await base.put(key, body)
-  }
-  func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
-    try await base.get(key, range: range)
-  }
-  func size(_ key: ObjectKey) async throws -> UInt64? { try await base.size(key) }
-  func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectListing] {
-    try await base.list(prefix: prefix, after: after, limit: limit)
-  }
-  func delete(_ key: ObjectKey) async throws {
-    try await hook(true)
-    try await base.delete(key)
-  }
-  func localFile(_ key: ObjectKey) -> String? { base.localFile(key) }
 }

@@ -14,19 +14,21 @@ extension RetentionWorld {
 
   /// One thing that users, writers or time do.
   mutating func step() async throws {
-    switch pick(14) {
+    switch pick(16) {
     case 0...5: try await work()
     case 6: advance(3600)
     case 7: try await branch()
     case 8: pin()
-    case 9: if !pins.isEmpty { pins.remove(at: pick(pins.count)) }
+    case 9: unpin()
     case 10:
       if branches.count > 1, let id = any(branches) {
         lines[id]!.hasBranch = false
       }
     case 11: changeWindow()
     case 12: if let id = any(branches) { try await mergeChunks(id) }
-    default: if let id = any(branches) { try await takeOver(id) }
+    case 13: if let id = any(branches) { try await takeOver(id) }
+    case 14: if let id = any(branches) { try await keyframe(id, complete: chance(3)) }
+    default: try await read()
     }
   }
 
@@ -71,12 +73,29 @@ extension RetentionWorld {
     try await addLine(parent: origin, start: moment.lsn, floor: floor)
   }
 
+  /// A session begins, and another one ends.
+  private mutating func read() async throws {
+    if sessions.count > 1 { sessions.remove(at: pick(sessions.count)) }
+    guard let id = any(sources) else { return }
+    let moments = promised(id)
+    let moment = try await LineHistory.open(id, store: store)
+      .seek(.lsn(moments[pick(moments.count)]), now: PostgresTimestamp(.max))
+    sessions.append(Session(line: id, moment: moment, since: now))
+  }
+
   private mutating func pin() {
     guard let id = any(sources) else { return }
     let moments = promised(id)
     let expiry = PostgresTimestamp(now.rawValue + 1_200_000_000)
     pins.append(
       Pin(line: id, lsn: moments[pick(moments.count)], expiry: chance(2) ? expiry : nil))
+  }
+
+  /// Who gives a lease up opens nothing under it.
+  private mutating func unpin() {
+    guard !pins.isEmpty else { return }
+    let pin = pins.remove(at: pick(pins.count))
+    choices.removeAll { $0.source == pin.line && $0.moment.lsn == pin.lsn }
   }
 
   private mutating func changeWindow() {

@@ -11,8 +11,12 @@ struct RetentionWorld {
     var description: LineDescription
     var chunks: [WALChunkReference] = []
     var keyframes: [Keyframe] = []
+    /// Those that its writer knows: what went is forgotten once the writer has seen that.
+    var listed: [Keyframe] = []
     var groups: [LayerGroup]
     var baseGroups: Int
+    /// What its volume reads below its own blocks, where that is not its origin any more.
+    var base: [LayerReference]?
     var end: LSN
     var epoch: UInt32 = 1
     var sequence: UInt64 = 0
@@ -32,7 +36,7 @@ struct RetentionWorld {
 
   /// Smaller than PostgreSQL has them; the made-up WAL is of a version that nobody parses.
   static let segmentSize: UInt32 = 2048
-  let store = MemoryObjectStore()
+  var store = MemoryObjectStore()
   var random: SeededRandom
   var lines: [LineID: Line] = [:]
   var pins: [Pin] = []
@@ -44,6 +48,8 @@ struct RetentionWorld {
   var policy = RetentionPolicy()
   /// Moments that were chosen under a lease, and are opened later.
   var choices: [Choice] = []
+  /// Sessions that read at a moment, from what they chose when they began.
+  var sessions: [Session] = []
   /// Promised whatever the time, once set.
   var frozen: [LineID: [LSN]]?
 
@@ -51,6 +57,12 @@ struct RetentionWorld {
     var source: LineID
     var moment: Moment
     var expiry: PostgresTimestamp
+  }
+
+  struct Session {
+    var line: LineID
+    var moment: Moment
+    var since: PostgresTimestamp
   }
 
   /// What a writer knew of evictions when it looked last.
@@ -76,7 +88,9 @@ struct RetentionWorld {
     for (id, line) in lines {
       result[id] = LineDemand(
         window: line.hasBranch ? frozen.map { .from($0[id]![0]) } ?? .since(windowStart) : nil,
-        moments: livePins.filter { $0.line == id }.map(\.lsn))
+        moments: livePins.filter { $0.line == id }.map(\.lsn),
+        readings: sessions.filter { $0.line == id }
+          .map { .init(lsn: $0.moment.lsn, since: $0.since) })
     }
     return result
   }
@@ -108,14 +122,22 @@ struct RetentionWorld {
 
   private func putOwner(_ id: LineID) async throws {
     let line = lines[id]!
-    try await LineOwner(epoch: line.epoch, token: 1, takeoverLSN: line.end, createdAt: now)
-      .put(on: id, store: store)
+    try await LineOwner(
+      epoch: line.epoch, token: 1, takeoverLSN: line.end, createdAt: now, base: line.base
+    ).put(on: id, store: store)
   }
 
+  /// The next writer knows what it finds in the store.
   mutating func takeOver(_ id: LineID) async throws {
     lines[id]!.epoch += 1
     lines[id]!.sequence = 0
+    let found = try await LineContents.load(id, store: store)
+    lines[id]!.base = found.standaloneKeyframe?.layers ?? lines[id]!.base
     try await putOwner(id)
+    var contents = try await LineContents.load(id, store: store)
+    contents.removeEvicted()
+    lines[id]!.listed = contents.keyframes
+    learned[id] = contents.evictions
   }
 
   private mutating func number(_ id: LineID) -> ObjectNumber {
@@ -151,6 +173,9 @@ struct RetentionWorld {
 
   mutating func keyframe(_ id: LineID, complete: Bool) async throws {
     guard let redo = lines[id]!.records.last?.end else { return }
+    // What a server replayed into its own volume is all in its first keyframe.
+    let replayed = lines[id]!.description.parent.map { !$0.isLazy } ?? true
+    let complete = complete || (replayed && lines[id]!.keyframes.isEmpty)
     let own = lines[id]!.groups.count > lines[id]!.baseGroups
     if complete, own, lines[id]!.groups[0].layers.count >= 3 {
       let merged = try await putLayer(id)
@@ -158,7 +183,13 @@ struct RetentionWorld {
     }
     let layer = try await putLayer(id)
     var groups = lines[id]!.groups
-    if complete {
+    if complete, lines[id]!.baseGroups > 0, chance(2) {
+      // One that stands alone: the upper layers are merged, the lowest one stays.
+      let merged = try await putLayer(id)
+      groups = [LayerGroup(layers: [layer, merged, groups.layers.last!], redoLSN: redo)]
+      lines[id]!.groups = groups
+      lines[id]!.baseGroups = 0
+    } else if complete {
       let below = own ? groups[0].layers : []
       groups =
         [LayerGroup(layers: [layer] + below, redoLSN: redo)]
@@ -171,6 +202,7 @@ struct RetentionWorld {
       partial: complete ? nil : layer, groups: groups)
     try await store.put(keyframe.key, .bytes(keyframe.encodedObject()))
     lines[id]!.keyframes.append(keyframe)
+    lines[id]!.listed.append(keyframe)
   }
 
   private mutating func putLayer(_ id: LineID) async throws -> LayerReference {
@@ -185,15 +217,16 @@ struct RetentionWorld {
   }
 
   /// What its writer knows goes into a manifest; now and then it learns of evictions a little late.
-  mutating func writeManifest(_ id: LineID) async throws {
+  mutating func writeManifest(_ id: LineID, mayBeLate: Bool = true) async throws {
     let line = lines[id]!
     var contents = LineContents(description: line.description)
     contents.chunks = line.chunks
-    contents.keyframes = line.keyframes
+    contents.keyframes = line.listed
     try await contents.refreshEvictions(store)
-    if chance(4), let before = learned[id] { contents.evictions = before }
+    if mayBeLate, chance(4), let before = learned[id] { contents.evictions = before }
     learned[id] = contents.evictions
     contents.removeEvicted()
+    lines[id]!.listed = contents.keyframes
     let manifest = Manifest(
       line: id, number: number(id),
       lastChunk: line.chunks.map(\.number).max() ?? ObjectNumber(epoch: 0, sequence: 0),
@@ -214,6 +247,15 @@ struct RetentionWorld {
     let inner = pair[0].summary.lastRecordEnd
     if pins.contains(where: { $0.lsn == inner }) { return }
     if lines.values.contains(where: { $0.keyframes.contains { $0.consistentLSN == inner } }) {
+      return
+    }
+    // Nor may one that a child's beginning cuts.
+    let cuts = pair[0].startLSN..<pair[1].endLSN
+    if choices.contains(where: { cuts.contains($0.moment.lsn) })
+      || lines.values.contains(where: {
+        $0.description.parent.map { $0.line == id && cuts.contains($0.branchLSN) } ?? false
+      })
+    {
       return
     }
     let keys = pair.map { LineKeys(line: id).wal($0.number) }
