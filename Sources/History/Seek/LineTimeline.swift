@@ -80,7 +80,9 @@ public actor TimelineReader {
       guard let digest = digests[key(piece)] else { continue }
       // What lies behind a cut is another line's.
       let range = piece.range.clamped(to: from..<max(from, to))
-      result.minutes += digest.minutes.filter { $0.lsn < range.upperBound }
+      // A minute may begin where its chunk ends: bytes are booked before the commit that ends them.
+      let isWhole = range.upperBound == piece.range.upperBound
+      result.minutes += digest.minutes.filter { isWhole || $0.lsn < range.upperBound }
       result.changes += digest.changes.filter { range.contains($0.lsn) }
       result.deletions += digest.deletions.filter { $0.range.lowerBound < range.upperBound }
     }
