@@ -184,6 +184,43 @@ def comparisons(browser):
     browser.whole_shot("timeline-rows")
 
 
+def restored(browser, facts):
+    """What happened behind the moment that was restored to is no part of the branch's past any more."""
+    path = f"/projects/{facts['project']}/branches/{facts['branch']}/timeline"
+    browser.sign_in(path)
+    settled(browser, "timeline")
+    time.sleep(4)
+    text = browser.find("#events").text
+    browser.check("emptied" not in text and "thinned" not in text, f"the list ends with the restore: {text}")
+    browser.healthy("restored")
+    browser.shot("timeline-restored")
+
+
+def proofs(browser, facts):
+    """A verified dump, its download, and a restore drill, all from the page; one table back."""
+    browser.sign_in(f"/projects/{facts['project']}/backups")
+    browser.click(browser.named("button", "Dump now"))
+    browser.click(browser.named("dialog[open] button", "Dump"))
+    browser.named("#dump-rows", "rows equal")
+    link = browser.named("#dump-rows a", "Download").get_attribute("href")
+    start = browser.driver.execute_async_script("""
+        const done = arguments[arguments.length - 1];
+        fetch(arguments[0], {headers: {Range: 'bytes=0-4'}}).then((r) => r.text().then((t) => done([r.status, t])));""", link)
+    browser.check(start == [206, "PGDMP"], f"the dump is downloaded in parts: {start}")
+    browser.click(browser.named("button", "Drill now"))
+    browser.named("#drill-rows", "passed")
+    browser.whole_shot("backups-proofs")
+    path = f"/projects/{facts['project']}/branches/{facts['branch']}/timeline"
+    browser.go(path)
+    row = browser.named("#events li", "DROP TABLE public.orders")
+    browser.click(row.find_element(By.TAG_NAME, "button"))
+    browser.named("#moment", "Opening it takes")
+    browser.click(browser.named(".acts button", "Recover one table"))
+    browser.click(browser.named("dialog[open] button", "Recover"))
+    browser.named(".toast", "Done")
+    browser.healthy("proofs")
+
+
 def attacks(browser, facts):
     """Names, results and errors full of markup; foreign pages; other hosts."""
     browser.sign_in()
@@ -244,7 +281,7 @@ def live(browser, facts):
     browser.shot("refusal")
 
 
-SCENARIOS = {f.__name__: f for f in (every_page, speed, dropped_table, editor, timeline, attacks, revoked, live)}
+SCENARIOS = {f.__name__: f for f in (every_page, speed, dropped_table, editor, timeline, attacks, revoked, live, restored, proofs)}
 
 
 def main():

@@ -165,12 +165,9 @@ public struct Console: PageResponder {
     let parts = text.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
     let answer = await api.send(
       request.method.rawValue, String(parts[0]), query: parts.count > 1 ? String(parts[1]) : "",
-      body: Data(try await body(of: request, upTo: 1 << 20)), as: session.caller, from: address,
-      isCounted: true)
-    return Response(
-      status: HTTPResponse.Status(code: answer.status),
-      headers: ConsoleHeaders.fields(contentType: answer.contentType),
-      body: ResponseBody(byteBuffer: ByteBuffer(bytes: answer.body)))
+      body: Data(try await body(of: request, upTo: 1 << 20)), headers: request.headers,
+      as: session.caller, from: address, isCounted: true)
+    return answer.response(ConsoleHeaders.fields(contentType: answer.contentType))
   }
 
   func body(of request: Request, upTo limit: Int) async throws -> [UInt8] {

@@ -4,6 +4,7 @@ import ControlPlane
 import Foundation
 import HTTPTypes
 import Hummingbird
+import Logging
 import NIOCore
 
 /// What answers outside of the API: the Console.
@@ -47,16 +48,27 @@ public struct LocalAPI: Sendable {
     public var status: Int
     public var body: Data
     public var contentType: String
+    var stream: StreamedAnswer?
+    var logger: Logger
     public var isSuccess: Bool { (200..<300).contains(status) }
+
+    /// The answer for a browser; a file comes as it is read.
+    public func response(_ headers: HTTPFields) -> Response {
+      if let stream { return stream.response(headers, logger) }
+      return Response(
+        status: HTTPResponse.Status(code: status), headers: headers,
+        body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
+    }
   }
 
   /// - Parameters:
   ///   - path: below `/api/v2`, percent-encoded, with its leading `/`.
   ///   - query: without `?`, percent-encoded.
+  ///   - headers: of them, those that say which part of a file is wanted count.
   ///   - isCounted: whether the call counts against the account's rate.
   public func send(
-    _ method: String, _ path: String, query: String = "", body: Data = Data(), as caller: Caller,
-    from address: String, isCounted: Bool
+    _ method: String, _ path: String, query: String = "", body: Data = Data(),
+    headers: HTTPFields = [:], as caller: Caller, from address: String, isCounted: Bool
   ) async -> Answer {
     let requestID = UUID().uuidString.lowercased()
     let answer: APIAnswer
@@ -70,8 +82,11 @@ public struct LocalAPI: Sendable {
         throw ControlPlaneError(
           .routeNotFound, "\(method) '\(path.prefix(128))': there is no such call")
       }
+      var wanted = HTTPFields()
+      for name in [HTTPField.Name.range, .ifRange] { wanted[name] = headers[name] }
       let head = HTTPRequest(
-        method: HTTPRequest.Method(method) ?? .get, scheme: nil, authority: nil, path: path)
+        method: HTTPRequest.Method(method) ?? .get, scheme: nil, authority: nil, path: path,
+        headerFields: wanted)
       answer = try await responder.serve(
         RoutedRequest(
           route: route, values: values, path: APIResponder.base + path, query: query[...],
@@ -85,6 +100,8 @@ public struct LocalAPI: Sendable {
       }
       answer = responder.failure(told, requestID, "console")
     }
-    return Answer(status: answer.status, body: answer.body, contentType: answer.contentType)
+    return Answer(
+      status: answer.status, body: answer.body, contentType: answer.contentType,
+      stream: answer.stream, logger: responder.logger)
   }
 }

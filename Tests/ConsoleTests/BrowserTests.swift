@@ -15,6 +15,9 @@ import Testing
         try shop.claim(scenario)
       }
       try await aDroppedTableIsBackWithinAMinute(platform, shop)
+      try platform.psql(shop.uri, "DROP TABLE orders")
+      try shop.claim("proofs")
+      #expect(try platform.psql(shop.uri, "SELECT count(*) FROM orders") == "1000")
       let second = try platform.call("POST", "/api_keys", #"{"key_name":"browser"}"#)
       try shop.claim(
         "revoked", key: second.string("key"),
@@ -38,6 +41,7 @@ import Testing
     try shop.claim("dropped_table")
     try await platform.settle(shop.project)
     #expect(try platform.psql(shop.uri, "SELECT count(*) FROM orders") == "1000")
+    try shop.claim("restored")
   }
 }
 

@@ -44,13 +44,15 @@ import Testing
     let start = Date(timeIntervalSince1970: 600)
     var events = LineEvents()
     events.deletions = [
-      .init(start: start, relation: file(10), rows: 30, range: LSN(100)..<LSN(200)),
-      .init(start: start, relation: file(10), rows: 40, range: LSN(200)..<LSN(300)),
-      .init(start: start, relation: file(11), rows: 50, range: LSN(200)..<LSN(300)),
+      .init(start: start, relation: file(20_000), rows: 30, range: LSN(100)..<LSN(200)),
+      .init(start: start, relation: file(20_000), rows: 40, range: LSN(200)..<LSN(300)),
+      .init(start: start, relation: file(20_001), rows: 50, range: LSN(200)..<LSN(300)),
+      // pg_attribute's
+      .init(start: start, relation: file(1249), rows: 90, range: LSN(200)..<LSN(300)),
     ]
     let found = EventGroups(events).events(from: start, to: start.addingTimeInterval(60))
     #expect(found.map(\.rows).sorted { ($0 ?? 0) < ($1 ?? 0) } == [50, 70])
-    #expect(EventGroups(events).deletion(of: "1663/5/10", at: LSN(100))?.rows == 70)
+    #expect(EventGroups(events).deletion(of: "1663/5/20000", at: LSN(100))?.rows == 70)
   }
 
   @Test func bucketsAreNeverMoreThanAskedFor() {

@@ -26,7 +26,8 @@ extension CatalogTransaction {
       account.map { .text($0.rawValue) })
   }
 
-  /// When the project's operations, endpoints or branches last changed; text that only grows.
+  /// Text that is another one when the project's operations, endpoints, branches, snapshots or proofs
+  /// changed.
   public func changeMark(of project: ProjectID) throws -> String {
     let row = try run(
       """
@@ -35,7 +36,11 @@ extension CatalogTransaction {
         (SELECT count(*) FROM exzo.operations WHERE project_id = $1),
         (SELECT max(updated_at) FROM exzo.endpoints WHERE project_id = $1),
         (SELECT max(updated_at) FROM exzo.branches WHERE project_id = $1),
-        (SELECT count(*) FROM exzo.snapshots WHERE project_id = $1 AND deleted_at IS NULL)) AS mark
+        (SELECT count(*) FROM exzo.snapshots WHERE project_id = $1 AND deleted_at IS NULL),
+        (SELECT count(*) FROM exzo.drills WHERE project_id = $1),
+        (SELECT max(finished_at) FROM exzo.drills WHERE project_id = $1),
+        (SELECT count(*) FROM exzo.verifications WHERE project_id = $1),
+        (SELECT max(finished_at) FROM exzo.verifications WHERE project_id = $1)) AS mark
       """, .text(project.rawValue)
     ).first
     return row?["mark"] ?? ""

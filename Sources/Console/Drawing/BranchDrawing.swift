@@ -19,12 +19,20 @@ struct BranchDrawing {
     var parts = axis(height)
     for (index, row) in tree.rows.enumerated() { parts += draw(row, index) }
     return
-      "<svg viewBox=\"0 0 \(SVG.number(Self.width)) \(SVG.number(height))\" class=\"tree\" role=\"img\" aria-label=\"Branches over time\">\(parts.joined())</svg>"
+      "<svg viewBox=\"0 0 \(SVG.number(Self.width)) \(SVG.number(height))\" class=\"tree\" role=\"group\" aria-label=\"Branches over time\">\(parts.joined())</svg>"
   }
 
   private var start: Date {
-    let first = tree.rows.map { min($0.branch.createdAt, $0.branch.parentTimestamp ?? now) }.min()
+    let first = tree.rows.map { min($0.branch.createdAt, left($0.branch)) }.min()
     return min(first ?? now, now.addingTimeInterval(-60))
+  }
+
+  /// When a branch left its parent; the time of a head is not always known.
+  private func left(_ branch: API.Branch) -> Date {
+    guard let time = branch.parentTimestamp, time.timeIntervalSince1970 > 0 else {
+      return branch.createdAt
+    }
+    return time
   }
 
   private func x(_ date: Date) -> Double {
@@ -60,7 +68,7 @@ struct BranchDrawing {
     let window = x(max(branch.createdAt, promised))
     var parts: [String] = []
     if let parent = row.parent {
-      let from = x(branch.parentTimestamp ?? branch.createdAt)
+      let from = x(self.left(branch))
       parts.append(
         SVG.path(
           "M\(SVG.number(from)) \(SVG.number(y(parent) + 6))V\(SVG.number(middle))H\(SVG.number(left))",

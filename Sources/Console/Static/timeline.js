@@ -91,7 +91,7 @@ function drawEvent(picture, event) {
   const size = isLoss ? 7 : 4;
   picture.append(svg("path", {
     d: `M${place - size} ${y - size * 1.5}h${size * 2}L${place} ${y}z`, class: isLoss ? "loss" : "change",
-    onclick: (click) => { click.stopPropagation(); before(event); },
+    onclick: (click) => { click.stopPropagation(); before(event).catch((failure) => { hover.textContent = failure.message; }); },
   }, svg("title", {}, title(event))));
 }
 
@@ -173,12 +173,13 @@ async function look(event) {
   return found;
 }
 
-/** One click: the moment just before an event. */
+/** One click: the moment just before an event. What cannot be named is gone back before all the same. */
 async function before(event) {
-  const found = event.kind === "delete" ? await look(event) : { lsn: event.lsn, title: title(event), objects: details.get(key(event))?.objects ?? [] };
-  chosenAt = time(event.timestamp);
+  let found = null;
+  try { found = await look(event); } catch (failure) { if (event.kind === "delete") throw failure; }
+  chosenAt = time(found?.timestamp ?? event.timestamp);
   drawChosen();
-  choose(found.lsn, chosenAt, `Just before: ${found.title}`, found.objects?.[0]);
+  choose(found?.lsn ?? event.lsn, chosenAt, `Just before: ${found?.title ?? title(event)}`, found?.objects?.[0]);
 }
 
 function isWanted(event) {

@@ -1,132 +1,101 @@
 import APITypes
 import Foundation
 
-/// A dump as its list is shown; fields that a later version adds are passed over.
-private struct ShownDump: Decodable {
-  struct Progress: Decodable {
-    var bytes: Int
-    var tablesDone: Int
-    var tablesTotal: Int
-    enum CodingKeys: String, CodingKey {
-      case bytes
-      case tablesDone = "tables_done"
-      case tablesTotal = "tables_total"
-    }
-  }
-  struct Verification: Decodable {
-    var status: String
-    var tables: Int
-    var rows: Int
-    var differences: [String]
-  }
-
-  var id: String
-  var branchID: String
-  var database: String
-  var format: String
-  var lsn: String
-  var status: String
-  var error: String?
-  var progress: Progress?
-  var sizeBytes: Int?
-  var fileName: String?
-  var verification: Verification?
-  var createdAt: Date?
-  var expiresAt: Date?
-
-  enum CodingKeys: String, CodingKey {
-    case id, database, format, lsn, status, error, progress, verification
-    case branchID = "branch_id"
-    case sizeBytes = "size_bytes"
-    case fileName = "file_name"
-    case createdAt = "created_at"
-    case expiresAt = "expires_at"
-  }
-}
-
-private struct ShownDumps: Decodable {
-  var dumps: [ShownDump]
-}
-
 extension Console {
-  /// The project's dumps; where this installation has none of them, the API's words.
-  func dumps(_ place: ProjectPlace) async -> [String: Any] {
-    do {
-      let list: ShownDumps = try await place.context.get(place.path("dumps"))
-      return ["list": list.dumps.map { Self.row($0, place) }, "isEmpty": list.dumps.isEmpty]
-    } catch let error as PageError {
-      let text =
-        error.code == "route_not_found"
-        ? "This version of Exzo makes no dumps of its own; pg_dump works with the connection string."
-        : error.message
-      return ["problem": text]
-    } catch {
-      return ["problem": "The list of dumps cannot be read: \(error)"]
-    }
+  /// The project's dumps, newest first.
+  func dumps(_ place: ProjectPlace) async throws -> [String: Any] {
+    let list: API.DumpsResponse = try await place.context.get(
+      place.path("dumps"), ["limit": "100"])
+    return ["list": list.dumps.map { Self.row($0, place) }, "isEmpty": list.dumps.isEmpty]
   }
 
-  private static func row(_ dump: ShownDump, _ place: ProjectPlace) -> [String: Any] {
+  private static func row(_ dump: API.Dump, _ place: ProjectPlace) -> [String: Any] {
     let state: String =
       switch dump.status {
-      case "finished": "good"
-      case "failed": "bad"
-      case "queued", "running", "verifying": "busy"
-      default: "quiet"
+      case .finished: "good"
+      case .failed: "bad"
+      case .queued, .running, .verifying: "busy"
+      case .cancelled: "quiet"
       }
     var values: [String: Any] = [
       "id": dump.id, "project": place.project.id, "database": dump.database,
       "branch": place.branchName(dump.branchID) ?? dump.branchID, "branchID": dump.branchID,
-      "format": dump.format, "status": dump.status, "state": state, "lsn": dump.lsn,
-      "size": dump.sizeBytes.map(Format.bytes) ?? "", "error": dump.error ?? "",
-      "isBusy": state == "busy", "isReady": state == "good",
-      "done": dump.progress?.tablesDone ?? 0, "total": max(dump.progress?.tablesTotal ?? 0, 1),
-      "verified": dump.verification.map {
-        $0.status == "passed"
-          ? "\(Format.number($0.tables)) tables and \(Format.number($0.rows)) rows equal"
-          : "\($0.status): \($0.differences.first ?? "")"
-      } ?? "not verified", "isVerified": dump.verification?.status == "passed",
+      "format": dump.format.rawValue, "status": dump.status.rawValue, "state": state,
+      "lsn": dump.lsn, "size": dump.sizeBytes.map(Format.bytes) ?? "", "error": dump.error ?? "",
+      "isBusy": state == "busy", "isReady": state == "good", "isManual": dump.manual,
+      "done": dump.progress.tablesDone, "total": max(dump.progress.tablesTotal, 1),
+      "verified": verdict(dump), "isVerified": dump.verification?.status == .passed,
     ]
     values["created"] = Format.time(dump.createdAt)
     values["expires"] = Format.time(dump.expiresAt)
     return values
   }
 
-  /// Restore drills, where this installation makes them.
-  func drills(_ place: ProjectPlace) async -> [String: Any] {
-    struct Drill: Decodable {
-      var id: String
-      var status: String
-      var lsn: String?
-      var durationMilliseconds: Int?
-      var objectiveMilliseconds: Int?
-      var error: String?
-      var createdAt: Date?
-      enum CodingKeys: String, CodingKey {
-        case id, status, lsn, error
-        case durationMilliseconds = "duration_milliseconds"
-        case objectiveMilliseconds = "objective_milliseconds"
-        case createdAt = "created_at"
-      }
+  private static func verdict(_ dump: API.Dump) -> String {
+    guard let found = dump.verification else { return "not verified" }
+    guard found.status == .passed else {
+      return "\(found.status.rawValue): \(found.differences.first ?? found.notes.first ?? "")"
     }
-    struct Drills: Decodable { var drills: [Drill] }
-    do {
-      let list: Drills = try await place.context.get(place.path("drills"))
-      return [
-        "list": list.drills.map { drill in
-          var values: [String: Any] = [
-            "status": drill.status, "state": drill.status == "passed" ? "good" : "bad",
-            "lsn": drill.lsn ?? "", "error": drill.error ?? "",
-            "took": drill.durationMilliseconds.map { "\($0) ms" } ?? "",
-            "objective": drill.objectiveMilliseconds.map { "\($0) ms" } ?? "",
-          ]
-          values["created"] = Format.time(drill.createdAt)
-          return values
-        }, "isEmpty": list.drills.isEmpty,
+    return "\(Format.number(found.tables)) tables, \(Format.number(found.rows)) rows equal"
+  }
+
+  /// Restore drills, newest first.
+  func drills(_ place: ProjectPlace) async throws -> [String: Any] {
+    let list: API.DrillListResponse = try await place.context.get(
+      place.path("drills"), ["limit": "20"])
+    return [
+      "list": list.drills.map { drill in
+        var values: [String: Any] = [
+          "status": drill.status.rawValue, "state": Self.state(drill.status),
+          "branch": place.branchName(drill.branchID) ?? "", "lsn": drill.lsn ?? "",
+          "error": drill.error ?? "",
+          "took": drill.millisecondsToOpen.map { "\(Format.number($0)) ms" } ?? "",
+          "objective": drill.objectiveMilliseconds.map { "\(Format.number($0)) ms" } ?? "",
+          "rows": drill.rows.map(Format.number) ?? "",
+        ]
+        values["created"] = Format.time(drill.createdAt)
+        return values
+      }, "isEmpty": list.drills.isEmpty,
+    ]
+  }
+
+  /// Checks of what the store holds of the project, newest first.
+  func verifications(_ place: ProjectPlace) async throws -> [String: Any] {
+    let list: API.VerificationListResponse = try await place.context.get(
+      place.path("verifications"), ["limit": "10"])
+    return [
+      "list": list.verifications.map { check in
+        var values: [String: Any] = [
+          "status": check.status.rawValue, "state": Self.state(check.status),
+          "objects": Format.number(check.objects), "bytes": Format.bytes(check.bytes),
+          "problem": check.error ?? check.problems.first ?? "",
+        ]
+        values["created"] = Format.time(check.createdAt)
+        return values
+      }, "isEmpty": list.verifications.isEmpty,
+    ]
+  }
+
+  private static func state(_ status: API.ProofStatus) -> String {
+    switch status {
+    case .passed: "good"
+    case .scheduled, .running: "busy"
+    case .failed, .error: "bad"
+    }
+  }
+
+  /// Alerts that are open: of this project, and of the installation; the operator sees them.
+  func alerts(_ place: ProjectPlace) async throws -> [[String: Any]] {
+    guard place.context.session.caller.account.isAdmin else { return [] }
+    let list: API.AlertListResponse = try await place.context.get(["alerts"], ["limit": "50"])
+    return list.alerts.filter {
+      $0.resolvedAt == nil && ($0.projectID == nil || $0.projectID == place.project.id)
+    }.map { alert in
+      var values: [String: Any] = [
+        "kind": Format.words(alert.kind.rawValue), "message": alert.message, "hint": alert.hint,
       ]
-    } catch let error as PageError where error.code == "route_not_found" {
-      return ["problem": "This version of Exzo makes no restore drills yet."]
-    } catch {
-      return ["problem": "The list of drills cannot be read."]
+      values["created"] = Format.time(alert.createdAt)
+      return values
     }
   }
 }

@@ -58,7 +58,7 @@ extension Console {
     let snapshots: API.SnapshotsResponse = try await place.context.get(place.path("snapshots"))
     let schedule: API.BackupSchedule = try await place.context.get(
       place.path("branches", branch.id, "backup_schedule"))
-    var values: [String: Any] = [
+    let values: [String: Any] = [
       "id": place.project.id, "branch": branch.id, "branchName": branch.name,
       "branchOptions": place.branchOptions(chosen: branch.id),
       "snapshots": snapshots.snapshots.map { Self.snapshot($0, place) },
@@ -66,9 +66,9 @@ extension Console {
       "schedule": schedule.schedule.map(Self.item), "hasSchedule": !schedule.schedule.isEmpty,
       "scheduleJSON": String(
         decoding: try APICoding.encode(schedule.schedule.map(Self.stored)), as: UTF8.self),
-      "drill": await drills(place),
+      "drills": try await drills(place), "dumps": try await dumps(place),
+      "checks": try await verifications(place), "alerts": try await alerts(place),
     ]
-    values["dumps"] = await dumps(place)
     return Page(
       title: "Backups", template: "backups", values: values, active: "backups",
       project: place.project, scripts: ["schedule.js"])

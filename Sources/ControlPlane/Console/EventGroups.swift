@@ -29,11 +29,16 @@ struct EventGroups {
     }
   }
 
+  /// `FirstNormalObjectId`, `access/transam.h`.
+  private static let firstNormalNumber: UInt32 = 16_384
+
   private(set) var groups: [Group] = []
   private let deletions: [LineEvents.Deletion]
 
   init(_ events: LineEvents) {
-    deletions = Self.merged(events.deletions)
+    // Rows of the server's own catalogs come and go with every change of a schema.
+    deletions = Self.merged(
+      events.deletions.filter { $0.relation.relation >= Self.firstNormalNumber })
     var open: [UInt32: Group] = [:]
     for change in events.changes {
       var group = open[change.xid] ?? Group(xid: change.xid, lsn: change.lsn, time: change.time)

@@ -115,7 +115,11 @@ extension TimelineService {
   ) async throws -> API.TimelineEventDetails {
     let found = try await core.fleet.mostDeleting(
       line: place.source.line, from: deletion.relation, in: deletion.range)
-    guard let found else { throw missing(deletion.range.lowerBound) }
+    guard let found else {
+      return API.TimelineEventDetails(
+        title: "\(deletion.rows) rows deleted, not committed",
+        lsn: deletion.range.lowerBound.description, timestamp: deletion.start, objects: [])
+    }
     let relation = deletion.relation
     let before = try await names(at: found.commitLSN, place) {
       try await $0.relations([relation], countsRows: true)

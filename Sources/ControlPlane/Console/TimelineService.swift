@@ -130,9 +130,11 @@ public struct TimelineService: Sendable {
   private static func marks(_ children: [BranchRecord]) -> [API.TimelineMark] {
     children.compactMap { child in
       guard let lsn = child.parentLSN else { return nil }
+      // The time of a head is that of the request where nothing else is known.
+      let known = child.parentTimestamp.flatMap { $0.timeIntervalSince1970 > 0 ? $0 : nil }
       return API.TimelineMark(
         id: child.id.rawValue, name: child.name, lsn: lsn.description,
-        timestamp: child.parentTimestamp ?? child.createdAt)
+        timestamp: known ?? child.createdAt)
     }
   }
 

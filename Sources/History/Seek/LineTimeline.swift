@@ -49,9 +49,11 @@ public actor TimelineReader {
   private struct Key: Hashable {
     var line: LineID
     var number: ObjectNumber
+    /// Where it is cut, or its end.
+    var end: LSN
   }
 
-  private struct Digest: Sendable {
+  fileprivate struct Digest: Sendable {
     var minutes: [LineTimeline.Minute]
     var changes: [WALActivity.FileChange]
     var deletions: [LineTimeline.Deletion]
@@ -68,7 +70,9 @@ public actor TimelineReader {
     let chain = await history.chain
     let pieces = chain.pieces.filter { $0.range.overlaps(from..<max(from, to)) }
     func key(_ piece: LineChain.Piece) -> Key {
-      Key(line: chain.lines[piece.line].line, number: piece.chunk.number)
+      Key(
+        line: chain.lines[piece.line].line, number: piece.chunk.number,
+        end: piece.range.upperBound)
     }
     try await read(pieces.filter { digests[key($0)] == nil }, history, key)
     var result = LineTimeline()
@@ -76,7 +80,9 @@ public actor TimelineReader {
       guard let digest = digests[key(piece)] else { continue }
       // What lies behind a cut is another line's.
       let range = piece.range.clamped(to: from..<max(from, to))
-      result.minutes += digest.minutes.filter { $0.lsn < range.upperBound }
+      // A minute may begin where its chunk ends: bytes are booked before the commit that ends them.
+      let isWhole = range.upperBound == piece.range.upperBound
+      result.minutes += digest.minutes.filter { isWhole || $0.lsn < range.upperBound }
       result.changes += digest.changes.filter { range.contains($0.lsn) }
       result.deletions += digest.deletions.filter { $0.range.lowerBound < range.upperBound }
     }
@@ -110,6 +116,7 @@ public actor TimelineReader {
   ) async throws -> Digest {
     let activity = try await history.reader(of: piece).activity()
     let summary = piece.chunk.summary
+    if piece.isCut { return try await history.digest(ofCut: piece, activity) }
     var digest = Digest(minutes: [], changes: activity.fileChanges, deletions: [])
     var position = summary.startLSN
     for minute in activity.minutes {
@@ -177,5 +184,50 @@ extension LineHistory {
   private func firstRecord(from lsn: LSN) -> LSN? {
     chain.pieces.first { $0.range.upperBound > lsn && $0.chunk.summary.firstRecordStart != nil }?
       .chunk.summary.firstRecordStart
+  }
+}
+
+extension LineHistory {
+  /// Of a chunk whose end is another line's: its own records are counted.
+  fileprivate func digest(
+    ofCut piece: LineChain.Piece, _ activity: WALActivity
+  ) async throws -> TimelineReader.Digest {
+    let (summary, end) = (piece.chunk.summary, piece.range.upperBound)
+    var digest = TimelineReader.Digest(
+      minutes: [], changes: activity.fileChanges.filter { $0.lsn < end }, deletions: [])
+    guard let first = activity.minutes.first, let start = summary.firstRecordStart, start < end
+    else { return digest }
+    func minute(_ number: Int64, _ lsn: LSN) -> LineTimeline.Minute {
+      LineTimeline.Minute(
+        minute: number, lsn: lsn, commits: 0, aborts: 0, walBytes: 0, deletedRows: 0)
+    }
+    var now = minute(first.minute, start)
+    var rows: [RelFileLocator: UInt64] = [:]
+    func close() {
+      digest.minutes.append(now)
+      for (relation, count) in rows where count >= TimelineReader.leastRows {
+        digest.deletions.append(
+          LineTimeline.Deletion(
+            minute: now.minute, relation: relation, rows: count, range: summary.startLSN..<end))
+      }
+      rows = [:]
+    }
+    try await parse(from: start, to: end) { record in
+      now.walBytes += record.endLSN - record.startLSN
+      if case .delete = record.heapOperation, let block = record.blockReferences.first {
+        rows[block.locator, default: 0] += 1
+        now.deletedRows += 1
+      }
+      guard let time = record.transactionEndTime else { return true }
+      let number = WALChunkBuilder.minute(of: time)
+      if number != now.minute {
+        close()
+        now = minute(number, record.startLSN)
+      }
+      if record.commitsTransaction { now.commits += 1 } else { now.aborts += 1 }
+      return true
+    }
+    close()
+    return digest
   }
 }

@@ -112,7 +112,7 @@ public struct WALChunkBuilder: Sendable {
   }
 
   /// Minutes since 2000-01-01, rounded down.
-  private static func minute(of time: PostgresTimestamp) -> Int64 {
+  static func minute(of time: PostgresTimestamp) -> Int64 {
     let (quotient, remainder) = time.rawValue.quotientAndRemainder(dividingBy: 60_000_000)
     return remainder < 0 ? quotient - 1 : quotient
   }

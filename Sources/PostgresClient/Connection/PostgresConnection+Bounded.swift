@@ -28,47 +28,75 @@ extension PostgresConnection {
     let session = try session()
     let sent = try CStrings([script]).withPointers { PQsendQuery(session, $0[0]) }
     guard sent == 1, PQsetSingleRowMode(session) == 1 else { throw sendFailure(session) }
-    var results: [BoundedResult] = []
-    var current = BoundedResult()
-    var size = 0
-    var (isCancelled, hasMore) = (false, false)
-    var failure: PostgresError?
+    var answers = BoundedAnswers(rows: rows, bytes: bytes)
     while let result = PQgetResult(session) {
       defer { PQclear(result) }
-      guard failure == nil else { continue }
+      guard answers.error == nil else { continue }
       switch PQresultStatus(result) {
       case PGRES_SINGLE_TUPLE:
-        if current.rows.count < rows, size < bytes {
-          size += Self.add(result, to: &current)
-        } else if !hasMore {
-          hasMore = true
-          isCancelled = true
-          try cancellation.cancel()
-        }
-      case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_EMPTY_QUERY:
-        if current.columns.isEmpty { current.columns = Self.columns(of: result) }
-        current.commandTag = String(cString: PQcmdStatus(result))
-        // The cancellation may have come too late.
-        current.isTruncated = hasMore
-        results.append(current)
-        (current, size, hasMore) = (BoundedResult(), 0, false)
+        if answers.add(result) { try cancellation.cancel() }
+      case PGRES_TUPLES_OK, PGRES_COMMAND_OK, PGRES_EMPTY_QUERY: answers.end(result)
       default:
         do {
           _ = try checked(result, session)
         } catch let error as PostgresError {
-          if isCancelled, error.sqlState == "57014" {
-            current.isTruncated = hasMore
-            if hasMore { results.append(current) }
-            hasMore = false
-          } else {
-            failure = error
-          }
-          current = BoundedResult()
-          if PQstatus(session) == CONNECTION_BAD { return (results, error) }
+          answers.fail(error)
+          if PQstatus(session) == CONNECTION_BAD { return (answers.results, error) }
         }
       }
     }
-    return (results, failure)
+    return (answers.results, answers.error)
+  }
+}
+
+/// Results as their rows come.
+private struct BoundedAnswers {
+  let rows: Int
+  let bytes: Int
+  private(set) var results: [BoundedResult] = []
+  private(set) var error: PostgresError?
+  private var current = BoundedResult()
+  private var size = 0
+  /// Whether a row came above the limit.
+  private var hasMore = false
+  private var isCancelled = false
+
+  init(rows: Int, bytes: Int) {
+    self.rows = rows
+    self.bytes = bytes
+  }
+
+  /// Takes a row.
+  /// - Returns: whether the statement is to be cancelled: once.
+  mutating func add(_ result: OpaquePointer) -> Bool {
+    if current.rows.count < rows, size < bytes {
+      size += Self.add(result, to: &current)
+      return false
+    }
+    defer { (hasMore, isCancelled) = (true, true) }
+    return !hasMore
+  }
+
+  mutating func end(_ result: OpaquePointer) {
+    if current.columns.isEmpty { current.columns = Self.columns(of: result) }
+    current.commandTag = String(cString: PQcmdStatus(result))
+    take()
+  }
+
+  /// The statement failed, or our cancellation ended it.
+  mutating func fail(_ failure: PostgresError) {
+    if isCancelled, failure.sqlState == "57014" {
+      if hasMore { take() }
+    } else {
+      error = failure
+    }
+  }
+
+  /// The cancellation may have come too late: the statement is done, and rows are missing.
+  private mutating func take() {
+    current.isTruncated = hasMore
+    results.append(current)
+    (current, size, hasMore) = (BoundedResult(), 0, false)
   }
 
   private static func columns(of result: OpaquePointer) -> [BoundedResult.Column] {
