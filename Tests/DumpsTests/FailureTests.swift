@@ -78,6 +78,8 @@ import Testing
         _ = try? run(["umount", "-l", disk], allowFailure: true)
       }
       for (limit, fits) in [(1 << 20, true), (1 << 30, false)] {
+        // What is read fast enough leaves room for the rest: only a disk without any is sure to fail.
+        if !fits { try run(["sh", "-c", "cat /dev/zero > \(disk)/filler 2> /dev/null || true"]) }
         let store = scene.store
         let tools = try PostgresDumpTools(
           binaries: scene.server.binaries, scratch: "\(disk)/\(limit)", superuser: "postgres",

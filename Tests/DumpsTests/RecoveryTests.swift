@@ -59,7 +59,7 @@ import Testing
           == "500|500|t")
       #expect(
         try scene.psql(
-          "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'orders_restored'::regclass ORDER BY 1::text COLLATE \"C\""
+          "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'orders_restored'::regclass ORDER BY indexrelid::regclass::text COLLATE \"C\""
         ) == "orders_restored_customer\norders_restored_number\norders_restored_pkey")
       // Its own sequences go on from then.
       #expect(

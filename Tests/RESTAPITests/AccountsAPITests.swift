@@ -150,7 +150,8 @@ struct CheckedCalls {
               : String(segment)
           }.joined(separator: "/")
           for body in route.body == nil ? [nil] : bodies.map({ $0 }) as [String?] {
-            let query = "?database_name=exzodb&role_name=exzodb_owner&db_name=exzodb"
+            let query =
+              "?database_name=exzodb&role_name=exzodb_owner&db_name=exzodb&table=t&lsn=0/1"
             let answer = try await api.send(
               route.method, "/api/v2/\(path)\(query)", body, key: stranger.key)
             // A body that does not fit the route is refused before anything is looked up.

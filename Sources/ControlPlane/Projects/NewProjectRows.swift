@@ -25,13 +25,7 @@ struct NewProjectRows {
       request.branch?.roleName ?? ProjectService.defaultRole, of: branch.id, password: password,
       isProtected: false, canLogin: true)
     try tx.insert(role)
-    var firstDatabase = rows.database(
-      request.branch?.databaseName ?? ProjectService.defaultDatabase, owner: role.name,
-      of: branch.id, id: try tx.nextDatabaseID())
-    if firstDatabase.name != ProjectService.defaultDatabase {
-      firstDatabase.renamedFrom = ProjectService.defaultDatabase
-    }
-    let database = try tx.insert(firstDatabase)
+    let database = try tx.insert(firstDatabase(rows, role, id: try tx.nextDatabaseID()))
     let creation = try tx.enqueue(
       OperationRecord(
         .createProject, core, project: project, branch: branch.id,
@@ -51,6 +45,17 @@ struct NewProjectRows {
       databases: [presenter.database(database)],
       operations: [creation, start].map(presenter.operation),
       branch: presenter.branch(branch, isDefault: true), endpoints: [presenter.endpoint(endpoint)])
+  }
+
+  /// The template's database, renamed where the request names another.
+  private func firstDatabase(_ rows: NewRows, _ role: RoleRecord, id: Int) -> DatabaseRecord {
+    var database = rows.database(
+      request.branch?.databaseName ?? ProjectService.defaultDatabase, owner: role.name,
+      of: role.branchID, id: id)
+    if database.name != ProjectService.defaultDatabase {
+      database.renamedFrom = ProjectService.defaultDatabase
+    }
+    return database
   }
 
   private func projectRow() -> ProjectRecord {

@@ -89,7 +89,7 @@ struct ServeCommand: AsyncParsableCommand {
         || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""),
       requestsPerMinute: try layers.count(
         "requests-per-minute", flag: requestsPerMinute, standard: 700),
-      collectsHistory: try layers.onOrOff("collect-history", flag: collectHistory) ?? true,
+      collectsHistory: try layers.onOrOff("collect-history", flag: collectHistory) ?? false,
       proofs: try proofOptions.proofs(layers), alerts: try proofOptions.alerts(layers),
       consoleHosts: (layers.value("console-hosts", flag: consoleHosts) ?? "").split(separator: ",")
         .map { $0.trimmingCharacters(in: .whitespaces) },
