@@ -191,7 +191,7 @@ def restored(browser, facts):
     settled(browser, "timeline")
     time.sleep(4)
     text = browser.find("#events").text
-    browser.check("emptied" not in text and "thinned" not in text, f"the list ends with the restore: {text}")
+    browser.check("public.emptied" not in text and "thinned" not in text, f"the list ends with the restore: {text}")
     browser.healthy("restored")
     browser.shot("timeline-restored")
 

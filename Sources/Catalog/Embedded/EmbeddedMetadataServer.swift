@@ -89,12 +89,32 @@ public final class EmbeddedMetadataServer: Sendable {
         ["\(binaries)/pg_ctl", "-D", data, "-l", log, "-s", "-w", "-t", "120", "start"],
         doing: "start metadata server")
     } catch let error as CatalogError {
+      if try await hasComeUp() { return }
       let tail = try PrivateFile.read(log, limit: 1 << 20).map {
         String(decoding: $0.suffix(1500), as: UTF8.self)
       }
       throw CatalogError(.server, "\(error.message)\n\(tail ?? "")")
     }
     logger.info("metadata server started")
+  }
+
+  /// Whether a server that a killed `serve` was starting stood in the way, and is up now.
+  private func hasComeUp() async throws -> Bool {
+    guard try lockHolder() != nil else { return false }
+    for _ in 0..<100 {
+      if try await isRunning() {
+        do {
+          try await command.check(
+            ["\(binaries)/pg_isready", "-q", "-h", socketDirectory], doing: "ask metadata server")
+          logger.info("metadata server was starting already")
+          return true
+        } catch is CatalogError {
+          // Not ready yet.
+        }
+      }
+      try await Task.sleep(for: .milliseconds(100))
+    }
+    return false
   }
 
   /// Stops the server: open transactions are rolled back, everything committed is on disk.

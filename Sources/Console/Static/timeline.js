@@ -55,10 +55,11 @@ function draw() {
   const heaviest = Math.max(1, ...shown.buckets.map((one) => one.wal_bytes));
   const bars = { commits: "", wal: "" };
   for (const bucket of shown.buckets) {
-    const left = Math.max(0, x(time(bucket.start)));
+    const start = x(time(bucket.start));
+    const left = Math.max(0, start);
     const high = Math.sqrt(bucket.wal_bytes / heaviest) * (base - top);
     const tall = Math.sqrt(bucket.commits / most) * (base - top);
-    const thick = Math.max(1, slot - 0.6);
+    const thick = Math.max(1, Math.min(wide, start + slot - 0.6) - left);
     if (high > 0.3) bars.wal += `M${left.toFixed(1)} ${base}v${(-high).toFixed(1)}h${thick.toFixed(1)}v${high.toFixed(1)}z`;
     if (tall > 0.3) bars.commits += `M${left.toFixed(1)} ${base}v${(-tall).toFixed(1)}h${Math.max(1, thick * 0.55).toFixed(1)}v${tall.toFixed(1)}z`;
   }

@@ -111,7 +111,10 @@ extension ServeCommand {
       }
       return source
     }
-    let last = try StoreOwnership.recordedStore(StoreHold.recordPath(path))
+    let record = StoreHold.recordPath(path)
+    // A data directory that cannot be one is told of when it is opened.
+    let isThere = FileManager.default.fileExists(atPath: record)
+    let last = isThere ? try StoreOwnership.recordedStore(record) : nil
     return named ?? last ?? "file://\(path)/objects"
   }
 }
