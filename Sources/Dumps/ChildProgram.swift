@@ -73,10 +73,19 @@ final class ChildProgram {
     let status = wait()
     guard status != 0 else { return }
     throw DumpError(
-      "\(action): \(name) ended with status \(status): \(said)",
+      "\(action): \(name) ended with status \(status): \(said.isEmpty ? silence : said)",
       isTemporary: ["server closed the connection", "could not connect"].contains {
         said.contains($0)
       })
+  }
+
+  /// What may have kept it from saying anything: the file that takes it is on the disk that it fills.
+  private var silence: String {
+    var disk = statvfs()
+    let directory = (errorsPath as NSString).deletingLastPathComponent
+    guard statvfs(directory, &disk) == 0, UInt64(disk.f_bavail) * UInt64(disk.f_frsize) < 1 << 20
+    else { return "it said nothing" }
+    return "No space left on the disk of '\(directory)'"
   }
 
   /// What the program complained of, without its reports of progress.

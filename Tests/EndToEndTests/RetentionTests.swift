@@ -124,6 +124,11 @@ import Testing
 
       // Six days: all of it is still there.
       try await scene.travel(hours: 144)
+      // The compute's agent may not have been found again yet.
+      for _ in 0..<100 {
+        if try platform.call("GET", path)["branch.restore_window.earliest_lsn"] != nil { break }
+        try await Task.sleep(for: .milliseconds(100))
+      }
       #expect(try platform.call("GET", path)["branch.restore_window.earliest_lsn"] != nil)
       let child = try await scene.branch("child", at: #""parent_timestamp":"\#(late)""#)
       #expect(child.status == 201, "\(child.text)")
