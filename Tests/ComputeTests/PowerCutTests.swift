@@ -110,14 +110,14 @@ final class LoopDisk {
   func detach() throws {
     guard isMounted else { return }
     // Processes that were just killed still let go of their files.
-    for _ in 0..<100 {
+    for _ in 0..<600 {
       if try run(["umount", mountPoint], allowFailure: true).status == 0 {
         isMounted = false
         return
       }
       usleep(50_000)
     }
-    throw CommandFailure(description: "unmount \(mountPoint): still busy after 5 s")
+    throw CommandFailure(description: "unmount \(mountPoint): still busy after 30 s")
   }
 
   /// Stops every process that works below the mount point or was started for it.
