@@ -22,6 +22,34 @@ extension FileSystem {
     try bytes.withUnsafeBytes { try replaceFile(path, with: $0, operation: operation) }
   }
 
+  /// Creates a directory and its missing parents; all their names are durable on return.
+  ///
+  /// Of what existed before, only the lowest directory's name is made durable: whoever made it may
+  /// have been cut off before that.
+  public func makeDurableDirectory(_ path: String, operation: StaticString) throws {
+    var top = path
+    while parentDirectory(of: top) != "/",
+      try status(parentDirectory(of: top), operation: operation) == nil
+    {
+      top = parentDirectory(of: top)
+    }
+    try makeDirectory(path, operation: operation)
+    try syncNames(from: parentDirectory(of: path), upTo: parentDirectory(of: top), operation)
+  }
+
+  /// Makes the names in a directory and in those above it durable, up to `root`, which counts.
+  ///
+  /// - Precondition: `root` is `directory` or lies above it.
+  public func syncNames(from directory: String, upTo root: String, _ operation: StaticString) throws
+  {
+    var path = directory
+    try syncDirectory(path, operation: operation)
+    while path != root, path != "/" {
+      path = parentDirectory(of: path)
+      try syncDirectory(path, operation: operation)
+    }
+  }
+
   /// All bytes of a file.
   public func readFile(_ path: String, operation: StaticString) throws -> [UInt8] {
     let file = try open(path, .read, operation: operation)

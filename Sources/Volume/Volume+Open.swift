@@ -39,11 +39,11 @@ extension Volume {
       return try VolumeSnapshot(
         decoding: files.readFile(path, operation: "read volume state"), path: path)
     }
+    try files.makeDurableDirectory(directory, operation: "create volume")
     for name in ["log", "files", "scratch"] {
       try files.makeDirectory("\(directory)/\(name)", operation: "create volume")
     }
     try files.syncDirectory(directory, operation: "create volume")
-    try files.syncDirectory(parentDirectory(of: directory), operation: "create volume")
     let tree = base.tree
     var locals: [FileID: LocalBlocks]?
     if !(base is EmptyBaseView) {

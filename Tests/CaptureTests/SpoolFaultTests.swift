@@ -45,11 +45,11 @@ import Testing
       try scene.server.psql("CREATE TABLE t (i int)")
       for round in 1...12 {
         let disk = SimulatedFileSystem()
-        disk.losePower(atSync: 2 + round)
         scene.store.isAway = true
         var configuration = scene.configuration(fileSystem: disk)
         configuration.batchInterval = .milliseconds(1)
         let capture = try await WALCapture.open(configuration)
+        disk.losePower(atSync: round)
         capture.start()
         var claimed = capture.positions.flushedLSN
         while !disk.hasLostPower {

@@ -226,7 +226,7 @@ extension WALSpool {
   static func create(
     _ directory: String, _ header: SpoolHeader, fileSystem: any FileSystem
   ) throws -> WALSpool {
-    try fileSystem.makeDirectory(directory, operation: "create spool")
+    try fileSystem.makeDurableDirectory(directory, operation: "create spool")
     for name in try fileSystem.list(directory, operation: "create spool")
     where number(name) != nil {
       try fileSystem.unlink("\(directory)/\(name)", operation: "create spool")

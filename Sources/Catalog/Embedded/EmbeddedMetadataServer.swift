@@ -83,13 +83,10 @@ public final class EmbeddedMetadataServer: Sendable {
       logger.info("metadata server was running already")
       return
     }
-    try removeStaleLock()
     do {
-      try await command.check(
-        ["\(binaries)/pg_ctl", "-D", data, "-l", log, "-s", "-w", "-t", "120", "start"],
-        doing: "start metadata server")
+      try await launch()
     } catch let error as CatalogError {
-      if try await hasComeUp() { return }
+      if try await isUpAfterAll() { return }
       let tail = try PrivateFile.read(log, limit: 1 << 20).map {
         String(decoding: $0.suffix(1500), as: UTF8.self)
       }
@@ -98,23 +95,46 @@ public final class EmbeddedMetadataServer: Sendable {
     logger.info("metadata server started")
   }
 
-  /// Whether a server that a killed `serve` was starting stood in the way, and is up now.
-  private func hasComeUp() async throws -> Bool {
-    guard try lockHolder() != nil else { return false }
-    for _ in 0..<100 {
+  private func launch() async throws {
+    try removeStaleLock()
+    try await command.check(
+      ["\(binaries)/pg_ctl", "-D", data, "-l", log, "-s", "-w", "-t", "120", "start"],
+      doing: "start metadata server")
+  }
+
+  /// Whether a server that a killed `serve` was starting stood in the way: it is up now, or it has
+  /// ended and ours is.
+  private func isUpAfterAll() async throws -> Bool {
+    for _ in 0..<60 {
+      guard try lockHolder() != nil else { return try await couldLaunch() }
       if try await isRunning() {
-        do {
-          try await command.check(
-            ["\(binaries)/pg_isready", "-q", "-h", socketDirectory], doing: "ask metadata server")
-          logger.info("metadata server was starting already")
-          return true
-        } catch is CatalogError {
-          // Not ready yet.
-        }
+        if try await isReady() { return true }
+      } else if try await couldLaunch() {
+        return true
       }
-      try await Task.sleep(for: .milliseconds(100))
+      try await Task.sleep(for: .milliseconds(250))
     }
     return false
+  }
+
+  private func couldLaunch() async throws -> Bool {
+    do {
+      try await launch()
+      return true
+    } catch is CatalogError {
+      return false  // the caller throws the first failure
+    }
+  }
+
+  private func isReady() async throws -> Bool {
+    do {
+      try await command.check(
+        ["\(binaries)/pg_isready", "-q", "-h", socketDirectory], doing: "ask metadata server")
+      logger.info("metadata server was starting already")
+      return true
+    } catch is CatalogError {
+      return false
+    }
   }
 
   /// Stops the server: open transactions are rolled back, everything committed is on disk.
@@ -255,15 +275,34 @@ extension EmbeddedMetadataServer {
     return String(cString: resolved)
   }
 
-  /// After a reboot the lock file's process id may be a stranger's, and PostgreSQL would then
-  /// refuse to start. The file is removed only where that stranger can be seen to work elsewhere;
-  /// all else PostgreSQL decides itself.
+  /// PostgreSQL refuses to start while the lock file's process id is taken: after a reboot by a
+  /// stranger, after a kill by a dead postmaster that its parent never waits for. The file is
+  /// removed only where the process can be seen to be one of those and nobody works on the
+  /// cluster; all else PostgreSQL decides itself.
   private func removeStaleLock() throws {
-    guard let holder = try lockHolder(), Self.workingDirectory(of: holder) != nil,
-      !isPostmaster(holder)
-    else { return }
+    guard let holder = try lockHolder(), !isPostmaster(holder) else { return }
+    let isStranger = Self.workingDirectory(of: holder) != nil
+    guard isStranger || (Self.isZombie(holder) && !isInUse()) else { return }
     guard unlink("\(data)/postmaster.pid") == 0 else {
       throw PrivateFile.failure("remove", "\(data)/postmaster.pid")
     }
+  }
+
+  /// `proc(5)`: the state follows the name, which may hold any character but is in parentheses.
+  private static func isZombie(_ process: pid_t) -> Bool {
+    // A process that is gone is no zombie.
+    guard let stat = try? String(contentsOfFile: "/proc/\(process)/stat", encoding: .utf8),
+      let name = stat.lastIndex(of: ")")
+    else { return false }
+    return stat[stat.index(after: name)...].trimmingCharacters(in: .whitespaces).hasPrefix("Z")
+  }
+
+  /// Whether any process works in the cluster's directory: a dead postmaster's children.
+  private func isInUse() -> Bool {
+    // Without a list of processes nothing is known, and the lock stays.
+    guard let names = try? FileManager.default.contentsOfDirectory(atPath: "/proc") else {
+      return true
+    }
+    return names.compactMap { pid_t($0) }.contains { isPostmaster($0) }
   }
 }

@@ -222,6 +222,8 @@ func layOut(_ directory: LineDirectory, specification: AgentSpecification) throw
     try files.createDirectory(
       atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
   }
+  // The spool's promise hangs on every name above it; AgentFleet saw to those above the line's.
+  try SystemFileSystem().syncDirectory(directory.path, operation: "lay out compute")
   let user = try ServerAccess.currentUserName()
   try Data(
     ServerAccess.hostBasedAuthentication(trustsTenants: specification.isReading).utf8

@@ -225,6 +225,9 @@ public final class AgentFleet: Sendable {
     try FileManager.default.createDirectory(
       atPath: directory.path, withIntermediateDirectories: true,
       attributes: [.posixPermissions: 0o711])
+    try SystemFileSystem().syncNames(
+      from: parentDirectory(of: directory.path), upTo: configuration.dataDirectory,
+      "make the line's directory")
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
     try SystemFileSystem().replaceFile(

@@ -46,7 +46,7 @@ public final class LocalObjectStore: ObjectStore {
     self.fileSystem = fileSystem
     self.threads = threads
     do {
-      try fileSystem.makeDirectory("\(root)/objects", operation: "open object store")
+      try fileSystem.makeDurableDirectory("\(root)/objects", operation: "open object store")
       uploads = try IncomingDirectory("\(root)/incoming", fileSystem: fileSystem)
       try fileSystem.syncDirectory(root, operation: "open object store")
     } catch {
@@ -194,11 +194,7 @@ public final class LocalObjectStore: ObjectStore {
     // That it exists is not enough: whoever made it may not have synced its parent yet.
     if durableDirectories.withLock({ $0.contains(directory) }) { return }
     try fileSystem.makeDirectory(directory, operation: "put object")
-    var parent = parentDirectory(of: directory)
-    while parent.utf8.count >= root.utf8.count {
-      try fileSystem.syncDirectory(parent, operation: "put object")
-      parent = parentDirectory(of: parent)
-    }
+    try fileSystem.syncNames(from: parentDirectory(of: directory), upTo: root, "put object")
     durableDirectories.withLock {
       if $0.count >= LocalObjectStore.durableDirectoryLimit { $0.removeAll() }
       $0.insert(directory)

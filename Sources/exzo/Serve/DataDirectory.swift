@@ -1,3 +1,4 @@
+import DurableIO
 import Foundation
 
 /// The directory of one installation, held by one `exzo serve` at a time.
@@ -14,11 +15,17 @@ final class DataDirectory: Sendable {
   init(path: String) throws {
     self.path = path
     do {
+      let isNew = access(path, F_OK) != 0
       try FileManager.default.createDirectory(
         atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o711])
+      if isNew {
+        try SystemFileSystem().syncDirectory(
+          parentDirectory(of: path), operation: "make data directory")
+      }
     } catch {
+      let reason = (error as? FileError)?.description ?? error.localizedDescription
       throw ServeError(
-        "create the data directory '\(path)': \(error.localizedDescription)",
+        "create the data directory '\(path)': \(reason)",
         hint: "--data-dir names a directory, or a place where one can be made")
     }
     let file = "\(path)/serve.lock"
