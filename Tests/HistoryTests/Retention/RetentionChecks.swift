@@ -76,6 +76,10 @@ extension RetentionWorld {
       for lsn in moments {
         do {
           try check(try await open(lsn, history), at: lsn, id)
+        } catch let error as HistoryError where error.code == .badWAL && error.lsn != nil {
+          // The model's WAL has no records, so a moment inside a chunk cannot be sought in it: what a
+          // seek would read must be there.
+          try await checkWAL(from: error.lsn!, to: lsn, history)
         } catch {
           throw Broken("line \(id), \(line.hasBranch), moment \(lsn): \(error)")
         }
