@@ -10,11 +10,13 @@ final class ServerSession: Sendable {
 
   private let segmentSize: UInt64
 
-  init(directory: LineDirectory, segmentSize: UInt64) {
+  init(
+    directory: LineDirectory, segmentSize: UInt64, user: String = ServerAccess.superuser
+  ) {
     self.segmentSize = segmentSize
     pool = PostgresConnectionPool(
       ConnectionParameters(
-        host: directory.run, user: ServerAccess.superuser, database: "postgres",
+        host: directory.run, user: user, database: "postgres",
         connectTimeout: 10, applicationName: "exzo agent",
         // What the agent writes must not wait for the capture that it starts only afterwards.
         options: "-c synchronous_commit=local"),

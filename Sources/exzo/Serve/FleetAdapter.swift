@@ -5,6 +5,7 @@ import Foundation
 import History
 import Logging
 import ObjectStorage
+import PostgresClient
 import PostgresFormat
 import Synchronization
 
@@ -19,6 +20,8 @@ final class FleetAdapter: ComputeFleet {
   let clock: any WallClock
   /// Copies the store to the second one, where there is one.
   let mirror: ObjectMirror?
+  /// Which addresses servers elsewhere may have.
+  let networks: NetworkRules
   var binaries: String { installation.binaries }
   let log = Logger(label: "fleet")
   let timelines = TimelineReader()
@@ -27,8 +30,10 @@ final class FleetAdapter: ComputeFleet {
   init(
     fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
     installation: PostgresInstallation, template: TemplateBuilder.Template,
-    identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil
+    identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil,
+    networks: NetworkRules
   ) {
+    self.networks = networks
     self.fleet = fleet
     self.store = store
     self.objectStoreURL = objectStoreURL
@@ -95,8 +100,12 @@ final class FleetAdapter: ComputeFleet {
   func window(of history: LineHistory, head: LSN?) async throws -> RestoreWindow {
     let description = await history.description
     let uploaded = await history.uploadedLSN
+    // Of a line that follows a server elsewhere nothing can be opened before its first keyframe.
+    let isFollowing = description.parent == nil && description.bootstrapRole != nil
+    let first = isFollowing ? await history.keyframes.first : nil
     return RestoreWindow(
-      earliestLSN: description.startLSN, earliestTime: description.createdAt.date,
+      earliestLSN: first?.consistentLSN ?? description.startLSN,
+      earliestTime: (first?.createdAt ?? description.createdAt).date,
       latestLSN: max(head ?? uploaded, uploaded), latestTime: clock.now)
   }
 
@@ -126,6 +135,9 @@ final class FleetAdapter: ComputeFleet {
     histories.withLock { $0[line] = opened }
     return opened
   }
+
+  /// Where a line is read again, it is opened anew.
+  func forget(line: String) { histories.withLock { $0[line] = nil } }
 
   // MARK: Computes
 
@@ -203,7 +215,7 @@ final class FleetAdapter: ComputeFleet {
   func running(line: String) async -> RunningCompute? {
     guard let status = await fleet.client(line: line).status(), status.phase == .running,
       // A line whose specification cannot be read is not one that the control plane started.
-      let specification = try? fleet.specification(line: line)
+      let specification = try? fleet.specification(line: line), specification.source == nil
     else { return nil }
     return running(specification, status)
   }
@@ -242,7 +254,8 @@ final class FleetAdapter: ComputeFleet {
       socketDirectory: fleet.directory(line: specification.line).run, port: 5432,
       startedAt: Date(), pid: status.agentPID,
       counters: status.receivedLSN == .invalid
-        ? nil : ComputeCounters(startLSN: status.startLSN, writtenLSN: status.receivedLSN))
+        ? nil : ComputeCounters(startLSN: status.startLSN, writtenLSN: status.receivedLSN),
+      superuser: status.superuser)
   }
 
   // MARK: Errors

@@ -200,7 +200,7 @@ struct Installation {
       fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
-      mirror: storage.mirror)
+      mirror: storage.mirror, networks: options.attachNetworks)
     return (adapter, installation.binaries)
   }
 
