@@ -74,7 +74,8 @@ import Testing
 
     /// A writable branch of a moment; the URI of its database.
     func branch(_ moment: String = "") async throws -> String {
-      let body = #"{"branch":{"name":"b\#(UUID().uuidString.prefix(8))"\#(moment)},"#
+      let body =
+        #"{"branch":{"name":"b\#(UUID().uuidString.prefix(8))"\#(moment)},"#
         + #""endpoints":[{"type":"read_write"}]}"#
       let answer = try platform.call("POST", "/projects/\(project)/branches", body)
       #expect(answer.status == 201, "\(answer.text)")
@@ -193,7 +194,8 @@ import Testing
     #expect(
       try scene.rows(
         uri,
-        "SELECT string_agg(rolname, ',') FROM pg_roles WHERE rolsuper OR rolreplication OR oid = 10")
+        "SELECT string_agg(rolname, ',') FROM pg_roles WHERE rolsuper OR rolreplication OR oid = 10"
+      )
         == "exzo_superuser")
     #expect(try scene.rows(uri, "SELECT danger()") == "postgres")
     #expect(
@@ -249,7 +251,11 @@ import Testing
     try await platform.settle(scene.project)
     #expect(try scene.server.psql("SELECT count(*) FROM pg_replication_slots") == "0")
     #expect(
-      try scene.server.psql("SELECT string_agg(rolname, ',' ORDER BY oid) FROM pg_roles WHERE oid = 10 OR oid >= 16384")
+      try scene.server.psql(
+        """
+        SELECT string_agg(rolname, ',' ORDER BY oid) FROM pg_roles
+        WHERE oid = 10 OR oid >= 16384
+        """)
         == "postgres,app,replicator")
     #expect(try scene.attachment().string("attachment.status") == "detached")
     _ = try scene.mark(9)
@@ -294,7 +300,10 @@ import Testing
         ("postgresql://u@127.0.0.2:\(port)/d", "is closed"),
         ("postgresql://u@0.0.0.0:\(port)/d", "is closed"),
         ("postgresql://u@[::ffff:127.0.0.2]:\(port)/d", "is closed"),
-        ("postgresql://u@/d?host=\(scene.server.directory)&port=\(port)", "unix sockets are closed"),
+        (
+          "postgresql://u@/d?host=\(scene.server.directory)&port=\(port)",
+          "unix sockets are closed"
+        ),
         ("postgresql://u@127.0.0.1:\(port)/d?options=-cx", "'options' is not taken"),
         ("postgresql://u@127.0.0.1:\(port)/d?sslkey=/etc/passwd", "'sslkey' is not taken"),
         ("postgresql://u@127.0.0.1:\(port)/d?service=x", "'service' is not taken"),

@@ -138,7 +138,11 @@ public actor Agent {
       if let alarm = await keyframes.alarm { status.messages.append("keyframe: \(alarm)") }
     }
     status.serverPID = postmaster?.pid ?? 0
-    if let following { status.source = sourceStatus(following) }
+    if let following {
+      status.source = sourceStatus(following)
+      status.keyframes = await following.standby.keyframes
+      if let alarm = await following.standby.alarm { status.messages.append(alarm) }
+    }
     if let role = reading?.bootstrapRole { status.superuser = role }
     return status
   }

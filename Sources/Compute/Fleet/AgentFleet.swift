@@ -251,7 +251,8 @@ public final class AgentFleet: Sendable {
     let pid = try spawn(
       ProcessCommand(
         path: configuration.agentProgram, arguments: ["agent", "--directory", directory.path],
-        environment: configuration.environment.merging(secrets) { $1 }, output: output, errorOutput: output))
+        environment: configuration.environment.merging(secrets) { $1 }, output: output,
+        errorOutput: output))
     log.info("agent started", metadata: ["line": "\(line)", "pid": "\(pid)"])
     Thread.detachNewThread { [self] in
       let status = reap(pid)

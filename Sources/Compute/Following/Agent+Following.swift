@@ -29,10 +29,17 @@ extension Agent {
     let copy = SourceCopy(
       source: source, connection: connection, directory: directory, log: log)
     let hasKeyframe = await writer.newestKeyframe != nil
+    let standby = FollowedStandby(
+      specification: specification, directory: directory, writer: writer, capture: capture,
+      environment: environment, log: log)
     following = Following(
-      source: source, connection: connection, copy: copy,
+      source: source, connection: connection, copy: copy, standby: standby,
       phase: hasKeyframe ? .following : .copying)
-    if !hasKeyframe { copyInBackground(copy, writer, capture) }
+    if hasKeyframe {
+      following?.tending = Task { await standby.run() }
+    } else {
+      copyInBackground(copy, writer, capture)
+    }
   }
 
   /// The line, created where it is not there. Its WAL begins in the segment that the slot keeps.
@@ -85,6 +92,9 @@ extension Agent {
           try await waitForWAL(capture, received.end.lsn)
           let keyframe = try await copy.store(received, in: writer)
           following?.phase = .following
+          if let standby = following?.standby, status.phase != .stopping {
+            following?.tending = Task { await standby.run() }
+          }
           log.info(
             "following",
             metadata: ["redo": "\(keyframe.redoLSN)", "consistent": "\(keyframe.consistentLSN)"])
@@ -157,6 +167,8 @@ extension Agent {
   func suspendFollowing() async throws {
     status.phase = .stopping
     for task in background { task.cancel() }
+    following?.tending?.cancel()
+    await following?.tending?.value
     guard let capture else { return }
     do {
       try await capture.stop(drainTo: capture.positions.receivedLSN, timeout: .seconds(30))
@@ -183,6 +195,9 @@ struct Following: Sendable {
   /// The address not looked up yet.
   var connection: ConnectionParameters
   var copy: SourceCopy
+  /// Makes the line's keyframes after the first.
+  var standby: FollowedStandby
+  var tending: Task<Void, Never>?
   var phase: SourceStatus.Phase
   var failure: String?
 }

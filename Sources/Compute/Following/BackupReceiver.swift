@@ -117,7 +117,8 @@ struct BackupReceiver {
   }
 
   /// The directory of a path, made with those above it where it has not come yet.
-  private mutating func makeDirectory(_ parts: ArraySlice<Substring>, mode: UInt16) throws -> FileID {
+  private mutating func makeDirectory(_ parts: ArraySlice<Substring>, mode: UInt16) throws -> FileID
+  {
     var (path, parent) = ("", FileID.root)
     for part in parts {
       path = path.isEmpty ? String(part) : "\(path)/\(part)"
@@ -174,12 +175,15 @@ struct BackupReceiver {
     let file = try fileSystem.open(
       BackupImage.path(directory, id), .createNew, operation: "receive the source's backup")
     defer { file.close() }
-    try bytes.withUnsafeBytes { try file.write($0, at: 0, operation: "receive the source's backup") }
+    try bytes.withUnsafeBytes {
+      try file.write($0, at: 0, operation: "receive the source's backup")
+    }
   }
 
   private func patchControl(_ label: BackupLabel, _ major: PostgresMajor) throws -> ControlFile {
     let global = directories["global"]
-    guard let entry = entries.first(where: { $0.name == "pg_control" && $0.parent == global }) else {
+    guard let entry = entries.first(where: { $0.name == "pg_control" && $0.parent == global })
+    else {
       throw ComputeError(.environment, "read the source's backup: it has no pg_control")
     }
     let file = try fileSystem.open(

@@ -72,10 +72,9 @@ public struct SourceInspection {
       throw refusal(
         "it has no database 'postgres'", "create it there: branches are administered through it")
     }
-    let text = String(version % 10_000)
     return SourceFacts(
       systemIdentifier: UInt64(try row.value("system", as: String.self)) ?? 0,
-      serverVersion: "\(version / 10_000).\(text)", major: version / 10_000,
+      serverVersion: "\(version / 10_000).\(version % 10_000)", major: version / 10_000,
       segmentSize: UInt64(try row.value("segment", as: String.self)) ?? 0,
       hasChecksums: try row.value("checksums"), bootstrapRole: bootstrap,
       databases: databases, settings: try settings(connection),
@@ -96,7 +95,8 @@ public struct SourceInspection {
     }
     let blocks = try row.value("blocks", as: String.self)
     guard blocks == "8192/8192" else {
-      throw refusal("its pages have \(blocks) bytes", "only servers with pages of 8 KiB can be followed")
+      throw refusal(
+        "its pages have \(blocks) bytes", "only servers with pages of 8 KiB are followed")
     }
     guard try row.value("spaces", as: String.self) == "0" else {
       throw refusal(

@@ -48,7 +48,9 @@ struct ServeCommand: AsyncParsableCommand {
   var requestsPerMinute: Int?
   @OptionGroup(title: "Proofs and alerts") var proofOptions: ProofOptions
   @Option(
-    help: "Networks opened to 'attach' that are closed: loopback, link-local. ADDRESS/BITS, commas between.")
+    help:
+      "Networks that 'attach' may reach although they are closed (loopback, link-local): ADDRESS/BITS, …"
+  )
   var attachNetworks: String?
   @Option(help: "Names by which browsers reach the Console, with commas between.")
   var consoleHosts: String?
