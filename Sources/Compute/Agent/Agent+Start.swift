@@ -292,5 +292,6 @@ extension ServerSettings {
     maxPreparedTransactions = max(maxPreparedTransactions, Int(former.maxPreparedTransactions))
     maxLocksPerTransaction = max(maxLocksPerTransaction, Int(former.maxLocksPerTransaction))
     maxWorkerProcesses = max(maxWorkerProcesses, Int(former.maxWorkerProcesses))
+    maxWALSenders = max(maxWALSenders ?? 10, Int(former.maxWALSenders))
   }
 }

@@ -156,7 +156,8 @@ struct ClusterAdoption {
 
   /// Objects of users that belong to the bootstrap role, but for members of extensions, which stay with it.
   private static let owned = """
-    SELECT CASE i.type WHEN 'statistics object' THEN 'STATISTICS' ELSE upper(i.type) END AS kind,
+    SELECT CASE i.type WHEN 'statistics object' THEN 'STATISTICS'
+        WHEN 'composite type' THEN 'TYPE' ELSE upper(i.type) END AS kind,
       i.identity
     FROM (
       SELECT 'pg_class'::regclass AS class, oid FROM pg_class AS c
