@@ -109,7 +109,8 @@ import Volume
       let archive =
         Self.file("postgresql.conf", [1]) + Self.file("server.key", [2])
         + Self.file("log/today.log", [3]) + Self.file("pg_wal/000000010000000000000001", [4])
-        + Self.file("postmaster.pid", [5]) + Self.file("base/5/1259", [UInt8](repeating: 6, count: 8192))
+        + Self.file("postmaster.pid", [5])
+        + Self.file("base/5/1259", [UInt8](repeating: 6, count: 8192))
       try archive.withUnsafeBytes { try receiver.receive($0) }
       #expect(try FileManager.default.contentsOfDirectory(atPath: directory).count == 1)
       #expect(receiver.leftOut == 5)

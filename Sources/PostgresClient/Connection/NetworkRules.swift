@@ -6,20 +6,21 @@ import Glibc
 /// closed, and so is what is no address of one server (unspecified, multicast, broadcast); unix sockets
 /// always are. The operator opens blocks.
 public struct NetworkRules: Sendable, Hashable {
-  private let opened: [NetworkBlock]
+  private let opened: [ClosedRange<NetworkAddress>]
   private let text: [String]
 
-  private static let closed: [NetworkBlock] = [
+  private static let closed: [ClosedRange<NetworkAddress>] = [
     "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "::/128",
     "::1/128", "fe80::/10", "ff00::/8",
-  ].compactMap { NetworkBlock($0) }
+  ].compactMap { NetworkAddress.block($0) }
 
   /// - Parameter opened: addresses and `ADDRESS/BITS` that are open although they would be closed.
   /// - Throws: ``PostgresError`` `.invalidArgument` naming the entry that is neither.
   public init(opened: [String] = []) throws {
     text = opened
     self.opened = try opened.map { entry in
-      guard let block = NetworkBlock(entry) else {
+      let single = NetworkAddress(entry).map { $0...$0 }
+      guard let block = single ?? NetworkAddress.block(entry) else {
         throw PostgresError(
           .invalidArgument, "read networks: '\(entry)' is not an address or ADDRESS/BITS")
       }
@@ -84,56 +85,4 @@ public struct NetworkRules: Sendable, Hashable {
     }
     return found
   }
-}
-
-/// An address as 128 bits; IPv4 in its mapped form `::ffff:a.b.c.d`, also where it comes in another
-/// (`64:ff9b::/96`, RFC 6052).
-private struct NetworkAddress: Hashable, Comparable {
-  var high: UInt64
-  var low: UInt64
-
-  init?(_ text: String) {
-    var four = in_addr()
-    if inet_pton(AF_INET, text, &four) == 1 {
-      (high, low) = (0, 0xffff_0000_0000 | UInt64(UInt32(bigEndian: four.s_addr)))
-      return
-    }
-    // A zone ('%eth0') belongs to link-local addresses.
-    let plain = text.split(separator: "%", omittingEmptySubsequences: false).first.map(String.init)
-    var bytes = [UInt8](repeating: 0, count: 16)
-    guard let plain, inet_pton(AF_INET6, plain, &bytes) == 1 else { return nil }
-    high = bytes[..<8].reduce(0) { $0 << 8 | UInt64($1) }
-    low = bytes[8...].reduce(0) { $0 << 8 | UInt64($1) }
-    if high == 0x0064_ff9b_0000_0000, low >> 32 == 0 { (high, low) = (0, 0xffff_0000_0000 | low) }
-  }
-
-  var isIPv4: Bool { high == 0 && low >> 32 == 0xffff }
-
-  static func < (a: NetworkAddress, b: NetworkAddress) -> Bool { (a.high, a.low) < (b.high, b.low) }
-}
-
-/// All addresses that agree in their first bits.
-private struct NetworkBlock: Hashable {
-  private var first: NetworkAddress
-  private var last: NetworkAddress
-
-  init?(_ text: String) {
-    let parts = text.split(separator: "/", omittingEmptySubsequences: false)
-    guard let name = parts.first, let base = NetworkAddress(String(name)), parts.count <= 2 else {
-      return nil
-    }
-    let width = base.isIPv4 ? 32 : 128
-    let bits = parts.count == 2 ? Int(parts[1]) : width
-    guard let bits, (0...width).contains(bits) else { return nil }
-    (first, last) = (base, base)
-    let kept = bits + 128 - width
-    let highMask = kept >= 64 ? 0 : UInt64.max >> UInt64(kept)
-    let lowMask = kept <= 64 ? UInt64.max : kept >= 128 ? 0 : UInt64.max >> UInt64(kept - 64)
-    first.high &= ~highMask
-    first.low &= ~lowMask
-    last.high |= highMask
-    last.low |= lowMask
-  }
-
-  func contains(_ address: NetworkAddress) -> Bool { first <= address && address <= last }
 }
