@@ -61,7 +61,7 @@ import Volume
   func filesComeOutInPiecesOfAnySize(_ piece: Int) throws {
     let long = (0..<1300).map { UInt8(truncatingIfNeeded: $0) }
     let archive =
-      Self.file("base", kind: UInt8(ascii: "5")) + Self.file("PG_VERSION", Array("15\n".utf8))
+      Self.file("./base", kind: UInt8(ascii: "5")) + Self.file("PG_VERSION", Array("15\n".utf8))
       + Self.file("base/empty") + Self.file("base/long", long)
     let found = try Self.read(archive + [UInt8](repeating: 0, count: 1024), piece: piece)
     #expect(found.map(\.0.path) == ["base", "PG_VERSION", "base/empty", "base/long"])

@@ -91,6 +91,8 @@ struct ArchiveReader {
     let prefix = text(345, 155)
     if !prefix.isEmpty { path = "\(prefix)/\(path)" }
     if path.hasSuffix("/") { path.removeLast() }
+    // Some directories are named from here.
+    if path.hasPrefix("./") { path.removeFirst(2) }
     return ArchiveEntry(
       path: path, kind: kind, mode: UInt16(mode & 0o777), size: kind == .file ? size : 0,
       modified: Int64(modified))

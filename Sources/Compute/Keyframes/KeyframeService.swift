@@ -275,7 +275,7 @@ actor KeyframeService {
       wanted += hotPages(hot, in: newest.tree)
       wanted.sort { $0.id < $1.id }
     }
-    return AccumulatedEpoch(volume: volume, epoch: newest, files: wanted)
+    return AccumulatedEpoch(volume: volume, epoch: newest.ofVolume, files: wanted)
   }
 
   /// Notes that a keyframe is durable: the volume's epochs may go.

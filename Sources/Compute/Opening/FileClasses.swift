@@ -78,6 +78,8 @@ struct HistoryEpoch: SealedEpoch {
   }
 
   var number: UInt64 { epoch.number + offset }
+  /// Under the volume's own number.
+  var ofVolume: HistoryEpoch { offset == 0 ? self : HistoryEpoch(epoch) }
 
   func readBlock(
     file: FileID, block: UInt32, into buffer: UnsafeMutableRawBufferPointer
