@@ -274,16 +274,21 @@ public struct ComputeRequest: Codable, Hashable, Sendable {
 
 /// A moment to open for reading.
 public struct ReadingRequest: Codable, Hashable, Sendable {
-  /// Names the compute; `rd-…`.
+  /// Names the compute's directory; `rd-…`, and `ro-…` for a replica.
   public var id: String
   public var projectID: String
   public var lineID: String
   public var lsn: LSN
   public var major: Int
   public var settings: ComputeSettings
+  /// Whose replica it is; then the compute has the endpoint's id.
+  public var endpointID: String?
+  /// The line whose server it follows from the moment on; it is opened under that line's identity.
+  public var followsLine: String?
 
   public init(
-    id: String, projectID: String, lineID: String, lsn: LSN, major: Int, settings: ComputeSettings
+    id: String, projectID: String, lineID: String, lsn: LSN, major: Int, settings: ComputeSettings,
+    endpointID: String? = nil, followsLine: String? = nil
   ) {
     self.id = id
     self.projectID = projectID
@@ -291,6 +296,8 @@ public struct ReadingRequest: Codable, Hashable, Sendable {
     self.lsn = lsn
     self.major = major
     self.settings = settings
+    self.endpointID = endpointID
+    self.followsLine = followsLine
   }
 }
 

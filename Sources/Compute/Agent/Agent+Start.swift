@@ -75,7 +75,7 @@ extension Agent {
   }
 
   /// Makes the pages that the WAL changed, so that reads find them; at low priority, on a thread of its own.
-  private func makePagesAhead(_ view: LazyBaseView) {
+  func makePagesAhead(_ view: LazyBaseView) {
     Thread.detachNewThread { [log] in
       do {
         let clock = ContinuousClock.now
@@ -159,7 +159,7 @@ extension Agent {
     if let control = prepared?.control ?? reading?.control {
       settings.raise(to: control.parameters)
     }
-    if specification.isReading { settings.extra.merge(Self.readingSettings) { $1 } }
+    if specification.isReading { settings.extra.merge(readingSettings) { $1 } }
     // The parent's subscriptions are disabled before any of their workers starts.
     let withoutApplyWorkers = recovering && prepared?.mayHoldSubscriptions ?? true
     postmaster = try await blocking { [directory, specification, settings] in
