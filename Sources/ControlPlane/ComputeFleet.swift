@@ -182,6 +182,10 @@ public struct RestoreWindow: Codable, Hashable, Sendable {
 /// How a compute is to run.
 public struct ComputeSettings: Codable, Hashable, Sendable {
   public var sharedBuffersMB: Int
+  /// What the compute may take of the machine, in units of a processor and ``memoryMB``; `nil`: no limit.
+  public var units: Double?
+  /// Of the size; `nil`: no limit.
+  public var memoryMB: Int?
   public var maxConnections: Int
   /// `wal_level=logical` instead of `replica`.
   public var enablesLogicalReplication: Bool
@@ -191,11 +195,14 @@ public struct ComputeSettings: Codable, Hashable, Sendable {
   public var parameters: [String: String]
 
   public init(
-    sharedBuffersMB: Int = 128, maxConnections: Int = 100, enablesLogicalReplication: Bool = false,
+    sharedBuffersMB: Int = 128, units: Double? = nil, memoryMB: Int? = nil,
+    maxConnections: Int = 100, enablesLogicalReplication: Bool = false,
     waitsForObjectStore: Bool = false,
     parameters: [String: String] = [:]
   ) {
     self.sharedBuffersMB = sharedBuffersMB
+    self.units = units
+    self.memoryMB = memoryMB
     self.maxConnections = maxConnections
     self.enablesLogicalReplication = enablesLogicalReplication
     self.waitsForObjectStore = waitsForObjectStore

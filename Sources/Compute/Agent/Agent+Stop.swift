@@ -68,7 +68,8 @@ extension Agent {
   }
 
   func takeDown() async throws {
-    try await blocking { [mount, prepared, reading] in
+    try await blocking { [mount, prepared, reading, specification] in
+      specification.controlGroup?.remove()
       if let mount { _ = try mount.unmount() }
       prepared?.lazy?.close()
       try prepared?.volume.close()

@@ -23,6 +23,8 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   /// The socket's directory of the server whose WAL a reading server takes in from the moment on; `nil`
   /// where it stays at the moment.
   public var follows: String?
+  /// What limits the server; `nil`: nothing does.
+  public var controlGroup: ControlGroup?
   /// How a moment is opened; `nil` leaves it to the agent.
   public var opening: OpeningWay?
   /// Which keyframes get a complete layer; `nil` leaves it to ``KeyframePolicy``. For tests.

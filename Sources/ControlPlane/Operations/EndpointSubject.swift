@@ -53,6 +53,8 @@ struct EndpointSubject: Sendable {
     let standard = ComputeSettings().maxConnections
     return ComputeSettings(
       sharedBuffersMB: ComputeSize.sharedBuffersMB(endpoint.computeUnitsMaximum),
+      units: endpoint.computeUnitsMaximum,
+      memoryMB: ComputeSize.memoryMB(endpoint.computeUnitsMaximum),
       maxConnections: max(standard, connections.max() ?? standard),
       enablesLogicalReplication: project.settings.enableLogicalReplication ?? false,
       waitsForObjectStore: project.durability == ProjectRecord.objectStoreDurability,
