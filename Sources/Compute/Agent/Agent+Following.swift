@@ -31,9 +31,12 @@ extension Agent {
     if let lazy = prepared.lazy { makePagesAhead(lazy) }
   }
 
+  /// Or about to be: its tasks start a little earlier.
+  private var isUp: Bool { status.phase == .opening || status.phase == .running }
+
   /// The compute is of no use any more: it ends, and whoever started it opens it anew.
   func failFollowing(_ reason: String) {
-    guard status.phase == .running else { return }
+    guard isUp else { return }
     let error = ComputeError(
       .process, "follow the branch's server: \(reason)", hint: "it is opened anew from history")
     log.error("the replica ends", metadata: ["error": "\(error)"])
@@ -45,7 +48,7 @@ extension Agent {
 
   private func watchReplay() async {
     var watch = ReplayWatch()
-    while !Task.isCancelled, status.phase == .running {
+    while !Task.isCancelled, isUp {
       do {
         try await Task.sleep(for: ReplayWatch.interval)
         guard let server else { return }
@@ -84,7 +87,7 @@ extension Agent {
 
   /// Nobody wants the volume's epochs: they are ended only so that their log can go.
   private func boundLog(of volume: Volume) async {
-    while !Task.isCancelled, status.phase == .running {
+    while !Task.isCancelled, isUp {
       do {
         try await Task.sleep(for: Self.logInterval)
         guard volume.statistics.bytesSinceSeal > Self.logBudget else { continue }
