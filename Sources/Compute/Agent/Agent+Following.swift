@@ -36,7 +36,7 @@ extension Agent {
 
   /// The compute is of no use any more: it ends, and whoever started it opens it anew.
   func failFollowing(_ reason: String) {
-    guard isUp else { return }
+    guard status.phase == .running else { return }
     let error = ComputeError(
       .process, "follow the branch's server: \(reason)", hint: "it is opened anew from history")
     log.error("the replica ends", metadata: ["error": "\(error)"])
