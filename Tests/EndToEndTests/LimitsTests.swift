@@ -20,7 +20,8 @@ import Testing
   private func limit(_ group: String) throws -> Int? {
     for name in ["memory.limit_in_bytes", "memory.max"] {
       guard let bytes = FileManager.default.contents(atPath: "\(group)/\(name)") else { continue }
-      return Int(String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines))
+      return Int(
+        String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines))
     }
     return nil
   }

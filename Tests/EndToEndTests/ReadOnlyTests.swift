@@ -115,7 +115,8 @@ import Testing
       ]
       for attempt in others {
         #expect(
-          try scene.platform.psql(replica.uri, attempt, allowFailure: true).status != 0, "\(attempt)")
+          try scene.platform.psql(replica.uri, attempt, allowFailure: true).status != 0,
+          "\(attempt)")
       }
       // A new password is valid at once, an old one no more.
       let reset = try await scene.post(
@@ -216,7 +217,8 @@ import Testing
         "INSERT INTO t SELECT g, \(round) FROM generate_series(1, 500) g "
           + "ON CONFLICT (id) DO UPDATE SET n = EXCLUDED.n;"
           + "INSERT INTO log SELECT generate_series(1, 100);"
-          + (round % 50 == 49 ? "TRUNCATE log; ALTER TABLE t ADD COLUMN c\(round) int DEFAULT 7;" : "")
+          + (round % 50 == 49
+            ? "TRUNCATE log; ALTER TABLE t ADD COLUMN c\(round) int DEFAULT 7;" : "")
       }
       try scene.platform.psql(scene.uri, rounds.joined(separator: "\n"))
       try scene.platform.psql(scene.uri, "VACUUM FULL t; REINDEX TABLE t")

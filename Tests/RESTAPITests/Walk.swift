@@ -204,7 +204,8 @@ struct Walk {
     let primary = values["endpoint_id"]
     let made = try await call(
       "POST", "/projects/{project_id}/endpoints",
-      #"{"endpoint":{"branch_id":"\#(values["branch_id"] ?? "")","type":"read_only"}}"#, status: 201)
+      #"{"endpoint":{"branch_id":"\#(values["branch_id"] ?? "")","type":"read_only"}}"#, status: 201
+    )
     #expect(made.text("endpoint", "type") == "read_only")
     values["endpoint_id"] = made.text("endpoint", "id")
     let endpoint = "/projects/{project_id}/endpoints/{endpoint_id}"
@@ -212,7 +213,8 @@ struct Walk {
     try await call("PATCH", endpoint, #"{"endpoint":{"autoscaling_limit_max_cu":1}}"#)
     let uri = try await call(
       "GET", "/projects/{project_id}/connection_uri",
-      query: "?endpoint_id=\(values["endpoint_id"] ?? "")&database_name=exzodb&role_name=exzodb_owner")
+      query:
+        "?endpoint_id=\(values["endpoint_id"] ?? "")&database_name=exzodb&role_name=exzodb_owner")
     #expect(uri.text("uri").contains(values["endpoint_id"] ?? "none"))
     for _ in 0..<2 { try await call("DELETE", endpoint) }
     values["endpoint_id"] = primary

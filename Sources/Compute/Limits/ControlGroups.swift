@@ -85,7 +85,8 @@ public struct ControlGroups: Sendable, Equatable {
   private static func refusal(_ verb: String, _ path: String) -> ComputeError {
     ComputeError(
       .environment, "limit computes: \(verb) '\(path)': \(String(cString: strerror(errno)))",
-      hint: "run serve as root, or have its control group delegated to it (Delegate=yes in systemd)")
+      hint: "run serve as root, or have its control group delegated to it (Delegate=yes in systemd)"
+    )
   }
 
   /// All computes together against another process or group beside them, which weighs 1.
@@ -149,7 +150,8 @@ public struct ControlGroups: Sendable, Equatable {
       switch parent.kind {
       case .memoryV1: "memory (v1): \(parent.path)"
       case .processorV1: "processor time (v1): \(parent.path)"
-      case .unified: "\(limitsProcessors ? "memory and processor time" : "memory") (v2): \(parent.path)"
+      case .unified:
+        "\(limitsProcessors ? "memory and processor time" : "memory") (v2): \(parent.path)"
       }
     }.joined(separator: ", ")
   }

@@ -11,7 +11,8 @@ extension FleetAdapter {
     try await translating {
       var specification = try self.specification(
         for: ComputeRequest(
-          computeID: request.endpointID ?? request.id, projectID: request.projectID, branchID: "", endpointID: "",
+          computeID: request.endpointID ?? request.id, projectID: request.projectID, branchID: "",
+          endpointID: "",
           lineID: request.id, origin: .branch(parentLine: request.lineID, lsn: request.lsn),
           major: request.major, settings: request.settings, roles: [], databases: []))
       specification.readsOnly = true
