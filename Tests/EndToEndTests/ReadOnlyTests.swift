@@ -124,6 +124,14 @@ import Testing
       #expect(!reset.string("role.password").isEmpty)
       #expect(try scene.platform.psql(replica.uri, "SELECT 1", allowFailure: true).status != 0)
       #expect(try scene.value(try scene.uri(of: replica.id), "SELECT 1") == "1")
+      let pooled = try scene.platform.call(
+        "GET",
+        "/projects/\(scene.project)/connection_uri?endpoint_id=\(replica.id)&pooled=true"
+          + "&database_name=exzodb&role_name=exzodb_owner")
+      // Where there is a pooler.
+      if pooled.status == 200 {
+        #expect(try scene.value(pooled.string("uri"), "SELECT count(*) FROM t") == "60000")
+      }
       try await asDeleted(scene, replica.id)
     }
   }
