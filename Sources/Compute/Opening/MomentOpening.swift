@@ -181,6 +181,10 @@ struct MomentOpening: Sendable {
     async let tail = writeTail(history, plan, image.tree, major: major)
     let (volume, control) = try await openVolume(on: image, plan)
     let summary = try await tail
+    try await environment.threads.run {
+      try ImagePreparation(volume: volume, major: major)
+        .removeForks(of: summary.newlyUnlogged, in: image.tree)
+    }
     warm(warmed, summary.wanted)
     return PreparedCompute(
       volume: volume, writer: writer,
