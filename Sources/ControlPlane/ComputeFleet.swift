@@ -200,6 +200,10 @@ public struct RestoreWindow: Codable, Hashable, Sendable {
 /// How a compute is to run.
 public struct ComputeSettings: Codable, Hashable, Sendable {
   public var sharedBuffersMB: Int
+  /// What the compute may take of the machine, in units of a processor and ``memoryMB``; `nil`: no limit.
+  public var units: Double?
+  /// Of the size; `nil`: no limit.
+  public var memoryMB: Int?
   public var maxConnections: Int
   /// `wal_level=logical` instead of `replica`.
   public var enablesLogicalReplication: Bool
@@ -209,11 +213,14 @@ public struct ComputeSettings: Codable, Hashable, Sendable {
   public var parameters: [String: String]
 
   public init(
-    sharedBuffersMB: Int = 128, maxConnections: Int = 100, enablesLogicalReplication: Bool = false,
+    sharedBuffersMB: Int = 128, units: Double? = nil, memoryMB: Int? = nil,
+    maxConnections: Int = 100, enablesLogicalReplication: Bool = false,
     waitsForObjectStore: Bool = false,
     parameters: [String: String] = [:]
   ) {
     self.sharedBuffersMB = sharedBuffersMB
+    self.units = units
+    self.memoryMB = memoryMB
     self.maxConnections = maxConnections
     self.enablesLogicalReplication = enablesLogicalReplication
     self.waitsForObjectStore = waitsForObjectStore
@@ -292,16 +299,21 @@ public struct ComputeRequest: Codable, Hashable, Sendable {
 
 /// A moment to open for reading.
 public struct ReadingRequest: Codable, Hashable, Sendable {
-  /// Names the compute; `rd-…`.
+  /// Names the compute's directory; `rd-…`, and `ro-…` for a replica.
   public var id: String
   public var projectID: String
   public var lineID: String
   public var lsn: LSN
   public var major: Int
   public var settings: ComputeSettings
+  /// Whose replica it is; then the compute has the endpoint's id.
+  public var endpointID: String?
+  /// The line whose server it follows from the moment on; it is opened under that line's identity.
+  public var followsLine: String?
 
   public init(
-    id: String, projectID: String, lineID: String, lsn: LSN, major: Int, settings: ComputeSettings
+    id: String, projectID: String, lineID: String, lsn: LSN, major: Int, settings: ComputeSettings,
+    endpointID: String? = nil, followsLine: String? = nil
   ) {
     self.id = id
     self.projectID = projectID
@@ -309,6 +321,8 @@ public struct ReadingRequest: Codable, Hashable, Sendable {
     self.lsn = lsn
     self.major = major
     self.settings = settings
+    self.endpointID = endpointID
+    self.followsLine = followsLine
   }
 }
 

@@ -57,9 +57,6 @@ struct NewRows {
       "\(request.field)suspend_timeout_seconds", request.suspendSeconds)
     try SettingsRules.endpointSettings("\(request.field)settings", request.settings)
     try SettingsRules.name("\(request.field)name", request.name)
-    guard request.type == .readWrite else {
-      throw ControlPlaneError.unsupported("\(request.field)type", allowed: "use 'read_write'")
-    }
     if !request.isDisabled {
       try QuotaService(core: core).require(project, tx, doing: "start a compute")
     }
@@ -73,7 +70,7 @@ struct NewRows {
       state: request.isDisabled ? .idle : .`init`,
       pendingState: request.isDisabled ? nil : .active, createdAt: now, updatedAt: now)
     try tx.insert(endpoint)
-    try placeCompute(of: endpoint, branch, tx)
+    if request.type == .readWrite { try placeCompute(of: endpoint, branch, tx) }
     let start = try tx.enqueue(
       OperationRecord(
         request.isDisabled ? .applyEndpointSettings : .startCompute, core, project: project,

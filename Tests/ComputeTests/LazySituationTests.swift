@@ -64,6 +64,36 @@ import Volume
     }
   }
 
+  /// An image cut between an unlogged table's main fork and its init fork holds the first alone.
+  @Test(arguments: [OpeningWay.lazy, .replay])
+  func aMainForkWithoutItsInitForkIsLeftOut(_ way: OpeningWay) async throws {
+    try await withEngine { engine in
+      let root = try await engine.openRoot { $0.completeLayers = .always }
+      try engine.psql(root, "CREATE TABLE a (n int); CREATE TABLE b (n int)")
+      let path = try engine.psql(
+        root,
+        """
+        SELECT replace(pg_relation_filepath('b'), b.relfilenode::text,
+          (2 * b.relfilenode::bigint - a.relfilenode::bigint)::text)
+        FROM pg_class a, pg_class b WHERE a.relname = 'a' AND b.relname = 'b'
+        """)
+      // The name that the next table will get: as long as a file has it, it would get another.
+      let file = "\(engine.fleet.directory(line: root).mountPoint)/\(path)"
+      try Data(repeating: 0, count: 8192).write(to: URL(fileURLWithPath: file))
+      try await engine.keyframe(root)
+      try FileManager.default.removeItem(atPath: file)
+      try engine.psql(root, "CREATE UNLOGGED TABLE u (n int); INSERT INTO u VALUES (1)")
+      #expect(try engine.psql(root, "SELECT pg_relation_filepath('u')") == path)
+      try engine.psql(root, "INSERT INTO a VALUES (7)")
+      let (branch, status) = try await engine.open(root, at: try await head(engine, root)) {
+        $0.opening = way
+      }
+      #expect(status.opening == way)
+      #expect(try engine.psql(branch, "SELECT n FROM a UNION ALL SELECT n FROM u") == "7")
+      #expect(try engine.psql(branch, "INSERT INTO u VALUES (2); SELECT n FROM u") == "2")
+    }
+  }
+
   /// Woken after a suspension and after its agent was killed, whatever became of the file of changed blocks.
   @Test func branchesWakeWithTheirOwnChanges() async throws {
     try await withEngine { engine in

@@ -36,7 +36,10 @@ final class ConsolePlatform {
       [
         Self.program, "serve", "--data-dir", "\(directory)/data", "--http", "127.0.0.1:\(port)",
         "--postgres", "127.0.0.1:\(postgresPort)",
-      ], environment: ["HOME": directory, "EXZO_REQUESTS_PER_MINUTE": "0"],
+      ],
+      environment: [
+        "HOME": directory, "EXZO_REQUESTS_PER_MINUTE": "0", "EXZO_COMPUTE_LIMITS": "off",
+      ],
       log: "\(directory)/serve.log")
     for _ in 0..<600 {
       if try call("GET", "/readyz", isAPI: false).status == 200 { return }

@@ -76,7 +76,7 @@ extension Agent {
   }
 
   /// Makes the pages that the WAL changed, so that reads find them; at low priority, on a thread of its own.
-  private func makePagesAhead(_ view: LazyBaseView) {
+  func makePagesAhead(_ view: LazyBaseView) {
     Thread.detachNewThread { [log] in
       do {
         let clock = ContinuousClock.now
@@ -160,9 +160,10 @@ extension Agent {
     if let control = prepared?.control ?? reading?.control {
       settings.raise(to: control.parameters)
     }
-    if specification.isReading { settings.extra.merge(Self.readingSettings) { $1 } }
+    if specification.isReading { settings.extra.merge(readingSettings) { $1 } }
     // The parent's subscriptions are disabled before any of their workers starts.
     let withoutApplyWorkers = recovering && prepared?.mayHoldSubscriptions ?? true
+    let limit = try await limitation()
     postmaster = try await blocking { [directory, specification, settings] in
       try endProcesses(workingIn: directory.mountPoint)
       let postmaster = try Postmaster(
@@ -170,7 +171,7 @@ extension Agent {
           major: specification.major, binaries: specification.binaries),
         directory: directory, identity: specification.identity, settings: settings,
         recovering: recovering, withoutApplyWorkers: withoutApplyWorkers,
-        onExit: { bell.yield($0) })
+        onStart: limit, onExit: { bell.yield($0) })
       // Crash recovery of a large tail takes its time; a server that makes no progress ends itself.
       try postmaster.waitUntilReady(seconds: 600)
       return postmaster

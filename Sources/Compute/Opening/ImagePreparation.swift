@@ -1,3 +1,4 @@
+import History
 import PostgresFormat
 import Volume
 
@@ -21,6 +22,25 @@ struct ImagePreparation {
     control.systemIdentifier = systemIdentifier
     try volume.writeFile("global/pg_control", control.bytes)
     return control
+  }
+
+  /// Removes what relations that the tail makes unlogged have beside their init fork.
+  ///
+  /// PostgreSQL makes an unlogged relation's main fork first and logs the init fork alone. An image
+  /// cut between the two holds a main fork that the start of recovery does not know as one to reset
+  /// (`ResetUnloggedRelations` in `storage/file/reinit.c`), and its end refuses to copy the init
+  /// fork over it.
+  func removeForks(of unlogged: Set<RelFileLocator>, in tree: FileTreeSnapshot) throws {
+    guard !unlogged.isEmpty else { return }
+    let paths = TreePaths(tree)
+    for entry in tree.entries where entry.kind == .regular {
+      let path = paths.path(of: entry)
+      if case .relation(let file) = DataFileKind(path: path),
+        file.fork != .initialization, unlogged.contains(file.locator)
+      {
+        try volume.removeAll(path)
+      }
+    }
   }
 
   func controlFile() throws -> ControlFile {

@@ -17,6 +17,8 @@ struct TailCheck: Sendable {
     var records = 0
     /// Blocks of the image that replay will read, each once.
     var wanted: [BlockAddress] = []
+    /// Relations whose init fork the tail makes.
+    var newlyUnlogged: Set<RelFileLocator> = []
   }
 
   /// What records are taken into; a class, so that the reader's closure changes it in place. One
@@ -51,7 +53,7 @@ struct TailCheck: Sendable {
     let outcome = try reader.feed(bytes, at: lsn) { record in
       findings.summary.records += 1
       findings.summary.lastRecordStart = record.startLSN
-      try Self.observe(record, &findings.lengths)
+      try Self.observe(record, findings)
     }
     if case .endOfWAL(let end) = outcome {
       throw ComputeError(
@@ -73,11 +75,11 @@ struct TailCheck: Sendable {
     return findings.summary
   }
 
-  private static func observe(_ record: WALRecordView, _ lengths: inout RelationLengths) throws {
+  private static func observe(_ record: WALRecordView, _ findings: Findings) throws {
     for block in record.blockReferences {
       // Redo extends the maps where they are short (RBM_ZERO_ON_ERROR), so they never lack a page.
       let isMap = block.fork == .visibilityMap || block.fork == .freeSpaceMap
-      lengths.reference(
+      findings.lengths.reference(
         RelationFork(locator: block.locator, fork: block.fork), block: block.block,
         initializes: block.startsPage || isMap, at: record.startLSN)
     }
@@ -87,13 +89,15 @@ struct TailCheck: Sendable {
     }
     switch try record.content() {
     case .transactionEnd(let end):
-      for locator in end.droppedRelations { lengths.drop(locator) }
+      for locator in end.droppedRelations { findings.lengths.drop(locator) }
     case .fileCreate(let locator, let fork):
-      lengths.create(RelationFork(locator: locator, fork: fork))
+      findings.lengths.create(RelationFork(locator: locator, fork: fork))
+      if fork == .initialization { findings.summary.newlyUnlogged.insert(locator) }
     case .fileTruncate(let locator, let count, let forks):
-      if forks.contains(.main) { lengths.truncate(locator, fork: .main, to: count) }
-    case .databaseCreateByFileCopy(let database, _): lengths.copyDatabase(database.database)
-    case .databaseDrop(let database, _): lengths.dropDatabase(database)
+      if forks.contains(.main) { findings.lengths.truncate(locator, fork: .main, to: count) }
+    case .databaseCreateByFileCopy(let database, _):
+      findings.lengths.copyDatabase(database.database)
+    case .databaseDrop(let database, _): findings.lengths.dropDatabase(database)
     default: break
     }
   }

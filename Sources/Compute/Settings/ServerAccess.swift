@@ -9,6 +9,10 @@ public enum ServerAccess {
   /// The platform's role; tenants never get its password, because it has none.
   public static let superuser = "exzo_superuser"
 
+  /// Replication is open to whoever reaches the socket, which are our processes and those of the compute's
+  /// own user, who can read the data directory anyway: a replica's server runs as that user, who need not
+  /// have a name, and `peer` takes none without one (`auth_peer`, `auth.c`).
+  ///
   /// - Parameter trustsTenants: for servers that read the past. They hold the passwords of then, so
   ///   whoever connects has proved today's before; only processes of the compute's user and of ours
   ///   reach the socket, and nobody can write.
@@ -18,7 +22,7 @@ public enum ServerAccess {
   ) -> String {
     """
     \(others.map { "local all \"\($0)\" peer map=platform\n" }.joined())local all \(superuser) peer map=platform
-    local replication \(superuser) peer map=platform
+    local replication \(superuser) trust
     local all \(superuser) reject
     local replication all reject
     local all all \(trustsTenants ? "trust" : "scram-sha-256")

@@ -194,6 +194,7 @@ public struct MachineRecovery: Sendable {
         endpoint.pendingState = nil
         endpoint.updatedAt = now
         try tx.update(endpoint)
+        guard endpoint.type == .readWrite else { continue }
         _ = try NewLine(core: core, project: project).insertCompute(
           on: current.lineID, of: branch.id, endpoint: endpoint.id, tx)
       }

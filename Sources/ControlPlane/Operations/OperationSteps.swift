@@ -85,7 +85,12 @@ struct OperationSteps: Sendable {
   }
 
   private func startCompute(_ operation: OperationRecord) async throws {
-    try await start(try await subject(operation))
+    let subject = try await subject(operation)
+    if subject.endpoint.type == .readOnly {
+      try await ReplicaComputes(core: core).open(subject)
+    } else {
+      try await start(subject)
+    }
   }
 
   /// Starts the subject's compute and notes where it runs.
@@ -108,6 +113,8 @@ struct OperationSteps: Sendable {
 
   private func configureTenants(_ operation: OperationRecord) async throws {
     let subject = try await subject(operation)
+    // A replica has what its branch has.
+    guard subject.endpoint.type == .readWrite else { return }
     guard let running = subject.running else {
       throw ComputeFleetError(.temporary, "configure '\(subject.endpoint.id)': it does not run")
     }
@@ -156,7 +163,11 @@ struct OperationSteps: Sendable {
 
   private func stopCompute(_ operation: OperationRecord) async throws {
     let subject = try await subject(operation)
-    try await core.fleet.suspend(computeID: subject.compute.id.rawValue)
+    if subject.endpoint.type == .readOnly {
+      try await ReplicaComputes(core: core).close(subject.compute.lineID.rawValue)
+    } else {
+      try await core.fleet.suspend(computeID: subject.compute.id.rawValue)
+    }
   }
 
   private func markIdle(_ operation: OperationRecord) async throws {
@@ -222,6 +233,7 @@ struct OperationSteps: Sendable {
   /// Stops the computes of a deleted endpoint. Volume and row stay: the branch's next endpoint
   /// goes on with them.
   private func stopComputes(_ operation: OperationRecord) async throws {
+    try await ReplicaComputes(core: core).closeAll(of: operation)
     for compute in try await computes(of: operation) {
       try await core.fleet.suspend(computeID: compute.id.rawValue)
       var stopped = compute
@@ -232,6 +244,8 @@ struct OperationSteps: Sendable {
   }
 
   private func destroyComputes(_ operation: OperationRecord) async throws {
+    // They follow what goes with their branch.
+    try await ReplicaComputes(core: core).closeAll(of: operation)
     for compute in try await computes(of: operation) {
       try await core.fleet.destroy(
         computeID: compute.id.rawValue, line: compute.lineID.rawValue)

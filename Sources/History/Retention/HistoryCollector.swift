@@ -17,7 +17,7 @@ import Synchronization
 /// 4. A keyframe goes ``RetentionPolicy/grace`` after no more moment is opened from it.
 ///
 /// ## Crash
-/// Its own state is a cache. Suspects (see ``LineSweep``) are waited for again after a restart.
+/// Its own state is a cache. What it is waiting for is in ``memory``; without it the waits begin anew.
 ///
 /// ## Concurrency
 /// An actor; one round at a time. A second collector on the same store deletes nothing that is promised.
@@ -50,11 +50,21 @@ public actor HistoryCollector {
 
   public init(
     environment: HistoryEnvironment, policy: RetentionPolicy = RetentionPolicy(),
+    memory: CollectorMemory = CollectorMemory(),
     throttle: @escaping @Sendable () async throws -> Void = {}
   ) {
     self.environment = environment
     self.policy = policy
     self.throttle = throttle
+    unlisted = memory.unlisted
+    forgotten = memory.forgotten
+  }
+
+  /// To be given to the collector of the next process: what waits for ``RetentionPolicy/grace``, and since when.
+  public var memory: CollectorMemory {
+    CollectorMemory(
+      unlisted: unlisted.filter { !$0.value.isEmpty },
+      forgotten: forgotten.filter { !$0.value.isEmpty })
   }
 
   /// One round.

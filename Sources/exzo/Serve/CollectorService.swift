@@ -8,7 +8,7 @@ import ServiceLifecycle
 
 /// Evicts history that nothing needs, a round every few minutes, and says what the last one did.
 ///
-/// The status is in `DIR/collector.json`.
+/// The status is in `DIR/collector.json`, what it waits for in `DIR/collector-memory.json`.
 struct CollectorService: Service {
   let plane: ControlPlane
   /// `nil` where history is not collected.
@@ -43,7 +43,7 @@ struct CollectorService: Service {
       try? await gracefulShutdown()  // cancelled means the same
       return
     }
-    let collector = HistoryCollector(environment: environment) { [isFenced] in
+    let collector = HistoryCollector(environment: environment, memory: memory()) { [isFenced] in
       try await Task.sleep(for: Self.deletionPause)
       if isFenced() { throw CancellationError() }
     }
@@ -67,6 +67,22 @@ struct CollectorService: Service {
     }
   }
 
+  private var memoryFile: String { "\(dataDirectory)/collector-memory.json" }
+
+  /// What the collector of the last process waited for; nothing where that cannot be read.
+  private func memory() -> CollectorMemory {
+    guard let bytes = FileManager.default.contents(atPath: memoryFile) else {
+      return CollectorMemory()
+    }
+    do {
+      return try CollectorMemory(json: bytes)
+    } catch {
+      log.warning(
+        "the collector begins its waits anew", metadata: ["\(memoryFile)": "\(error)"])
+      return CollectorMemory()
+    }
+  }
+
   private func round(_ collector: HistoryCollector, after last: Status?) async throws -> Status {
     let demands = try await plane.retention.promises().map {
       (LineID(rawValue: $0.lineID), LineDemand($0))
@@ -76,6 +92,9 @@ struct CollectorService: Service {
     for problem in report.problems {
       log.error("a line is not collected", metadata: ["error": "\(problem)"])
     }
+    try SystemFileSystem().replaceFile(
+      memoryFile, with: Array(try await collector.memory.json()),
+      operation: "write collector memory")
     let status = Status(
       lastRun: Date(), objectsDeleted: report.objectsDeleted, bytesFreed: report.bytesFreed,
       totalObjectsDeleted: (last?.totalObjectsDeleted ?? 0) + report.objectsDeleted,

@@ -20,6 +20,8 @@ final class FleetAdapter: ComputeFleet {
   let clock: any WallClock
   /// Copies the store to the second one, where there is one.
   let mirror: ObjectMirror?
+  /// What limits computes to their size, where the machine allows it.
+  let controlGroups: ControlGroups?
   /// Which addresses servers elsewhere may have.
   let networks: NetworkRules
   var binaries: String { installation.binaries }
@@ -31,6 +33,7 @@ final class FleetAdapter: ComputeFleet {
     fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
     installation: PostgresInstallation, template: TemplateBuilder.Template,
     identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil,
+    controlGroups: ControlGroups? = nil,
     networks: NetworkRules
   ) {
     self.networks = networks
@@ -42,6 +45,7 @@ final class FleetAdapter: ComputeFleet {
     self.identities = identities
     self.clock = clock
     self.mirror = mirror
+    self.controlGroups = controlGroups
   }
 
   // MARK: Lines and moments
@@ -156,7 +160,7 @@ final class FleetAdapter: ComputeFleet {
     case .branch(let parent, let lsn): origin = .branch(parent: parent, lsn: lsn)
     case .existing: origin = try fleet.specification(line: compute.lineID)?.origin ?? .existing
     }
-    return AgentSpecification(
+    var specification = AgentSpecification(
       computeID: compute.computeID, projectID: compute.projectID, line: compute.lineID,
       major: compute.major, binaries: installation.binaries,
       serverVersion: template.serverVersion,
@@ -173,6 +177,16 @@ final class FleetAdapter: ComputeFleet {
       },
       restoreObjective: Double(compute.restoreObjective.components.seconds)
         + Double(compute.restoreObjective.components.attoseconds) / 1e18)
+    specification.controlGroup = controlGroup(for: compute)
+    return specification
+  }
+
+  private func controlGroup(for compute: ComputeRequest) -> ControlGroup? {
+    guard let memory = compute.settings.memoryMB, let units = compute.settings.units else {
+      return nil
+    }
+    return controlGroups?.group(
+      line: compute.lineID, memoryBytes: UInt64(memory) << 20, processors: units)
   }
 
   func suspend(computeID: String) async throws {

@@ -33,8 +33,11 @@ struct ServeCommand: AsyncParsableCommand {
   var masterKeyCommand: String?
   @Option(help: "A second object store that everything is copied to.") var mirror: String?
   @Option(
-    help: "on: delete history that no branch, snapshot, lease or window needs (default: off).")
+    help: "off: keep history that no branch, snapshot, lease or window needs (default: on).")
   var collectHistory: String?
+  @Option(
+    help: "What a compute's size limits by control groups: off, memory (default) or all.")
+  var computeLimits: String?
   @Option(help: "Disk for what is read from a bucket (default: 10G).") var cacheSize: String?
   @Option(help: "postgresql://… (default: an embedded server).") var metadataUrl: String?
   @Option(
@@ -95,7 +98,8 @@ struct ServeCommand: AsyncParsableCommand {
         || ["1", "true", "yes"].contains(layers.value("allow-plain", flag: nil) ?? ""),
       requestsPerMinute: try layers.count(
         "requests-per-minute", flag: requestsPerMinute, standard: 700),
-      collectsHistory: try layers.onOrOff("collect-history", flag: collectHistory) ?? false,
+      collectsHistory: try layers.onOrOff("collect-history", flag: collectHistory) ?? true,
+      computeLimits: try layers.word("compute-limits", flag: computeLimits, standard: .memory),
       proofs: try proofOptions.proofs(layers), alerts: try proofOptions.alerts(layers),
       consoleHosts: (layers.value("console-hosts", flag: consoleHosts) ?? "").split(separator: ",")
         .map { $0.trimmingCharacters(in: .whitespaces) },

@@ -32,6 +32,8 @@ struct ServeOptions: Sendable {
   var requestsPerMinute: Int
   /// Whether history that nothing needs is deleted.
   var collectsHistory: Bool
+  /// What computes are limited to their size in.
+  var computeLimits: ComputeLimits
   var proofs: ProofSettings
   var alerts: AlertSettings
   /// Further names by which browsers reach the Console.
@@ -41,6 +43,14 @@ struct ServeOptions: Sendable {
   /// Which addresses servers elsewhere may have that are attached.
   var attachNetworks: NetworkRules
   var clock: any WallClock = SystemWallClock()
+}
+
+/// What the sizes of computes limit, by control groups.
+enum ComputeLimits: String, CaseIterable, Sendable {
+  case off
+  case memory
+  /// Memory and processor time.
+  case all
 }
 
 /// `host:port`; the host of an IPv6 address stands in brackets.
@@ -101,7 +111,8 @@ struct LayeredSettings {
     "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
     "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption",
     "master-key", "master-key-command", "mirror", "cache-size", "collect-history",
-    "recover-despite-damage", "console-hosts", "community-url", "attach-networks",
+    "compute-limits", "recover-despite-damage", "console-hosts", "community-url",
+    "attach-networks",
   ])
 
   func value(_ name: String, flag: String?) -> String? {
@@ -124,6 +135,18 @@ struct LayeredSettings {
       throw ValidationError("EXZO_CLOCK_AHEAD: '\(text)' is not a number of seconds")
     }
     return ClockAhead(seconds: TimeInterval(seconds))
+  }
+
+  /// One of a few words.
+  func word<Word: CaseIterable & RawRepresentable>(
+    _ name: String, flag: String?, standard: Word
+  ) throws -> Word where Word.RawValue == String {
+    guard let text = value(name, flag: flag) else { return standard }
+    guard let word = Word(rawValue: text) else {
+      let words = Word.allCases.map { "'\($0.rawValue)'" }.joined(separator: ", ")
+      throw ValidationError("--\(name): '\(text)' is not one of \(words)")
+    }
+    return word
   }
 
   /// `on` or `off`.
