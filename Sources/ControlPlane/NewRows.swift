@@ -70,6 +70,8 @@ struct NewRows {
       state: request.isDisabled ? .idle : .`init`,
       pendingState: request.isDisabled ? nil : .active, createdAt: now, updatedAt: now)
     try tx.insert(endpoint)
+    try core.refuseAttached(
+      tx, branch.lineID, isOverFine: false, doing: "give branch '\(branch.name)' an endpoint")
     if request.type == .readWrite { try placeCompute(of: endpoint, branch, tx) }
     let start = try tx.enqueue(
       OperationRecord(
