@@ -55,7 +55,8 @@ class Serve:
             self.process = subprocess.Popen(
                 [self.binary, "serve", "--data-dir", str(self.data),
                  "--http", f"127.0.0.1:{self.http}", "--postgres", f"127.0.0.1:{self.postgres}",
-                 *self.options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                 # The plain server beside it has no limits either.
+                 "--compute-limits", "off", *self.options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

@@ -59,9 +59,27 @@ public protocol ComputeFleet: Sendable {
   func mostDeleting(
     line: String, from relation: RelFileLocator, in range: Range<LSN>
   ) async throws -> DeletingTransaction?
+  /// Asks a server elsewhere what it is, and whether a line can follow it.
+  /// - Throws: ``ComputeFleetError`` `.permanent` with the reason.
+  func inspect(_ source: AttachedServer) async throws -> SourceDescription
+  /// Makes sure that a line follows its source, and tells how far it is. Idempotent.
+  func follow(_ request: FollowRequest) async throws -> FollowStatus
+  /// How far a line is with following; `nil` where nothing follows now.
+  func followStatus(line: String) async -> FollowStatus?
+  /// Ends the following: what came is in the store, the slot is dropped, nothing stays on this machine.
+  /// - Parameter keepsSlot: leave the source alone, where it does not answer any more.
+  func release(_ request: FollowRequest, keepsSlot: Bool) async throws
 }
 
 extension ComputeFleet {
+  public func inspect(_ source: AttachedServer) async throws -> SourceDescription {
+    throw ComputeFleetError(.permanent, "attach: this fleet follows no servers")
+  }
+  public func follow(_ request: FollowRequest) async throws -> FollowStatus {
+    throw ComputeFleetError(.permanent, "attach: this fleet follows no servers")
+  }
+  public func followStatus(line: String) async -> FollowStatus? { nil }
+  public func release(_ request: FollowRequest, keepsSlot: Bool) async throws {}
   public func takeOver(line: String) async throws -> ResolvedMoment? {
     do { return try await resolve(line: line, moment: .head) } catch let error as ComputeFleetError
       where error.code == .unknownLine
@@ -182,6 +200,10 @@ public struct RestoreWindow: Codable, Hashable, Sendable {
 /// How a compute is to run.
 public struct ComputeSettings: Codable, Hashable, Sendable {
   public var sharedBuffersMB: Int
+  /// What the compute may take of the machine, in units of a processor and ``memoryMB``; `nil`: no limit.
+  public var units: Double?
+  /// Of the size; `nil`: no limit.
+  public var memoryMB: Int?
   public var maxConnections: Int
   /// `wal_level=logical` instead of `replica`.
   public var enablesLogicalReplication: Bool
@@ -191,11 +213,14 @@ public struct ComputeSettings: Codable, Hashable, Sendable {
   public var parameters: [String: String]
 
   public init(
-    sharedBuffersMB: Int = 128, maxConnections: Int = 100, enablesLogicalReplication: Bool = false,
+    sharedBuffersMB: Int = 128, units: Double? = nil, memoryMB: Int? = nil,
+    maxConnections: Int = 100, enablesLogicalReplication: Bool = false,
     waitsForObjectStore: Bool = false,
     parameters: [String: String] = [:]
   ) {
     self.sharedBuffersMB = sharedBuffersMB
+    self.units = units
+    self.memoryMB = memoryMB
     self.maxConnections = maxConnections
     self.enablesLogicalReplication = enablesLogicalReplication
     self.waitsForObjectStore = waitsForObjectStore
@@ -274,16 +299,21 @@ public struct ComputeRequest: Codable, Hashable, Sendable {
 
 /// A moment to open for reading.
 public struct ReadingRequest: Codable, Hashable, Sendable {
-  /// Names the compute; `rd-…`.
+  /// Names the compute's directory; `rd-…`, and `ro-…` for a replica.
   public var id: String
   public var projectID: String
   public var lineID: String
   public var lsn: LSN
   public var major: Int
   public var settings: ComputeSettings
+  /// Whose replica it is; then the compute has the endpoint's id.
+  public var endpointID: String?
+  /// The line whose server it follows from the moment on; it is opened under that line's identity.
+  public var followsLine: String?
 
   public init(
-    id: String, projectID: String, lineID: String, lsn: LSN, major: Int, settings: ComputeSettings
+    id: String, projectID: String, lineID: String, lsn: LSN, major: Int, settings: ComputeSettings,
+    endpointID: String? = nil, followsLine: String? = nil
   ) {
     self.id = id
     self.projectID = projectID
@@ -291,6 +321,8 @@ public struct ReadingRequest: Codable, Hashable, Sendable {
     self.lsn = lsn
     self.major = major
     self.settings = settings
+    self.endpointID = endpointID
+    self.followsLine = followsLine
   }
 }
 
@@ -305,11 +337,14 @@ public struct RunningCompute: Codable, Hashable, Sendable {
   public var pid: Int32
   /// `nil` where nobody counted.
   public var counters: ComputeCounters?
+  /// The role that administers it, where that is not the platform's.
+  public var superuser: String?
 
   public init(
     computeID: String, lineID: String, socketDirectory: String, port: Int, startedAt: Date,
-    pid: Int32, counters: ComputeCounters? = nil
+    pid: Int32, counters: ComputeCounters? = nil, superuser: String? = nil
   ) {
+    self.superuser = superuser
     self.computeID = computeID
     self.lineID = lineID
     self.socketDirectory = socketDirectory

@@ -63,6 +63,7 @@ public struct Housekeeping: Sendable {
     try await suspendIdle()
     try await deleteExpired()
     try await core.reading.endIdle(core)
+    try await ReplicaComputes(core: core).round()
     try await scheduler?.round()
     let now = core.clock.now
     try await core.catalog.write { tx in

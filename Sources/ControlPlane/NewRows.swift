@@ -57,9 +57,6 @@ struct NewRows {
       "\(request.field)suspend_timeout_seconds", request.suspendSeconds)
     try SettingsRules.endpointSettings("\(request.field)settings", request.settings)
     try SettingsRules.name("\(request.field)name", request.name)
-    guard request.type == .readWrite else {
-      throw ControlPlaneError.unsupported("\(request.field)type", allowed: "use 'read_write'")
-    }
     if !request.isDisabled {
       try QuotaService(core: core).require(project, tx, doing: "start a compute")
     }
@@ -73,7 +70,9 @@ struct NewRows {
       state: request.isDisabled ? .idle : .`init`,
       pendingState: request.isDisabled ? nil : .active, createdAt: now, updatedAt: now)
     try tx.insert(endpoint)
-    try placeCompute(of: endpoint, branch, tx)
+    try core.refuseAttached(
+      tx, branch.lineID, isOverFine: false, doing: "give branch '\(branch.name)' an endpoint")
+    if request.type == .readWrite { try placeCompute(of: endpoint, branch, tx) }
     let start = try tx.enqueue(
       OperationRecord(
         request.isDisabled ? .applyEndpointSettings : .startCompute, core, project: project,
@@ -86,6 +85,8 @@ struct NewRows {
   func placeCompute(
     of endpoint: EndpointRecord, _ branch: BranchRecord, _ tx: CatalogTransaction
   ) throws {
+    try core.refuseAttached(
+      tx, branch.lineID, isOverFine: false, doing: "give branch '\(branch.name)' an endpoint")
     let present = try tx.computes(project: project.id, branch: branch.id, endpoint: nil)
     if var compute = present.first(where: { $0.lineID == branch.lineID }) {
       compute.endpointID = endpoint.id

@@ -65,6 +65,9 @@ public final class SimulatedFleet: ComputeFleet {
   /// The line is gone from the store.
   public func forget(line: String) { state.withLock { $0.lines[line] = nil } }
 
+  /// One compute dies.
+  public func crash(_ computeID: String) { state.withLock { $0.running[computeID] = nil } }
+
   /// All computes die at once, as when the machine is switched off.
   public func crash() { state.withLock { $0.running = [:] } }
 
@@ -183,9 +186,16 @@ public final class SimulatedFleet: ComputeFleet {
           .permanent, "read: \(request.lsn) is no moment of line '\(request.lineID)'")
       }
       state.readings[request.id] = request
-      return RunningCompute(
-        computeID: request.id, lineID: request.lineID, socketDirectory: "/nowhere/\(request.id)",
+      guard let endpoint = request.endpointID else {
+        return RunningCompute(
+          computeID: request.id, lineID: request.lineID, socketDirectory: "/nowhere/\(request.id)",
+          port: 5432, startedAt: clock.now, pid: 1)
+      }
+      let replica = RunningCompute(
+        computeID: endpoint, lineID: request.id, socketDirectory: "/nowhere/\(request.id)",
         port: 5432, startedAt: clock.now, pid: 1)
+      state.running[endpoint] = replica
+      return replica
     }
   }
 
@@ -193,6 +203,9 @@ public final class SimulatedFleet: ComputeFleet {
     try state.withLock { state in
       try enter("closeReading", id, &state)
       state.readings[id] = nil
+      for (compute, place) in state.running where place.lineID == id {
+        state.running[compute] = nil
+      }
     }
   }
 

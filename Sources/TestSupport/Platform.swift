@@ -40,7 +40,9 @@ public final class Platform: @unchecked Sendable {
         "127.0.0.1:\(httpPort)", "--postgres", "127.0.0.1:\(postgresPort)",
       ] + arguments,
       // Tests ask more often than people; the limit has tests of its own.
-      ["HOME": directory, "EXZO_REQUESTS_PER_MINUTE": "0"].merging(environment) { $1 }
+      [
+        "HOME": directory, "EXZO_REQUESTS_PER_MINUTE": "0", "EXZO_COMPUTE_LIMITS": "off",
+      ].merging(environment) { $1 }
     )
   }
 

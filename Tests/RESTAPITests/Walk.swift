@@ -198,6 +198,37 @@ struct Walk {
     try await call(
       "POST", "/projects/{project_id}/endpoints",
       #"{"endpoint":{"branch_id":"\#(values["child"] ?? "")","type":"read_write"}}"#, status: 201)
+    try await replicas()
+  }
+
+  private mutating func replicas() async throws {
+    let primary = values["endpoint_id"]
+    let made = try await call(
+      "POST", "/projects/{project_id}/endpoints",
+      #"{"endpoint":{"branch_id":"\#(values["branch_id"] ?? "")","type":"read_only"}}"#, status: 201
+    )
+    #expect(made.text("endpoint", "type") == "read_only")
+    values["endpoint_id"] = made.text("endpoint", "id")
+    let endpoint = "/projects/{project_id}/endpoints/{endpoint_id}"
+    for verb in ["suspend", "start", "restart"] { try await call("POST", "\(endpoint)/\(verb)") }
+    try await call("PATCH", endpoint, #"{"endpoint":{"autoscaling_limit_max_cu":1}}"#)
+    let uri = try await call(
+      "GET", "/projects/{project_id}/connection_uri",
+      query:
+        "?endpoint_id=\(values["endpoint_id"] ?? "")&database_name=exzodb&role_name=exzodb_owner")
+    #expect(uri.text("uri").contains(values["endpoint_id"] ?? "none"))
+    for _ in 0..<2 { try await call("DELETE", endpoint) }
+    values["endpoint_id"] = primary
+    let both = try await call(
+      "POST", "/projects/{project_id}/branches",
+      #"""
+      {"branch":{"name":"both"},"endpoints":[{"type":"read_only"},{"type":"read_write"}]}
+      """#, status: 201)
+    #expect(both.text("endpoints", "0", "type") == "read_write")
+    #expect(both.text("endpoints", "1", "type") == "read_only")
+    try await call(
+      "POST", "/projects/{project_id}/branches",
+      #"{"endpoints":[{"type":"read_write"},{"type":"read_write"}]}"#, status: 409)
   }
 
   private mutating func deletions() async throws {

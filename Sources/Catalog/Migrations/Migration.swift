@@ -13,7 +13,8 @@ struct Migration: Sendable {
     Migration(number: 4, title: "dumps", sql: schema004),
     Migration(number: 5, title: "journal, proofs, alerts", sql: schema005),
     Migration(number: 6, title: "Console, support tickets", sql: schema006),
-    Migration(number: 9, title: "tombstones of roles and databases", sql: schema009),
+    Migration(number: 7, title: "attached servers", sql: schema007),
+    Migration(number: 8, title: "tombstones of roles and databases", sql: schema008),
   ]
 
   /// Serializes migrators of one database; any constant of ours will do.

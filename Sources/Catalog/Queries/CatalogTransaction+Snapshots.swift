@@ -80,6 +80,10 @@ extension CatalogTransaction {
     try select(where: "true ORDER BY t.created_at, t.id")
   }
 
+  public func readingCompute(_ id: String) throws -> ReadingComputeRecord? {
+    try first(where: "t.id = $1", .text(id))
+  }
+
   public func deleteReadingCompute(_ id: String) throws {
     try run("DELETE FROM exzo.reading_computes WHERE id = $1", .text(id))
   }

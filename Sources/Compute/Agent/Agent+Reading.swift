@@ -20,14 +20,18 @@ extension Agent {
       parent: LineID(rawValue: parent), target: lsn, log: log
     ).prepareReading()
     reading = prepared
+    try await admitBootstrap(prepared.bootstrapRole)
     steps.mark("prepare")
     mount = try await mount(prepared.volume)
-    server = ServerSession(directory: directory, segmentSize: prepared.control.walSegmentSize)
+    server = ServerSession(
+      directory: directory, segmentSize: prepared.control.walSegmentSize,
+      user: prepared.bootstrapRole ?? ServerAccess.superuser)
     try await startServer(recovering: true)
     steps.mark("server")
     try await waitUntilReplayed(prepared.target)
     prepared.warmed?.cool()
     steps.mark("proof")
+    if specification.follows != nil { startFollowing(prepared) }
   }
 
   /// Connections are accepted from the first consistent point on, which may lie before the moment.
@@ -59,7 +63,12 @@ extension Agent {
   }
 
   /// Settings that make the server one that reads.
-  static let readingSettings = [
+  var readingSettings: [String: String] {
+    if let upstream = specification.follows { return Self.followingSettings(upstream) }
+    return Self.standstillSettings
+  }
+
+  private static let standstillSettings = [
     "hot_standby": "on", "max_standby_streaming_delay": "-1", "max_standby_archive_delay": "-1",
     "wal_retrieve_retry_interval": "60s", "autovacuum": "off",
   ]

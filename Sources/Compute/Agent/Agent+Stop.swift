@@ -11,6 +11,7 @@ extension Agent {
     guard status.phase == .running || status.phase == .failed else {
       throw ComputeError(.agent, "suspend the compute: it is \(status.phase.rawValue)")
     }
+    if following != nil { return try await suspendFollowing() }
     let wasRunning = status.phase == .running
     status.phase = .stopping
     for task in background { task.cancel() }
@@ -68,7 +69,8 @@ extension Agent {
   }
 
   func takeDown() async throws {
-    try await blocking { [mount, prepared, reading] in
+    try await blocking { [mount, prepared, reading, specification] in
+      specification.controlGroup?.remove()
       if let mount { _ = try mount.unmount() }
       prepared?.lazy?.close()
       try prepared?.volume.close()
@@ -86,6 +88,10 @@ extension Agent {
         // A bell of a server that has been followed by another already.
         if let postmaster, postmaster.exitStatus == nil { continue }
         log.error("server ended", metadata: ["how": "\(describe(waitStatus: status))"])
+        if specification.follows != nil {
+          failFollowing("its server \(describe(waitStatus: status))")
+          continue
+        }
         failures += 1
         do {
           if failures > 1 { try await Task.sleep(for: .seconds(min(failures, 10))) }

@@ -20,6 +20,11 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   public var restoreObjective: Double
   /// The moment is only read: no line is made of it, and the server cannot write.
   public var readsOnly: Bool?
+  /// The socket's directory of the server whose WAL a reading server takes in from the moment on; `nil`
+  /// where it stays at the moment.
+  public var follows: String?
+  /// What limits the server; `nil`: nothing does.
+  public var controlGroup: ControlGroup?
   /// How a moment is opened; `nil` leaves it to the agent.
   public var opening: OpeningWay?
   /// Which keyframes get a complete layer; `nil` leaves it to ``KeyframePolicy``. For tests.
@@ -28,6 +33,12 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   public enum CompleteLayers: String, Codable, Sendable { case always, never }
 
   var isReading: Bool { readsOnly == true }
+  /// Transactions that have not ended at the moment never will.
+  var staysAtMoment: Bool { isReading && follows == nil }
+  /// What is followed, where the line follows a server that lives elsewhere.
+  public var source: SourceSpecification? {
+    if case .source(let source) = origin { source } else { nil }
+  }
 
   /// Where the data comes from.
   public enum Origin: Codable, Sendable, Equatable {
@@ -35,6 +46,8 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
     case existing
     /// A moment of another line; the line begins there.
     case branch(parent: String, lsn: LSN)
+    /// A server that lives elsewhere: its WAL is followed, and no server of ours runs.
+    case source(SourceSpecification)
   }
 
   public init(

@@ -11,6 +11,11 @@ struct AgentRemains {
   func clear() throws {
     try AgentLock.endHolder(directory)
     try endProcesses(workingIn: directory.mountPoint)
+    if let bytes = FileManager.default.contents(atPath: directory.specification) {
+      // One that cannot be read is written anew before the next start.
+      let specification = try? JSONDecoder().decode(AgentSpecification.self, from: bytes)
+      specification?.controlGroup?.remove()
+    }
     try MountPoint.clearDeadMount(at: directory.mountPoint)
     unlink(directory.controlSocket)
     // A dead postmaster that nobody has reaped yet counts as alive to the next one.

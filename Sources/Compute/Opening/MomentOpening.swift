@@ -122,7 +122,7 @@ struct MomentOpening: Sendable {
       writer: writer,
       tail: RewrittenTail(
         format: try postgresMajor(specification.major), redo: plan.redoLSN,
-        segmentSize: plan.segmentSize, image: image, isForReading: specification.isReading)
+        segmentSize: plan.segmentSize, image: image, isForReading: specification.staysAtMoment)
     )
     for try await run in history.readWAL(from: start, to: plan.lsn) {
       state = try await environment.threads.run { [state] in
@@ -236,10 +236,13 @@ struct MomentOpening: Sendable {
   func makePlan(
     _ history: LineHistory, _ moment: Moment, from keyframe: Keyframe, isLazy: Bool
   ) async -> OpeningPlan {
-    OpeningPlan(
+    let line = await history.description
+    return OpeningPlan(
       lsn: moment.lsn, redoLSN: keyframe.redoLSN, timeline: keyframe.timeline,
-      systemIdentifier: makeSystemIdentifier(),
-      segmentSize: UInt64(await history.description.segmentSize), isLazy: isLazy)
+      // Who follows a server must have its identity (`walreceiver.c`).
+      systemIdentifier: specification.follows == nil
+        ? makeSystemIdentifier() : line.systemIdentifier,
+      segmentSize: UInt64(line.segmentSize), isLazy: isLazy)
   }
 
   private func createLine(
@@ -254,7 +257,7 @@ struct MomentOpening: Sendable {
         parent: origin, startLSN: plan.lsn, timeline: plan.timeline,
         systemIdentifier: plan.systemIdentifier, major: former.major,
         serverVersion: specification.serverVersion, segmentSize: former.segmentSize,
-        createdAt: environment.now()),
+        createdAt: environment.now(), bootstrapRole: former.bootstrapRole),
       environment: environment)
   }
 
@@ -275,7 +278,7 @@ struct MomentOpening: Sendable {
     var check = TailCheck(
       format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, image: image)
     var locks: TailRewriter? =
-      specification.isReading
+      specification.staysAtMoment
       ? TailRewriter(
         format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, scope: .locks) : nil
     for try await run in history.readWAL(from: start, to: plan.lsn) {

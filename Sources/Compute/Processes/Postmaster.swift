@@ -21,15 +21,20 @@ public final class Postmaster: Sendable {
   private let state = Mutex(State())
   private let changed = NSCondition()
   private let logFile: Int32
+  private let onStart: @Sendable (pid_t) -> Void
   private let onExit: @Sendable (Int32) -> Void
 
   /// Starts the server and returns once its process exists.
-  /// - Parameter onExit: called on a thread of ours, once, with the wait status.
+  /// - Parameters:
+  ///   - onStart: called on a thread of ours with the process, before it has started others.
+  ///   - onExit: called on a thread of ours, once, with the wait status.
   public init(
     installation: PostgresInstallation, directory: LineDirectory, identity: ProcessIdentity,
     settings: ServerSettings, recovering: Bool, withoutApplyWorkers: Bool,
+    onStart: @escaping @Sendable (pid_t) -> Void = { _ in },
     onExit: @escaping @Sendable (Int32) -> Void
   ) throws {
+    self.onStart = onStart
     self.onExit = onExit
     logFile = open(directory.serverLog, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     guard logFile >= 0 else {
@@ -125,6 +130,7 @@ public final class Postmaster: Sendable {
   private func run(_ command: ProcessCommand, logPipe: Int32) {
     do {
       let pid = try spawn(command)
+      onStart(pid)
       close(logPipe)
       update { $0.pid = pid }
       let status = reap(pid)

@@ -9,13 +9,20 @@ public enum ServerAccess {
   /// The platform's role; tenants never get its password, because it has none.
   public static let superuser = "exzo_superuser"
 
+  /// Replication is open to whoever reaches the socket, which are our processes and those of the compute's
+  /// own user, who can read the data directory anyway: a replica's server runs as that user, who need not
+  /// have a name, and `peer` takes none without one (`auth_peer`, `auth.c`).
+  ///
   /// - Parameter trustsTenants: for servers that read the past. They hold the passwords of then, so
   ///   whoever connects has proved today's before; only processes of the compute's user and of ours
   ///   reach the socket, and nobody can write.
-  static func hostBasedAuthentication(trustsTenants: Bool = false) -> String {
+  /// - Parameter others: further roles that only processes of Exzo's own user may take, by what the kernel tells.
+  static func hostBasedAuthentication(
+    trustsTenants: Bool = false, others: [String] = []
+  ) -> String {
     """
-    local all \(superuser) peer map=platform
-    local replication \(superuser) peer map=platform
+    \(others.map { "local all \"\($0)\" peer map=platform\n" }.joined())local all \(superuser) peer map=platform
+    local replication \(superuser) trust
     local all \(superuser) reject
     local replication all reject
     local all all \(trustsTenants ? "trust" : "scram-sha-256")
@@ -23,8 +30,8 @@ public enum ServerAccess {
     """
   }
 
-  static func identMap(ourUser: String) -> String {
-    "platform \"\(ourUser)\" \(superuser)\n"
+  static func identMap(ourUser: String, others: [String] = []) -> String {
+    ([superuser] + others).map { "platform \"\(ourUser)\" \"\($0)\"\n" }.joined()
   }
 
   /// The name of the user we run as; the server compares it with the peer's.

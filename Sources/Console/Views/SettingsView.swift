@@ -20,6 +20,7 @@ extension Console {
       "unitsMaximum": Pieces.trimmed(plan?.computeUnitsMaximum ?? 2),
       "computes": place.endpoints.map { endpoint in
         var compute = Pieces.compute(endpoint, project: project.id)
+        compute["isReadOnly"] = endpoint.type == .readOnly
         compute["branch"] = place.branchName(endpoint.branchID) ?? ""
         return compute
       },

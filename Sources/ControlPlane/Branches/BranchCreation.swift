@@ -87,23 +87,33 @@ struct BranchCreation: Sendable {
     let copy = TenantCopy(core: core, tx: tx, source: source.id, target: branch.id)
     let (roles, databases) = (try copy.roles(), try copy.databases())
     let creation = try tx.enqueue(self.operation(project, branch, source, resolved))
-    var endpoints: [EndpointRecord] = []
-    var operations = [creation]
-    for (index, options) in (request.endpoints ?? []).enumerated() {
-      guard index == 0 else {
-        throw ControlPlaneError(
-          .endpointAlreadyExists, "create branch: it can have one read_write endpoint")
-      }
+    let (endpoints, starts) = try insertEndpoints(of: branch, project, plan, after: creation.id, tx)
+    return answer(branch, endpoints, [creation] + starts, roles, databases)
+  }
+
+  /// The one that writes comes first: replicas follow it.
+  private func insertEndpoints(
+    of branch: BranchRecord, _ project: ProjectRecord, _ plan: PlanRecord, after: OperationID,
+    _ tx: CatalogTransaction
+  ) throws -> ([EndpointRecord], [OperationRecord]) {
+    var (endpoints, starts): ([EndpointRecord], [OperationRecord]) = ([], [])
+    let wanted = (request.endpoints ?? []).enumerated().map { ($0.offset, $0.element) }
+    let writing = wanted.filter { $0.1.type == .readWrite }
+    for (index, options) in writing + wanted.filter({ $0.1.type == .readOnly }) {
+      try EndpointService.requireRoom(
+        for: options.type, on: branch, tx, doing: "create branch: endpoints[\(index)]")
       try SettingsRules.provisioner("endpoints[\(index)].provisioner", options.provisioner)
+      let isReplica = options.type == .readOnly && !writing.isEmpty
       let (endpoint, start) = try NewRows(core: core, project: project).insertEndpoint(
         EndpointRequest(
           type: options.type, settings: options.settings, minimum: options.autoscalingLimitMinCU,
           maximum: options.autoscalingLimitMaxCU, suspendSeconds: options.suspendTimeoutSeconds,
-          field: "endpoints[\(index)]."), of: branch, plan, after: [creation.id], tx)
+          field: "endpoints[\(index)]."), of: branch, plan,
+        after: [isReplica ? starts[0].id : after], tx)
       endpoints.append(endpoint)
-      operations.append(start)
+      starts.append(start)
     }
-    return answer(branch, endpoints, operations, roles, databases)
+    return (endpoints, starts)
   }
 
   private func operation(

@@ -65,6 +65,9 @@ public struct MachineRecovery: Sendable {
       var report = Report(damages: damages.values.sorted())
       report.endedOperations = try EndedOperations(core: core).end(tx)
       try forgetComputes(tx)
+      try tx.interruptAttachments(
+        "the machine that followed was lost; its slot may still keep WAL on the server: detach, attach anew",
+        at: core.clock.now)
       for branch in survey.branches where !damaged.contains(branch.lineID) {
         try self.revive(branch, survey, heads, tx)
       }
@@ -191,6 +194,7 @@ public struct MachineRecovery: Sendable {
         endpoint.pendingState = nil
         endpoint.updatedAt = now
         try tx.update(endpoint)
+        guard endpoint.type == .readWrite else { continue }
         _ = try NewLine(core: core, project: project).insertCompute(
           on: current.lineID, of: branch.id, endpoint: endpoint.id, tx)
       }

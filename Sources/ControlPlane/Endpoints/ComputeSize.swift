@@ -10,9 +10,12 @@ enum ComputeSize {
   /// A quarter of the size's memory, as PostgreSQL's documentation advises for a server of its own
   /// ("Resource Consumption"), and no more than a quarter of this machine's.
   static func sharedBuffersMB(_ units: Double, machineMegabytes: Int = machineMegabytes) -> Int {
+    min(memoryMB(units) / 4, max(machineMegabytes / 4, 64))
+  }
+
+  static func memoryMB(_ units: Double) -> Int {
     let size = min(max(units, allowed.lowerBound), allowed.upperBound)
-    let wanted = Int((size * Double(unitMegabytes) / 4).rounded())
-    return min(wanted, max(machineMegabytes / 4, 64))
+    return Int((size * Double(unitMegabytes)).rounded())
   }
 
   static let machineMegabytes =

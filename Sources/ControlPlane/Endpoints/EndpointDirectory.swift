@@ -40,7 +40,7 @@ public final class EndpointDirectory: Sendable {
   public func authentication(target: String, role: String) async throws -> Authentication? {
     try await core.catalog.read { tx in
       guard let endpoint = try Self.endpoint(target, tx),
-        let compute = try tx.compute(of: endpoint.id),
+        let compute = try ReplicaComputes.compute(of: endpoint, tx),
         let row = try tx.role(role, of: endpoint.branchID), row.canLogin, !row.isDropped,
         let verifier = row.scramVerifier
       else { return nil }
@@ -116,9 +116,11 @@ public final class EndpointDirectory: Sendable {
 
   /// The compute, if the catalog and the fleet agree that it runs.
   private func runningCompute(of subject: EndpointSubject) async throws -> RunningCompute? {
-    guard subject.endpoint.state == .active, let expected = subject.running else { return nil }
-    let found = await core.fleet.running(line: expected.lineID)
-    return found?.computeID == expected.computeID ? found : nil
+    guard subject.endpoint.state == .active,
+      subject.running != nil || subject.endpoint.type == .readOnly
+    else { return nil }
+    let found = await core.fleet.running(line: subject.compute.lineID.rawValue)
+    return found?.computeID == subject.compute.id.rawValue ? found : nil
   }
 
   private func start(_ subject: EndpointSubject) async throws {

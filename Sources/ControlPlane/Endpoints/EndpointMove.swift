@@ -30,11 +30,9 @@ struct EndpointMove: Sendable {
         OperationLock.branch(target),
       ],
       doing: action)
-    if let other = try tx.endpoints(of: target).first(where: { $0.type == endpoint.type }) {
-      throw ControlPlaneError(
-        .endpointAlreadyExists,
-        "\(action): branch '\(branch.name)' has '\(other.id)' of that type",
-        hint: "delete that one first, or move it away")
+    try EndpointService.requireRoom(for: endpoint.type, on: branch, tx, doing: action)
+    if endpoint.type == .readOnly {
+      return try moveReplica(&endpoint, to: target, isWanted: wasRunning, tx)
     }
     let holder = try keepCompute(of: endpoint, tx)
     endpoint.branchID = target
@@ -44,6 +42,24 @@ struct EndpointMove: Sendable {
     try tx.update(endpoint)
     try NewRows(core: core, project: project).placeCompute(of: endpoint, branch, tx)
     return try enqueue(endpoint, from: old, holder: holder, tx)
+  }
+
+  /// A replica holds nothing of its own: it is opened anew on the other branch.
+  private func moveReplica(
+    _ endpoint: inout EndpointRecord, to target: BranchID, isWanted: Bool, _ tx: CatalogTransaction
+  ) throws -> [OperationRecord] {
+    let restarts = isWanted && !endpoint.isDisabled
+    endpoint.branchID = target
+    endpoint.pendingState = restarts ? .active : isWanted ? .idle : nil
+    endpoint.updatedAt = core.clock.now
+    try tx.update(endpoint)
+    guard isWanted else { return [] }
+    return [
+      try tx.enqueue(
+        OperationRecord(
+          restarts ? .restartCompute : .suspendCompute, core, project: project, branch: target,
+          endpoint: endpoint.id, locks: [OperationLock.endpoint(endpoint.id)]))
+    ]
   }
 
   private func keepCompute(

@@ -22,12 +22,7 @@ public struct EndpointService: Sendable {
       guard let plan = try tx.plan(project.plan) else {
         throw ControlPlaneError(.projectNotFound, "create endpoint: the project's plan is gone")
       }
-      if let other = try tx.endpoints(of: branch.id).first(where: { $0.type == request.type }) {
-        throw ControlPlaneError(
-          .endpointAlreadyExists,
-          "create endpoint: branch '\(branch.name)' has '\(other.id)' of that type",
-          hint: "use it, or delete it first")
-      }
+      try Self.requireRoom(for: request.type, on: branch, tx, doing: "create endpoint")
       let (endpoint, operation) = try NewRows(core: core, project: project).insertEndpoint(
         EndpointRequest(
           type: request.type, name: request.name, settings: request.settings,
@@ -39,6 +34,22 @@ public struct EndpointService: Sendable {
     }
     core.added.fire()
     return answer
+  }
+
+  /// A branch has one endpoint that writes, and so many that read.
+  static func requireRoom(
+    for type: API.EndpointType, on branch: BranchRecord, _ tx: CatalogTransaction,
+    doing action: String
+  ) throws {
+    if type == .readOnly {
+      return try ReplicaComputes.requireRoom(on: branch, tx, doing: action)
+    }
+    if let other = try tx.endpoints(of: branch.id).first(where: { $0.type == .readWrite }) {
+      throw ControlPlaneError(
+        .endpointAlreadyExists,
+        "\(action): branch '\(branch.name)' has '\(other.id)' of type read_write",
+        hint: "use it, delete it, or move it away; a read_only one can stand beside it")
+    }
   }
 
   /// The pooler needs no switch: where there is one, every endpoint's `-pooler` name pools.

@@ -34,10 +34,12 @@ final class UsageMeter: Sendable {
   /// Counts up to now.
   func round() async throws {
     let running = try await running()
+    let replicas = try await runningReplicas()
     let now = core.clock.now
-    if !running.isEmpty {
+    if !running.isEmpty || !replicas.isEmpty {
       try await core.catalog.write { tx in
         for compute in running { try self.count(compute, now, tx) }
+        for replica in replicas { try self.countReplica(replica, now, tx) }
       }
     }
     try await accountStorage(now)
@@ -58,20 +60,43 @@ final class UsageMeter: Sendable {
     return running
   }
 
+  /// Endpoints whose replicas run. These cost time alone: what they hold is their branch's.
+  private func runningReplicas() async throws -> [EndpointID] {
+    let active = try await core.catalog.read { tx in
+      try tx.endpoints(in: .active).filter { $0.type == .readOnly }.map(\.id)
+    }
+    var running: [EndpointID] = []
+    for endpoint in active
+    where await core.fleet.running(line: ReplicaComputes.id(of: endpoint)) != nil {
+      running.append(endpoint)
+    }
+    return running
+  }
+
+  private func countReplica(
+    _ id: EndpointID, _ now: Date, _ tx: CatalogTransaction
+  ) throws {
+    guard let endpoint = try tx.endpoint(id), endpoint.state == .active,
+      let startedAt = endpoint.startedAt, let branch = try tx.branch(endpoint.branchID)
+    else { return }
+    try countTime(of: endpoint, by: id.rawValue, branch, startedAt, now, tx)
+  }
+
   private func count(_ running: RunningCompute, _ now: Date, _ tx: CatalogTransaction) throws {
     guard let compute = try tx.compute(ComputeID(running.computeID)),
       let id = compute.endpointID, let endpoint = try tx.endpoint(id), endpoint.state == .active,
       let startedAt = endpoint.startedAt, let branch = try tx.branch(compute.branchID)
     else { return }
-    try countTime(of: endpoint, compute, branch, startedAt, now, tx)
+    try countTime(of: endpoint, by: compute.id.rawValue, branch, startedAt, now, tx)
     try countWritten(running, branch, now, tx)
   }
 
+  /// - Parameter subject: whose mark it is.
   private func countTime(
-    of endpoint: EndpointRecord, _ compute: ComputeRecord, _ branch: BranchRecord,
+    of endpoint: EndpointRecord, by subject: String, _ branch: BranchRecord,
     _ startedAt: Date, _ now: Date, _ tx: CatalogTransaction
   ) throws {
-    let mark = try tx.usageMark(compute.id.rawValue)
+    let mark = try tx.usageMark(subject)
     var from = max(mark?.countedUntil ?? startedAt, startedAt)
     while from < now {
       let hour = CalendarUTC.start(of: .hourly, holding: from)
@@ -85,7 +110,7 @@ final class UsageMeter: Sendable {
     }
     try tx.set(
       UsageMarkRecord(
-        subject: compute.id.rawValue, projectID: branch.projectID, countedUntil: from,
+        subject: subject, projectID: branch.projectID, countedUntil: from,
         createdAt: now))
   }
 

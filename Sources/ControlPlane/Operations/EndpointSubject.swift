@@ -11,18 +11,23 @@ struct EndpointSubject: Sendable {
   var compute: ComputeRecord
   var roles: [RoleRecord]
   var databases: [DatabaseRecord]
+  /// The branch's other endpoint where this one is `read_only`: its server must not allow less.
+  var primary: EndpointRecord?
 
   /// `nil` where the endpoint is not there.
   init?(_ id: EndpointID, _ tx: CatalogTransaction) throws {
     guard let endpoint = try tx.endpoint(id), let project = try tx.project(endpoint.projectID),
-      let branch = try tx.branch(endpoint.branchID), let line = try tx.line(branch.lineID),
-      let compute = try tx.compute(of: id)
+      let branch = try tx.branch(endpoint.branchID), let line = try tx.line(branch.lineID)
     else { return nil }
+    guard let compute = try ReplicaComputes.compute(of: endpoint, tx) else { return nil }
+    self.compute = compute
+    if endpoint.type == .readOnly {
+      primary = try tx.endpoints(of: branch.id).first { $0.type == .readWrite }
+    }
     self.project = project
     self.branch = branch
     self.line = line
     self.endpoint = endpoint
-    self.compute = compute
     roles = try tx.roles(of: branch.id)
     databases = try tx.databases(of: branch.id)
   }
@@ -41,14 +46,38 @@ struct EndpointSubject: Sendable {
     return .branch(parentLine: parent.rawValue, lsn: lsn)
   }
 
-  private var settings: ComputeSettings {
-    var parameters = project.defaultEndpointSettings.pgSettings ?? [:]
-    parameters.merge(endpoint.settings.pgSettings ?? [:]) { $1 }
+  var settings: ComputeSettings {
+    let connections = [endpoint, primary].compactMap { $0 }.compactMap {
+      Self.takeConnections(from: parameters(of: $0)).number
+    }
+    let standard = ComputeSettings().maxConnections
     return ComputeSettings(
       sharedBuffersMB: ComputeSize.sharedBuffersMB(endpoint.computeUnitsMaximum),
+      units: endpoint.computeUnitsMaximum,
+      memoryMB: ComputeSize.memoryMB(endpoint.computeUnitsMaximum),
+      maxConnections: max(standard, connections.max() ?? standard),
       enablesLogicalReplication: project.settings.enableLogicalReplication ?? false,
       waitsForObjectStore: project.durability == ProjectRecord.objectStoreDurability,
-      parameters: parameters)
+      parameters: Self.takeConnections(from: parameters(of: endpoint)).rest)
+  }
+
+  private func parameters(of endpoint: EndpointRecord) -> [String: String] {
+    var parameters = project.defaultEndpointSettings.pgSettings ?? [:]
+    parameters.merge(endpoint.settings.pgSettings ?? [:]) { $1 }
+    return parameters
+  }
+
+  /// `max_connections` is given to the server apart from what users set: it is never below what the
+  /// branch's history was written with.
+  private static func takeConnections(
+    from parameters: [String: String]
+  ) -> (number: Int?, rest: [String: String]) {
+    let name = "max_connections"
+    let value = parameters.first { $0.key.lowercased() == name }?.value
+    return (
+      value.flatMap { ParameterRule.Unit.none.number($0) },
+      parameters.filter { $0.key.lowercased() != name }
+    )
   }
 
   /// What the compute shall hold. A line opened at a past moment for the first time keeps that

@@ -71,7 +71,7 @@ public final class OperationEngine: Sendable {
     try await core.catalog.write { tx in
       try tx.releaseClaims(of: self.node)
       for endpoint in try tx.endpoints(in: .active) {
-        guard let compute = try tx.compute(of: endpoint.id),
+        guard let compute = try ReplicaComputes.compute(of: endpoint, tx),
           !running.contains(compute.id.rawValue)
         else { continue }
         try OperationSteps.setIdle(endpoint, tx, at: self.core.clock.now)

@@ -98,7 +98,8 @@ extension OperationSteps {
     try await configure(subject, running)
   }
 
-  /// Cuts the sessions that still talk to the former state; clients come back to the new one.
+  /// Cuts the sessions that still talk to the former state; clients come back to the new one, and
+  /// replicas follow it.
   func dropFormerSessions(_ operation: OperationRecord) async throws {
     let former = BranchID(operation.details["preserved"] ?? operation.details["target"] ?? "")
     let computes = try await core.catalog.read { tx in
@@ -107,6 +108,10 @@ extension OperationSteps {
     for compute in computes {
       guard let running = compute.running else { continue }
       try await core.tenants.disconnectClients(of: running)
+    }
+    let branches = [operation.branchID, operation.details["target"].map { BranchID($0) }]
+    for branch in branches.compactMap({ $0 }) {
+      try await ReplicaComputes(core: core).reopen(branch)
     }
   }
 

@@ -32,6 +32,8 @@ struct OperationSteps: Sendable {
     case .verifyDump: try await verifyDump(operation)
     case .restoreDump: try await restoreDump(operation)
     case .recoverTable: try await recoverTable(operation)
+    case .copySource: try await copySource(operation)
+    case .releaseSource: try await releaseSource(operation)
     }
   }
 
@@ -39,6 +41,7 @@ struct OperationSteps: Sendable {
   func abandon(_ operation: OperationRecord, _ tx: CatalogTransaction) throws {
     try abandonRestore(operation, tx)
     try abandonDump(operation, tx)
+    try abandonAttachment(operation, tx)
     guard let id = operation.endpointID, var endpoint = try tx.endpoint(id),
       endpoint.pendingState != nil
     else { return }
@@ -82,7 +85,12 @@ struct OperationSteps: Sendable {
   }
 
   private func startCompute(_ operation: OperationRecord) async throws {
-    try await start(try await subject(operation))
+    let subject = try await subject(operation)
+    if subject.endpoint.type == .readOnly {
+      try await ReplicaComputes(core: core).open(subject)
+    } else {
+      try await start(subject)
+    }
   }
 
   /// Starts the subject's compute and notes where it runs.
@@ -105,6 +113,8 @@ struct OperationSteps: Sendable {
 
   private func configureTenants(_ operation: OperationRecord) async throws {
     let subject = try await subject(operation)
+    // A replica has what its branch has.
+    guard subject.endpoint.type == .readWrite else { return }
     guard let running = subject.running else {
       throw ComputeFleetError(.temporary, "configure '\(subject.endpoint.id)': it does not run")
     }
@@ -153,7 +163,11 @@ struct OperationSteps: Sendable {
 
   private func stopCompute(_ operation: OperationRecord) async throws {
     let subject = try await subject(operation)
-    try await core.fleet.suspend(computeID: subject.compute.id.rawValue)
+    if subject.endpoint.type == .readOnly {
+      try await ReplicaComputes(core: core).close(subject.compute.lineID.rawValue)
+    } else {
+      try await core.fleet.suspend(computeID: subject.compute.id.rawValue)
+    }
   }
 
   private func markIdle(_ operation: OperationRecord) async throws {
@@ -219,6 +233,7 @@ struct OperationSteps: Sendable {
   /// Stops the computes of a deleted endpoint. Volume and row stay: the branch's next endpoint
   /// goes on with them.
   private func stopComputes(_ operation: OperationRecord) async throws {
+    try await ReplicaComputes(core: core).closeAll(of: operation)
     for compute in try await computes(of: operation) {
       try await core.fleet.suspend(computeID: compute.id.rawValue)
       var stopped = compute
@@ -229,6 +244,8 @@ struct OperationSteps: Sendable {
   }
 
   private func destroyComputes(_ operation: OperationRecord) async throws {
+    // They follow what goes with their branch.
+    try await ReplicaComputes(core: core).closeAll(of: operation)
     for compute in try await computes(of: operation) {
       try await core.fleet.destroy(
         computeID: compute.id.rawValue, line: compute.lineID.rawValue)

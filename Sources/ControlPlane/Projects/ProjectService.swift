@@ -130,6 +130,10 @@ public struct ProjectService: Sendable {
         return API.ProjectOperations(project: shown, operations: [])
       }
       let branches = try tx.branches(of: id)
+      if let attachment = try tx.attachment(of: id) {
+        try core.refuseAttached(
+          tx, attachment.lineID, isOverFine: true, doing: "delete project '\(id)'")
+      }
       let endpoints = try tx.endpoints(of: id)
       let locks =
         branches.map { OperationLock.branch($0.id) }

@@ -161,7 +161,10 @@ actor ReadingComputes {
   private func endForgotten(_ core: Core) async throws {
     let rows = try await core.catalog.read { try $0.readingComputes() }
     let known = Set(entries.values.map(\.id))
-    for row in rows where !known.contains(row.id) { try await Self.end(row.id, core) }
+    // Replicas have rows there too, which are their endpoints'.
+    for row in rows where !known.contains(row.id) && !row.id.hasPrefix(ReplicaComputes.prefix) {
+      try await Self.end(row.id, core)
+    }
     mayHoldForgotten = false
   }
 

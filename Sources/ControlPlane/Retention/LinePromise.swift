@@ -60,6 +60,8 @@ extension RetentionService {
       }
       self.addUnopened(lines, Set(guarded.map(\.id)), now, to: &promises)
       for line in guarded { promises[line.id] = nil }
+      // Its WAL comes before the keyframe that will need it.
+      for copied in try tx.attachments(in: .copying) { promises[copied.lineID] = nil }
       return promises.values.sorted { $0.lineID < $1.lineID }
     }
   }

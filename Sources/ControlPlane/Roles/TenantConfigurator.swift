@@ -144,7 +144,7 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
     to compute: RunningCompute, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
   ) async throws -> Value {
     let parameters = ConnectionParameters(
-      host: compute.socketDirectory, port: compute.port, user: user,
+      host: compute.socketDirectory, port: compute.port, user: compute.superuser ?? user,
       applicationName: "exzo-control", options: "-c statement_timeout=60s -c search_path=pg_catalog"
     )
     let pool = PostgresConnectionPool(parameters, size: 1, name: "tenant")

@@ -208,10 +208,11 @@ private struct EndpointExchange {
     endpoint.branchID = branch.id
     endpoint.deletedAt = nil
     endpoint.updatedAt = now
+    guard endpoint.type == .readWrite else { return try tx.update(endpoint) }
     let runs = compute?.running != nil
     if endpoint.state == .active || runs { endpoint.state = runs ? .active : .idle }
     try tx.update(endpoint)
-    guard endpoint.type == .readWrite, var compute else { return }
+    guard var compute else { return }
     compute.endpointID = endpoint.id
     try tx.update(compute)
   }

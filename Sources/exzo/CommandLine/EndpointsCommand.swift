@@ -3,6 +3,8 @@ import APITypes
 import ArgumentParser
 import CommandLineTool
 
+extension API.EndpointType: ExpressibleByArgument {}
+
 struct EndpointsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "endpoints", abstract: "Lists, makes, starts and suspends endpoints.",
@@ -46,15 +48,27 @@ struct EndpointsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Makes an endpoint for a branch.")
     @OptionGroup var options: ClientOptions
     @Option(help: "The branch's name or id.", completion: .branches) var branch: String?
-    @Flag(help: "Sessions cannot write.") var readOnly = false
+    @Option(
+      help: "read_write, or read_only: a standby of the branch, whose sessions cannot write.")
+    var type: API.EndpointType?
+    @Flag(help: "The same as --type read_only.") var readOnly = false
+    @Option(name: .customLong("cu"), help: "Its size in compute units, of 4 GB of memory each.")
+    var units: Double?
     @Option(help: "Idle seconds before it suspends.") var suspendTimeout: Int?
+
+    func validate() throws {
+      if readOnly, type == .readWrite {
+        throw ValidationError("Give --type read_write or --read-only, not both.")
+      }
+    }
 
     func run() async throws {
       let session = try options.session()
       let project = try await session.project()
       let branchID = try await session.branch(branch, project: project).id
       let endpoint = API.NewEndpoint(
-        branchID: branchID, type: readOnly ? .readOnly : .readWrite,
+        branchID: branchID, type: readOnly ? .readOnly : type ?? .readWrite,
+        autoscalingLimitMinCU: units, autoscalingLimitMaxCU: units,
         suspendTimeoutSeconds: suspendTimeout)
       let request = try session.request(
         .post, ["projects", project, "endpoints"],

@@ -112,9 +112,11 @@ final class DirectoryAdapter: ProxyDirectory {
 }
 
 extension ComputeAddress {
+  /// A replica may hold passwords that are older than today's, which the proxy has asked for.
   fileprivate init(_ compute: RunningCompute, trustsProxy: Bool = false) {
     self.init(
-      socketPath: "\(compute.socketDirectory)/.s.PGSQL.\(compute.port)", trustsProxy: trustsProxy)
+      socketPath: "\(compute.socketDirectory)/.s.PGSQL.\(compute.port)",
+      trustsProxy: trustsProxy || compute.isReplica)
   }
 }
 

@@ -32,7 +32,7 @@ enum Doctor {
           major: Installation.postgresMajor, environment: ProcessInfo.processInfo.environment)
         return found.binaries
       },
-      user(), openFiles(),
+      user(), openFiles(), limits(),
     ]
   }
 
@@ -53,6 +53,20 @@ enum Doctor {
       found: isRoot
         ? "root: each project runs as a user of its own" : "all run as user \(getuid())",
       hint: isRoot ? nil : "start serve as root to keep projects apart by user")
+  }
+
+  /// Nothing is wrong where there are none: computes run without limits.
+  private static func limits() -> Finding {
+    let check = "computes are limited"
+    do {
+      return Finding(check: check, isGood: true, found: try ControlGroups.check())
+    } catch let error as ComputeError {
+      return Finding(
+        check: check, isGood: true, found: "no: \(error.message)",
+        hint: error.hint + "; or set EXZO_COMPUTE_LIMITS=off")
+    } catch {
+      return Finding(check: check, isGood: true, found: "no: \(error)")
+    }
   }
 
   private static func openFiles() -> Finding {

@@ -11,10 +11,12 @@ extension FleetAdapter {
     try await translating {
       var specification = try self.specification(
         for: ComputeRequest(
-          computeID: request.id, projectID: request.projectID, branchID: "", endpointID: "",
+          computeID: request.endpointID ?? request.id, projectID: request.projectID, branchID: "",
+          endpointID: "",
           lineID: request.id, origin: .branch(parentLine: request.lineID, lsn: request.lsn),
           major: request.major, settings: request.settings, roles: [], databases: []))
       specification.readsOnly = true
+      specification.follows = request.followsLine.map { self.fleet.directory(line: $0).run }
       let opened = specification
       let status = try await self.fleet.start(opened)
       return self.running(opened, status)

@@ -203,8 +203,24 @@ struct Installation {
       fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
-      mirror: storage.mirror)
+      mirror: storage.mirror, controlGroups: makeControlGroups(log),
+      networks: options.attachNetworks)
     return (adapter, installation.binaries)
+  }
+
+  /// `nil` where limits are off, or the machine lets nobody set any: computes run all the same.
+  private func makeControlGroups(_ log: Logger) -> ControlGroups? {
+    guard options.computeLimits != .off else { return nil }
+    do {
+      let groups = try ControlGroups.prepare(
+        dataDirectory: options.dataDirectory, limitsProcessors: options.computeLimits == .all)
+      groups.clear()
+      log.info("computes are limited to their size", metadata: ["groups": "\(groups.summary)"])
+      return groups
+    } catch {
+      log.warning("computes are not limited to their size", metadata: ["error": "\(error)"])
+      return nil
+    }
   }
 
   private func makeDumpTools(

@@ -2,6 +2,7 @@ import ArgumentParser
 import Catalog
 import Foundation
 import Logging
+import PostgresClient
 
 /// `exzo serve`: API, proxy and schedulers over one data directory.
 struct ServeCommand: AsyncParsableCommand {
@@ -34,6 +35,9 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(
     help: "off: keep history that no branch, snapshot, lease or window needs (default: on).")
   var collectHistory: String?
+  @Option(
+    help: "What a compute's size limits by control groups: off, memory (default) or all.")
+  var computeLimits: String?
   @Option(help: "Disk for what is read from a bucket (default: 10G).") var cacheSize: String?
   @Option(help: "postgresql://… (default: an embedded server).") var metadataUrl: String?
   @Option(
@@ -46,6 +50,11 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Requests of one account a minute (default 700; 0: no limit).")
   var requestsPerMinute: Int?
   @OptionGroup(title: "Proofs and alerts") var proofOptions: ProofOptions
+  @Option(
+    help:
+      "Networks that 'attach' may reach although they are closed (loopback, link-local): ADDRESS/BITS, …"
+  )
+  var attachNetworks: String?
   @Option(help: "Names by which browsers reach the Console, with commas between.")
   var consoleHosts: String?
   @Option(help: "A page where users help each other, for the Console's help.")
@@ -90,14 +99,26 @@ struct ServeCommand: AsyncParsableCommand {
       requestsPerMinute: try layers.count(
         "requests-per-minute", flag: requestsPerMinute, standard: 700),
       collectsHistory: try layers.onOrOff("collect-history", flag: collectHistory) ?? true,
+      computeLimits: try layers.word("compute-limits", flag: computeLimits, standard: .memory),
       proofs: try proofOptions.proofs(layers), alerts: try proofOptions.alerts(layers),
       consoleHosts: (layers.value("console-hosts", flag: consoleHosts) ?? "").split(separator: ",")
         .map { $0.trimmingCharacters(in: .whitespaces) },
-      communityURL: layers.value("community-url", flag: communityUrl), clock: try layers.clock())
+      communityURL: layers.value("community-url", flag: communityUrl),
+      attachNetworks: try networks(layers), clock: try layers.clock())
   }
 }
 
 extension ServeCommand {
+  private func networks(_ layers: LayeredSettings) throws -> NetworkRules {
+    let text = layers.value("attach-networks", flag: attachNetworks) ?? ""
+    do {
+      return try NetworkRules(
+        opened: text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
+    } catch let error as PostgresError {
+      throw ValidationError("--attach-networks: \(error.message)")
+    }
+  }
+
   /// The store that was named, that is recovered from, that was used last, or the one in the data
   /// directory.
   private func storeURL(_ layers: LayeredSettings, _ path: String) throws -> String {

@@ -1,6 +1,7 @@
 import ArgumentParser
 import ControlPlane
 import Foundation
+import PostgresClient
 import Yams
 
 /// What `exzo serve` is told, after flags, environment and configuration file were laid over each
@@ -31,13 +32,25 @@ struct ServeOptions: Sendable {
   var requestsPerMinute: Int
   /// Whether history that nothing needs is deleted.
   var collectsHistory: Bool
+  /// What computes are limited to their size in.
+  var computeLimits: ComputeLimits
   var proofs: ProofSettings
   var alerts: AlertSettings
   /// Further names by which browsers reach the Console.
   var consoleHosts: [String] = []
   /// Where users help each other.
   var communityURL: String?
+  /// Which addresses servers elsewhere may have that are attached.
+  var attachNetworks: NetworkRules
   var clock: any WallClock = SystemWallClock()
+}
+
+/// What the sizes of computes limit, by control groups.
+enum ComputeLimits: String, CaseIterable, Sendable {
+  case off
+  case memory
+  /// Memory and processor time.
+  case all
 }
 
 /// `host:port`; the host of an IPv6 address stands in brackets.
@@ -103,7 +116,8 @@ struct LayeredSettings {
     "data-dir", "http", "postgres", "domain", "tls-cert", "tls-key", "object-store",
     "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption",
     "master-key", "master-key-command", "mirror", "cache-size", "collect-history",
-    "recover-despite-damage", "console-hosts", "community-url",
+    "compute-limits", "recover-despite-damage", "console-hosts", "community-url",
+    "attach-networks",
   ])
 
   func value(_ name: String, flag: String?) -> String? {
@@ -126,6 +140,18 @@ struct LayeredSettings {
       throw ValidationError("EXZO_CLOCK_AHEAD: '\(text)' is not a number of seconds")
     }
     return ClockAhead(seconds: TimeInterval(seconds))
+  }
+
+  /// One of a few words.
+  func word<Word: CaseIterable & RawRepresentable>(
+    _ name: String, flag: String?, standard: Word
+  ) throws -> Word where Word.RawValue == String {
+    guard let text = value(name, flag: flag) else { return standard }
+    guard let word = Word(rawValue: text) else {
+      let words = Word.allCases.map { "'\($0.rawValue)'" }.joined(separator: ", ")
+      throw ValidationError("--\(name): '\(text)' is not one of \(words)")
+    }
+    return word
   }
 
   /// `on` or `off`.

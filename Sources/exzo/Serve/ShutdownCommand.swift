@@ -29,5 +29,11 @@ struct ShutdownCommand: AsyncParsableCommand {
       configuration: .init(dataDirectory: path, agentProgram: "", environment: [:]),
       log: Logger(label: "shutdown"))
     try await fleet.suspendAll()
+    for line in fleet.lines() {
+      // One whose specification cannot be read has nothing to take away that we know of.
+      if let specification = try? fleet.specification(line: line) {
+        specification.controlGroup?.removeParents()
+      }
+    }
   }
 }

@@ -1,5 +1,5 @@
 /// What roles and databases were, once they are gone.
-let schema009 = """
+let schema008 = """
   CREATE TABLE exzo.tombstones (
     branch_id text NOT NULL REFERENCES exzo.branches (id),
     kind text NOT NULL,
