@@ -37,7 +37,7 @@ import Testing
       #expect(try offers("exzo pro", platform).contains("projects"))
       #expect(try offers("exzo branches get fea", platform) == ["feature-x"])
       #expect(try offers("exzo branches get ", platform).contains { $0.hasPrefix("br-") })
-      #expect(try offers("exzo branches --project-id ", platform) == [project])
+      #expect(try offers("exzo branches list --project-id ", platform) == [project])
       for shell in ["zsh", "fish"] {
         let script = try platform.exzo(["completion", shell]).output
         #expect(script.contains("---completion") && script.contains("branches"))
