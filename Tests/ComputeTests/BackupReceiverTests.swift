@@ -91,7 +91,8 @@ import Volume
       #expect(throws: ComputeError.self) {
         try Self.file(path, [1]).withUnsafeBytes { try receiver.receive($0) }
       }
-      #expect(try FileManager.default.contentsOfDirectory(atPath: directory).isEmpty)
+      let left = try FileManager.default.contentsOfDirectory(atPath: directory)
+      #expect(left.isEmpty)
     }
   }
 
