@@ -103,8 +103,10 @@ let package = Package(
         "ControlPlane", "APITypes", "ObjectStorage", "DurableIO", "PostgresClient", "CProcess",
         "CCRC32C", crypto, log,
       ]),
-    module("ControlPlaneSimulation", ["ControlPlane", "PostgresFormat"]),
-    module("APIClient", ["APITypes", httpClient, nio, nioHTTP1]),
+    module(
+      "ControlPlaneSimulation",
+      ["ControlPlane", "Catalog", "RESTAPI", "PostgresFormat", "TestSupport", log]),
+    module("APIClient", ["APITypes", httpClient, nio, nioHTTP1, nioSSL]),
     module("CommandLineTool", ["APITypes", "APIClient", yams]),
     module(
       "RESTAPI",

@@ -6,7 +6,10 @@ FACTS is JSON. Every claim that does not hold is a line on standard output that 
 exit status is 1. Screenshots go into the directory SCREENSHOTS.
 """
 import json
+import os
 import re
+import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -209,6 +212,7 @@ def proofs(browser, facts):
     browser.check(start == [206, "PGDMP"], f"the dump is downloaded in parts: {start}")
     browser.click(browser.named("button", "Drill now"))
     browser.named("#drill-rows", "passed")
+    browser.named("#capture-rows", "safe")
     browser.whole_shot("backups-proofs")
     path = f"/projects/{facts['project']}/branches/{facts['branch']}/timeline"
     browser.go(path)
@@ -218,7 +222,97 @@ def proofs(browser, facts):
     browser.click(browser.named(".acts button", "Recover one table"))
     browser.click(browser.named("dialog[open] button", "Recover"))
     browser.named(".toast", "Done")
+    browser.go(path)
+    settled(browser, "timeline")
+    marks = browser.driver.execute_script("return [...document.querySelectorAll('#strip .mark title')].map((one) => one.textContent)")
+    browser.check(any(mark.startswith("dump of ") for mark in marks), f"the dump is marked on the strip: {marks}")
+    browser.shot("timeline-dump")
     browser.healthy("proofs")
+
+
+# Thirty days of a million commits a day, as the API tells them: in place of the answer's own content.
+HEAVY = """(() => {
+  const real = window.fetch;
+  window.fetch = async (input, init) => {
+    if (!/[/]timeline([?]|$)/.test(String(input))) return real(input, init);
+    const { timeline } = await (await real(input, init)).json();
+    const end = Date.now(), start = end - 30 * 86400e3, step = 5400;
+    const iso = (at) => new Date(at).toISOString();
+    const lsn = (at) => `${Math.floor((at - start) / 86400e3)}/${(16 + Math.floor((at - start) / 1000) % 1e6).toString(16).toUpperCase()}`;
+    const every = (count, make) => Array.from({ length: count }, (_, n) => make(start + (end - start) * n / count, n));
+    Object.assign(timeline, {
+      from: iso(start), to: iso(end), bucket_seconds: step, events_left_out: 4000,
+      buckets: every(480, (at, n) => ({ start: iso(at), lsn: lsn(at), commits: 50000 + n * 37 % 30000, aborts: n, wal_bytes: 1e8 + n * 1e5,
+        rows_deleted: n, schema_changes: n % 7, file_drops: n % 3, truncates: n % 2 })),
+      events: every(1000, (at, n) => ({ kind: ["drop", "replace", "create", "delete"][n % 4], lsn: lsn(at), timestamp: iso(at), files: 3, rows: 9000,
+        relation: "1/2/" + n, title: `DROP TABLE public.table_${n}` })).reverse(),
+      keyframes: every(960, (at) => ({ id: lsn(at), name: "partial", lsn: lsn(at), timestamp: iso(at) })),
+      ...Object.fromEntries(["snapshots", "dumps", "children", "restores"].map((name) => [name,
+        every(120, (at, n) => ({ id: `${name}-${n}`, name: `${name} ${n}`, lsn: lsn(at), timestamp: iso(at) }))])),
+    });
+    timeline.window = { ...timeline.window, earliest_timestamp: iso(start), latest_timestamp: iso(end) };
+    const text = JSON.stringify({ timeline });
+    window.__data = performance.now();
+    return new Response(text, { status: 200, headers: { "Content-Type": "application/json" } });
+  };
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector("#strip svg") || document.getElementById("events")?.getAttribute("aria-busy") !== "false") return;
+    observer.disconnect();
+    // In the frame after the one that shows it.
+    requestAnimationFrame(() => requestAnimationFrame(() => { window.__drawn = performance.now(); }));
+  }).observe(document, { childList: true, subtree: true, attributes: true });
+})();"""
+
+
+def drawing(browser, facts):
+    """From the timeline's data to the strip on the screen."""
+    browser.sign_in()
+    browser.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HEAVY})
+    took = []
+    for _ in range(3):
+        browser.go(f"/projects/{facts['project']}/branches/{facts['branch']}/timeline")
+        browser.wait(lambda: browser.driver.execute_script("return window.__drawn"), "the strip is drawn")
+        took.append(browser.driver.execute_script("return window.__drawn - window.__data"))
+    bars = browser.driver.execute_script("return document.querySelectorAll('#strip svg path').length")
+    browser.check(bars > 1000, f"all of it is drawn: {bars} paths")
+    browser.shot("timeline-heavy")
+    print(f"FIGURE drawing: {min(took):.0f} ms after the data, of {[round(one) for one in took]}", flush=True)
+    browser.check(min(took) <= 200, f"drawn {min(took):.0f} ms after the data, at most 200")
+
+
+def answers(url):
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def lost(browser, facts):
+    """Serve dies under an open page and comes back: the page says so, and goes on without a reload."""
+    browser.sign_in(f"/projects/{facts['project']}/backups")
+    browser.driver.execute_script("window.__stayed = true")
+    time.sleep(2)  # the stream of events is open
+    os.kill(facts["serve"], signal.SIGKILL)
+    browser.wait(lambda: browser.find("#offline").is_displayed(), "the page says that the connection is lost", 20)
+    browser.click(browser.named("button", "Snapshot now"))
+    browser.find("dialog[open] input[name=name]").send_keys("kept trying")
+    browser.click(browser.named("dialog[open] button", "Keep"))
+    browser.named("dialog[open] .problem", "does not answer")
+    browser.shot("offline")
+    with open(facts["log"], "ab") as log:
+        subprocess.Popen(facts["command"], env={**os.environ, **facts["environment"]}, stdin=subprocess.DEVNULL,
+                         stdout=log, stderr=log, start_new_session=True)
+    browser.wait(lambda: answers(browser.url), "serve is back", 60)
+    browser.wait(lambda: not browser.find("#offline").is_displayed(), "the page finds the server again", 30)
+    browser.click(browser.named("dialog[open] button", "Keep"))
+    browser.named("#snapshot-rows", "kept trying")
+    call = urllib.request.Request(
+        f"{browser.url}/api/v2/projects/{facts['project']}/branches/{facts['branch']}/snapshot?name=by+another", method="POST",
+        headers={"Authorization": f"Bearer {browser.key}"})
+    urllib.request.urlopen(call).read()
+    browser.named("#snapshot-rows", "by another")
+    browser.check(browser.driver.execute_script("return window.__stayed === true"), "the page was not loaded anew")
 
 
 def attacks(browser, facts):
@@ -281,7 +375,7 @@ def live(browser, facts):
     browser.shot("refusal")
 
 
-SCENARIOS = {f.__name__: f for f in (every_page, speed, dropped_table, editor, timeline, attacks, revoked, live, restored, proofs)}
+SCENARIOS = {f.__name__: f for f in (every_page, speed, dropped_table, editor, timeline, attacks, revoked, live, restored, proofs, drawing, lost)}
 
 
 def main():

@@ -80,7 +80,7 @@ public struct APIClient: Sendable {
   public func download(
     _ request: APIRequest, from offset: Int = 0, _ take: @escaping @Sendable (Data) throws -> Void
   ) async throws {
-    let failure = try await HTTPTransport.download(
+    let failure = try await transport.download(
       request, to: "\(server)/api/v2", key: key, from: offset, take)
     if let failure { throw Self.error(failure, of: request) }
   }

@@ -3,6 +3,8 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOHTTP1
+import NIOSSL
+import Synchronization
 
 /// One HTTP request of the API, before it has an address.
 public struct APIRequest: Sendable, Equatable {
@@ -74,45 +76,112 @@ public struct APIResponse: Sendable {
 public protocol APITransport: Sendable {
   /// - Throws: ``APIClientError`` with `unreachable` when no answer came.
   func send(_ request: APIRequest, to base: String, key: String?) async throws -> APIResponse
+
+  /// Hands a file over as it comes; returns the answer where it is an error.
+  func download(
+    _ request: APIRequest, to base: String, key: String?, from offset: Int,
+    _ take: @escaping @Sendable (Data) throws -> Void
+  ) async throws -> APIResponse?
 }
 
-/// Requests over HTTP with one client for the process.
+extension APITransport {
+  /// The whole answer at once, where a transport cannot do better.
+  public func download(
+    _ request: APIRequest, to base: String, key: String?, from offset: Int,
+    _ take: @escaping @Sendable (Data) throws -> Void
+  ) async throws -> APIResponse? {
+    let answer = try await send(request, to: base, key: key)
+    guard answer.status == 200 else { return answer }
+    try take(answer.body.dropFirst(offset))
+    return nil
+  }
+}
+
+/// Whom to trust over TLS, beside the authorities that the machine knows.
+public struct ServerTrust: Sendable, Hashable {
+  /// PEM: an authority's certificate, or the server's own where it signs itself.
+  public var certificateFile: String
+  /// Whether the certificate must be for the name or address that is asked.
+  public var checksName: Bool
+
+  public init(certificateFile: String, checksName: Bool = true) {
+    self.certificateFile = certificateFile
+    self.checksName = checksName
+  }
+}
+
+/// Requests over HTTP, with one client for the process and each trust.
 public struct HTTPTransport: APITransport {
-  /// A refused connection is an answer: the library's own shared client would try again until the
-  /// request's time is up. Never shut down: it lives as long as the process.
-  private static let client: HTTPClient = {
-    var configuration = HTTPClient.Configuration.singletonConfiguration
-    configuration.connectionPool.retryConnectionEstablishment = false
-    return HTTPClient(
-      eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
-  }()
+  /// Never shut down: they live as long as the process.
+  private static let clients = Mutex<[ServerTrust?: HTTPClient]>([:])
+  private let client: HTTPClient
   /// Above every answer of the API, in bytes.
   static let longestAnswer = 64 << 20
   private let timeout: TimeAmount
 
-  public init(timeoutSeconds: Int64 = 90) { timeout = .seconds(timeoutSeconds) }
+  public init(timeoutSeconds: Int64 = 90) {
+    timeout = .seconds(timeoutSeconds)
+    client = Self.clients.withLock { Self.client(nil, .makeClientConfiguration(), &$0) }
+  }
+
+  /// - Throws: ``APIClientError`` where the certificate cannot be read.
+  public init(timeoutSeconds: Int64 = 90, trust: ServerTrust?) throws {
+    timeout = .seconds(timeoutSeconds)
+    let tls = try trust.map { try Self.configuration(of: $0) } ?? .makeClientConfiguration()
+    client = Self.clients.withLock { Self.client(trust, tls, &$0) }
+  }
+
+  private static func configuration(of trust: ServerTrust) throws -> TLSConfiguration {
+    var tls = TLSConfiguration.makeClientConfiguration()
+    do {
+      tls.additionalTrustRoots = [
+        .certificates(try NIOSSLCertificate.fromPEMFile(trust.certificateFile))
+      ]
+    } catch {
+      throw APIClientError(
+        code: "certificate_unreadable",
+        message: "read the server's certificate '\(trust.certificateFile)': \(error)",
+        hint: "Set EXZO_API_CA to a file that can be read.")
+    }
+    if !trust.checksName { tls.certificateVerification = .noHostnameVerification }
+    return tls
+  }
+
+  private static func client(
+    _ trust: ServerTrust?, _ tls: TLSConfiguration, _ clients: inout [ServerTrust?: HTTPClient]
+  ) -> HTTPClient {
+    if let known = clients[trust] { return known }
+    var configuration = HTTPClient.Configuration.singletonConfiguration
+    // A refused connection is an answer: the default would try again until the request's time is up.
+    configuration.connectionPool.retryConnectionEstablishment = false
+    configuration.tlsConfiguration = tls
+    let made = HTTPClient(
+      eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
+    clients[trust] = made
+    return made
+  }
 
   /// Longest time without a byte of a download.
   private static let downloadPause = TimeAmount.hours(24)
 
   /// Hands a file over as it comes; returns the answer where it is an error.
-  static func download(
+  public func download(
     _ request: APIRequest, to base: String, key: String?, from offset: Int,
-    _ take: @Sendable (Data) throws -> Void
+    _ take: @escaping @Sendable (Data) throws -> Void
   ) async throws -> APIResponse? {
     var outgoing = HTTPClientRequest(url: base + request.target)
     if let key { outgoing.headers.add(name: "Authorization", value: "Bearer \(key)") }
     if offset > 0 { outgoing.headers.add(name: "Range", value: "bytes=\(offset)-") }
     let answer: HTTPClientResponse
     do {
-      answer = try await client.execute(outgoing, timeout: downloadPause)
+      answer = try await client.execute(outgoing, timeout: Self.downloadPause)
     } catch {
       throw APIClientError(code: "server_unreachable", message: "connect to \(base): \(error)")
     }
     // Nothing is left to come.
     if answer.status == .rangeNotSatisfiable, offset > 0 { return nil }
     guard answer.status == (offset > 0 ? .partialContent : .ok) else {
-      let body = try await answer.body.collect(upTo: longestAnswer)
+      let body = try await answer.body.collect(upTo: Self.longestAnswer)
       return APIResponse(status: Int(answer.status.code), body: Data(body.readableBytesView))
     }
     do {
@@ -137,7 +206,7 @@ public struct HTTPTransport: APITransport {
       outgoing.body = .bytes(ByteBuffer(bytes: body))
     }
     do {
-      let answer = try await Self.client.execute(outgoing, timeout: timeout)
+      let answer = try await client.execute(outgoing, timeout: timeout)
       let body = try await answer.body.collect(upTo: Self.longestAnswer)
       return APIResponse(
         status: Int(answer.status.code), body: Data(body.readableBytesView),

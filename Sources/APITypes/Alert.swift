@@ -1,6 +1,54 @@
 import Foundation
 
 extension API {
+  /// How far a running compute's changes are from being safe in the object store.
+  public struct CaptureStatus: Codable, Hashable, Sendable {
+    public var branchID: String
+    public var endpointID: String?
+    /// Age of the oldest change that is not in the object store; 0 where all are.
+    public var lagSeconds: Double
+    /// WAL on the compute's disk.
+    public var walBytes: Int
+    /// What the compute's agent complains of.
+    public var alarms: [String]
+
+    public init(
+      branchID: String, endpointID: String?, lagSeconds: Double, walBytes: Int, alarms: [String]
+    ) {
+      self.branchID = branchID
+      self.endpointID = endpointID
+      self.lagSeconds = lagSeconds
+      self.walBytes = walBytes
+      self.alarms = alarms
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case alarms
+      case branchID = "branch_id"
+      case endpointID = "endpoint_id"
+      case lagSeconds = "lag_seconds"
+      case walBytes = "wal_bytes"
+    }
+  }
+
+  /// The answer of `GET /projects/{project_id}/capture`: running computes only, since the changes of
+  /// others are in the object store.
+  public struct CaptureResponse: Codable, Hashable, Sendable {
+    public var capture: [CaptureStatus]
+    /// Seconds from which on a lag is an alert.
+    public var alertSeconds: Double
+
+    public init(capture: [CaptureStatus], alertSeconds: Double) {
+      self.capture = capture
+      self.alertSeconds = alertSeconds
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case capture
+      case alertSeconds = "alert_seconds"
+    }
+  }
+
   /// What an alert is about.
   public enum AlertKind: String, WireEnumeration {
     case backupFailed = "backup_failed"

@@ -73,6 +73,12 @@ extension API {
     /// Whether the account's support bundle goes with it.
     public var includesBundle: Bool?
 
+    public init(subject: String, text: String, includesBundle: Bool? = nil) {
+      self.subject = subject
+      self.text = text
+      self.includesBundle = includesBundle
+    }
+
     enum CodingKeys: String, CodingKey {
       case subject, text
       case includesBundle = "includes_bundle"
@@ -81,16 +87,23 @@ extension API {
 
   public struct SupportTicketCreateRequest: Codable, Hashable, Sendable {
     public var ticket: NewSupportTicket
+    public init(ticket: NewSupportTicket) { self.ticket = ticket }
   }
 
   public struct NewSupportMessage: Codable, Hashable, Sendable {
     public var text: String?
     /// Whether the ticket is done.
     public var closes: Bool?
+
+    public init(text: String? = nil, closes: Bool? = nil) {
+      self.text = text
+      self.closes = closes
+    }
   }
 
   public struct SupportMessageRequest: Codable, Hashable, Sendable {
     public var message: NewSupportMessage
+    public init(message: NewSupportMessage) { self.message = message }
   }
 
   /// What an account may hand to the operator; only the fields named here.
@@ -194,20 +207,23 @@ extension API {
     public var accountID: String
     public var plan: String
     public var server: Server
+    public var machine: MachineReport
     public var projects: [Project]
 
     public init(
-      madeAt: Date, accountID: String, plan: String, server: Server, projects: [Project]
+      madeAt: Date, accountID: String, plan: String, server: Server, machine: MachineReport,
+      projects: [Project]
     ) {
       self.madeAt = madeAt
       self.accountID = accountID
       self.plan = plan
       self.server = server
+      self.machine = machine
       self.projects = projects
     }
 
     enum CodingKeys: String, CodingKey {
-      case plan, server, projects
+      case plan, server, machine, projects
       case madeAt = "made_at"
       case accountID = "account_id"
     }

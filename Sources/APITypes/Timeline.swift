@@ -18,13 +18,16 @@ extension API {
     public var eventsLeftOut: Int
     public var keyframes: [TimelineMark]
     public var snapshots: [TimelineMark]
+    /// Finished ones.
+    public var dumps: [TimelineMark]
     public var children: [TimelineMark]
     public var restores: [TimelineMark]
 
     public init(
       from: Date, to: Date, bucketSeconds: Int, window: RestoreWindow, buckets: [TimelineBucket],
       events: [TimelineEvent], eventsLeftOut: Int, keyframes: [TimelineMark],
-      snapshots: [TimelineMark], children: [TimelineMark], restores: [TimelineMark]
+      snapshots: [TimelineMark], dumps: [TimelineMark], children: [TimelineMark],
+      restores: [TimelineMark]
     ) {
       self.from = from
       self.to = to
@@ -35,12 +38,13 @@ extension API {
       self.eventsLeftOut = eventsLeftOut
       self.keyframes = keyframes
       self.snapshots = snapshots
+      self.dumps = dumps
       self.children = children
       self.restores = restores
     }
 
     enum CodingKeys: String, CodingKey {
-      case from, to, window, buckets, events, keyframes, snapshots, children, restores
+      case from, to, window, buckets, events, keyframes, snapshots, dumps, children, restores
       case bucketSeconds = "bucket_seconds"
       case eventsLeftOut = "events_left_out"
     }

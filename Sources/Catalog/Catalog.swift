@@ -26,14 +26,22 @@ public final class Catalog: Sendable {
   private init(pool: PostgresConnectionPool) { self.pool = pool }
 
   /// Connects, and migrates the schema.
-  /// - Throws: ``CatalogError`` `.unavailable` or `.tooNew`.
+  /// - Parameter migrates: `false` where a `serve` may be at work on it: then the schema must be this
+  ///   version's already.
+  /// - Throws: ``CatalogError`` `.unavailable`, `.tooNew`, or `.tooOld` where it must not be migrated.
   public static func open(
-    _ parameters: ConnectionParameters, connections: Int = 4
+    _ parameters: ConnectionParameters, connections: Int = 4, migrates: Bool = true
   ) async throws -> Catalog {
     let pool = PostgresConnectionPool(parameters, size: connections, name: "catalog")
     let catalog = Catalog(pool: pool)
     do {
-      try await catalog.onConnection("migrate metadata") { _ = try Migration.apply(to: $0) }
+      try await catalog.onConnection("migrate metadata") { connection in
+        if migrates {
+          _ = try Migration.apply(to: connection)
+        } else {
+          try Migration.requireCurrent(connection)
+        }
+      }
       return catalog
     } catch {
       await pool.close()

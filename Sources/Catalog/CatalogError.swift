@@ -9,6 +9,8 @@ public struct CatalogError: Error, Sendable, CustomStringConvertible {
     case duplicate
     /// The database was made by a later version of Exzo.
     case tooNew
+    /// The database was made by an earlier version, and may not be migrated now.
+    case tooOld
     /// A row that must be there is not.
     case missing
     /// A row cannot be read as what it should be.

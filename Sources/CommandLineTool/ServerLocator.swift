@@ -1,3 +1,4 @@
+import APIClient
 import Foundation
 
 /// Where the server is and the key to it.
@@ -5,85 +6,75 @@ public struct ServerLocation: Sendable, Equatable {
   /// `http://127.0.0.1:8432`.
   public var host: String
   public var key: String?
+  /// Whom to trust over TLS beside the machine's own authorities.
+  public var trust: ServerTrust?
 
-  public init(host: String, key: String?) {
+  public init(host: String, key: String?, trust: ServerTrust? = nil) {
     self.host = host
     self.key = key
+    self.trust = trust
+  }
+
+  /// Requests to it.
+  /// - Parameter timeoutSeconds: the longest that one may take.
+  public func transport(timeoutSeconds: Int64 = 90) throws -> HTTPTransport {
+    try HTTPTransport(timeoutSeconds: timeoutSeconds, trust: trust)
   }
 }
 
-/// What `exzo serve` writes so that commands on the same machine find it.
-public struct ServerPointer: Codable, Sendable, Equatable {
-  public var url: String
-  /// The one place where the key is kept readable, `DIR/api-key`.
-  public var apiKeyFile: String
-
-  public init(url: String, apiKeyFile: String) {
-    self.url = url
-    self.apiKeyFile = apiKeyFile
-  }
-
-  enum CodingKeys: String, CodingKey {
-    case url
-    case apiKeyFile = "api_key_file"
-  }
-
-  /// Where pointers stand, the first found counts: the user's own, then the machine's.
-  public static func paths(home: String?, machine: String = "/run/exzo") -> [String] {
-    (home.map { ["\($0)/.config/exzo/server.json"] } ?? []) + ["\(machine)/server.json"]
-  }
-
-  /// Replaces the pointer at `path`, making its directory (0700) when missing.
-  public func write(to path: String) throws {
-    let directory = (path as NSString).deletingLastPathComponent
-    try FileManager.default.createDirectory(
-      atPath: directory, withIntermediateDirectories: true,
-      attributes: [.posixPermissions: 0o700])
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    try encoder.encode(self).write(to: URL(fileURLWithPath: path), options: .atomic)
-  }
-}
-
-/// Finds a server and its key: environment, then pointers, then the default address.
+/// Finds a server and its key: environment, then its data directory, then the servers that run on this
+/// machine, then the default address.
 public struct ServerLocator {
   public static let defaultHost = "http://127.0.0.1:8432"
 
   private let environment: [String: String]
-  private let pointerPaths: [String]
+  private let directories: [String]
 
-  public init(environment: [String: String], pointerPaths: [String]? = nil) {
+  /// - Parameter directories: where pointers lie; by default those of the user and of the machine.
+  public init(environment: [String: String], directories: [String]? = nil) {
     self.environment = environment
-    self.pointerPaths = pointerPaths ?? ServerPointer.paths(home: environment["HOME"])
+    self.directories = directories ?? ServerPointer.directories(home: environment["HOME"])
   }
 
-  /// - Throws: ``CommandError`` when a pointer or key file is there and cannot be read.
+  /// - Throws: ``CommandError`` when a pointer or key file is there and cannot be read, or several
+  ///   servers run and nothing says which one is meant.
   public func locate() throws -> ServerLocation {
-    let pointer = try pointer()
-    var host = environment["EXZO_API_HOST"] ?? pointer?.url ?? Self.defaultHost
-    if !host.contains("://") { host = "http://\(host)" }
-    if let key = environment["EXZO_API_KEY"], !key.isEmpty {
-      return ServerLocation(host: host, key: key)
-    }
-    if let directory = environment["EXZO_DATA_DIR"] {
-      return ServerLocation(host: host, key: try key(at: "\(directory)/api-key"))
-    }
-    // A key found on this machine belongs to this machine's server only.
-    guard let pointer, pointer.url == host else { return ServerLocation(host: host, key: nil) }
-    return ServerLocation(host: host, key: try key(at: pointer.apiKeyFile))
+    let directory = set("EXZO_DATA_DIR")
+    let named = set("EXZO_API_HOST").map { $0.contains("://") ? $0 : "http://\($0)" }
+    let pointer = try directory.map { try ServerPointer.read(dataDirectory: $0) } ?? local(named)
+    let host = named ?? pointer?.url ?? Self.defaultHost
+    // What is known of a server on this machine holds for that server only.
+    let own = pointer?.url == host ? pointer : nil
+    return ServerLocation(host: host, key: try key(directory, own), trust: trust(own))
   }
 
-  private func pointer() throws -> ServerPointer? {
-    for path in pointerPaths where FileManager.default.fileExists(atPath: path) {
-      do {
-        let data = try Data(contentsOf: URL(fileURLWithPath: path))
-        return try JSONDecoder().decode(ServerPointer.self, from: data)
-      } catch {
-        throw CommandError(
-          "read '\(path)': \(error)", hint: "Remove it; 'exzo serve' writes it anew.")
-      }
-    }
-    return nil
+  /// A variable that is set to something.
+  private func set(_ name: String) -> String? {
+    environment[name].flatMap { $0.isEmpty ? nil : $0 }
+  }
+
+  private func key(_ directory: String?, _ pointer: ServerPointer?) throws -> String? {
+    if let key = set("EXZO_API_KEY") { return key }
+    if let directory { return try key(at: "\(directory)/api-key") }
+    return try pointer.flatMap { try key(at: $0.apiKeyFile) }
+  }
+
+  private func trust(_ pointer: ServerPointer?) -> ServerTrust? {
+    if let file = set("EXZO_API_CA") { return ServerTrust(certificateFile: file) }
+    // Its certificate is for the name by which others reach it, not for the address on this machine.
+    return pointer?.certificateFile.map { ServerTrust(certificateFile: $0, checksName: false) }
+  }
+
+  /// The server on this machine, of several that run the one at `host`.
+  private func local(_ host: String?) throws -> ServerPointer? {
+    let all = try ServerPointer.list(directories)
+    if let host { return all.first { $0.url == host } }
+    let running = all.filter(\.isAlive)
+    guard running.count > 1 else { return running.first ?? all.first }
+    let choices = running.map { "\($0.url) (\($0.dataDirectory))" }.joined(separator: ", ")
+    throw CommandError(
+      "several servers run on this machine: \(choices)",
+      hint: "Set EXZO_DATA_DIR to the data directory of the one that is meant.")
   }
 
   private func key(at path: String) throws -> String? {

@@ -86,6 +86,7 @@ public final class ControlPlane: Sendable {
   public var settings: InstallationSettings { core.settings }
   public var now: Date { core.clock.now }
   public var verifications: VerificationService { VerificationService(core: core) }
+  public var capture: CaptureService { CaptureService(core: core) }
   public var drills: DrillService { DrillService(core: core) }
   public func recovery() -> MachineRecovery { MachineRecovery(core: core) }
   /// Waits until what the caller was told is in the object store, where that is promised.

@@ -35,6 +35,8 @@ public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equat
     case accountAlreadyExists = "account_already_exists"
     case timeRangeNotAcceptable = "time_range_not_acceptable"
     case planTooSmall = "plan_too_small"
+    case addressNotAllowed = "address_not_allowed"
+    case snapshotAlreadyExists = "snapshot_already_exists"
     case quotaExceeded = "quota_exceeded"
     case confirmationRequired = "confirmation_required"
     case retentionNotPending = "retention_not_pending"

@@ -1,3 +1,4 @@
+import APITypes
 import Catalog
 import Foundation
 import Logging
@@ -21,6 +22,11 @@ public struct InstallationSettings: Sendable {
   public var hasPooler: Bool
   public var proofs: ProofSettings
   public var alerts: AlertSettings
+  /// Lets SQL that is run for a caller of the API count as coming from that caller's address. Known to
+  /// this process only.
+  public let callerSecret = Randomness().text(32)
+  /// What is wrong on this machine: versions and checks, for support bundles.
+  public var machineReport: @Sendable () async -> API.MachineReport = { API.MachineReport() }
 
   public init(
     domain: String? = nil, postgresHost: String = "127.0.0.1", postgresPort: Int = 5433,

@@ -5,17 +5,25 @@ import Catalog
 struct SettingsRules: Sendable {
   let installation: InstallationSettings
 
-  static func name(_ field: String, _ value: String?) throws {
+  /// A name for people: one line of text.
+  static func name(_ field: String, _ value: String?, maximum: Int = 256) throws {
     guard let value else { return }
-    guard (1...256).contains(value.unicodeScalars.count), !value.unicodeScalars.contains("\0")
+    guard (1...maximum).contains(value.unicodeScalars.count),
+      !value.unicodeScalars.contains(where: breaksLine)
     else {
-      throw ControlPlaneError.value(field, value, allowed: "1 to 256 characters")
+      throw ControlPlaneError.value(
+        field, value, allowed: "1 to \(maximum) characters, none of them a control character")
     }
+  }
+
+  /// Whether it is a control character, or ends a line or a paragraph.
+  private static func breaksLine(_ scalar: Unicode.Scalar) -> Bool {
+    [.control, .lineSeparator, .paragraphSeparator].contains(scalar.properties.generalCategory)
   }
 
   /// PostgreSQL cuts names at 63 bytes (`NAMEDATALEN`), which would make two names one.
   static func identifier(_ field: String, _ value: String) throws {
-    let isPlain = !value.unicodeScalars.contains { $0.value < 0x20 || $0.value == 0x7f }
+    let isPlain = !value.unicodeScalars.contains(where: breaksLine)
     guard (1...63).contains(value.utf8.count), isPlain else {
       throw ControlPlaneError.value(
         field, value, allowed: "1 to 63 bytes of text without control characters")
@@ -147,6 +155,8 @@ struct SettingsRules: Sendable {
       (settings.blockVpcConnections == true, "block_vpc_connections", "false"),
       (settings.auditLogLevel != nil, "audit_log_level", "leave it out"),
       (settings.hipaa == true, "hipaa", "false"),
+      // No role may open a replication connection: its slot would hold WAL back without bound.
+      (settings.enableLogicalReplication == true, "enable_logical_replication", "false"),
     ]
     for (isRefused, name, allowed) in refused where isRefused {
       throw ControlPlaneError.unsupported("project.settings.\(name)", allowed: allowed)

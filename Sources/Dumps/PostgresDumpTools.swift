@@ -190,7 +190,9 @@ extension PostgresDumpTools {
       throw DumpError("open dump '\(dump)': its manifest is damaged: \(error)")
     }
     guard manifest.version == StoredManifest.currentVersion else {
-      throw DumpError("open dump '\(dump)': version \(manifest.version) is not known")
+      throw DumpError(
+        "open dump '\(dump)': version \(manifest.version), made by a later version of Exzo; "
+          + "this one reads \(StoredManifest.currentVersion)")
     }
     return manifest
   }

@@ -26,6 +26,9 @@ public struct ProxyConfiguration: Sendable {
   public var certificateFiles: CertificateFiles?
   /// Whether clients on other machines may go without TLS.
   public var allowsPlainBeyondLoopback = false
+  /// Whoever shows it connects for a client at another address: startup option
+  /// `exzo_client:SECRET/ADDRESS`. Kept in memory only; nil where nobody may.
+  public var callerSecret: String?
   public var maximumConnections = 4_000
   /// Connections of one address that have not logged in yet.
   public var handshakesPerSource = 500

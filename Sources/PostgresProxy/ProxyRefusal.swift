@@ -41,6 +41,15 @@ extension ProxyRefusal {
     hint: "Use the endpoint's host name, or options=endpoint%3Dep-… in the URI, "
       + "or the password 'endpoint=ep-…;password' over TLS.")
 
+  /// Sessions of the server are lent for one transaction, so an option set on one would reach others.
+  static func optionsOfPooledSession(_ options: String) -> ProxyRefusal {
+    ProxyRefusal(
+      sqlState: "0A000",
+      message: "a pooled connection takes no options of its own: '\(options.prefix(80))'",
+      hint:
+        "Leave '-pooler' out of the endpoint's name, or set them for the role: ALTER ROLE … SET.")
+  }
+
   static let tooManyConnections = ProxyRefusal(
     sqlState: "53300", message: "the proxy has as many connections as it takes",
     hint: "Close unused connections or try again.")

@@ -10,6 +10,8 @@ struct APIRequest: Sendable {
   var parameters: [String: String]
   var query: QueryValues
   var body: Data
+  /// The client's machine.
+  var address = ""
   /// The headers that say which part of a file is wanted.
   var range: String?
   var ifRange: String?

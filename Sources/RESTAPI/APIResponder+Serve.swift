@@ -35,10 +35,13 @@ extension APIResponder {
   /// Answers a caller who is known and within the limits.
   func serve(_ routed: RoutedRequest, _ caller: Caller, _ body: Data) async throws -> APIAnswer {
     guard !JSONText.holdsZeroByte(body) else {
-      throw ControlPlaneError(.badValue, "the body holds text with a zero byte (\\u0000)")
+      let field = JSONText.fieldWithZeroByte(body).map { "'\($0)'" } ?? "the body"
+      throw ControlPlaneError(
+        .badValue, "\(field) holds text with a zero byte (\\u0000), must be text without one")
     }
     var request = APIRequest(
       caller: caller, parameters: routed.values, query: try QueryValues(routed.query), body: body)
+    request.address = routed.address
     request.range = routed.request.headers[.range]
     request.ifRange = routed.request.headers[.ifRange]
     guard routed.isWrite else { return try await run(routed, request) }
@@ -167,6 +170,28 @@ extension APIResponder {
 
 /// What PostgreSQL cannot store in text.
 enum JSONText {
+  /// The path of the first text with a zero byte, such as `project.name`; `nil` where `json` is none.
+  static func fieldWithZeroByte(_ json: Data) -> String? {
+    // What cannot be read has no fields.
+    guard let value = try? JSONSerialization.jsonObject(with: json) else { return nil }
+    return path(to: value, "")
+  }
+
+  private static func path(to value: Any, _ here: String) -> String? {
+    func holdsIt(_ text: String) -> Bool { text.unicodeScalars.contains("\0") }
+    switch value {
+    case let text as String: return holdsIt(text) ? here : nil
+    case let list as [Any]:
+      return list.enumerated().lazy.compactMap { path(to: $1, "\(here).\($0)") }.first
+    case let fields as [String: Any]:
+      let prefix = here.isEmpty ? "" : "\(here)."
+      if fields.keys.contains(where: holdsIt) { return here.isEmpty ? nil : here }
+      return fields.sorted { $0.key < $1.key }.lazy
+        .compactMap { path(to: $0.value, "\(prefix)\($0.key)") }.first
+    default: return nil
+    }
+  }
+
   /// Whether `json` holds the escape of a zero byte, or one as it is.
   static func holdsZeroByte(_ json: Data) -> Bool {
     let escape = Array("u0000".utf8)

@@ -58,6 +58,8 @@ struct APIResponder: HTTPResponder {
     if let stream = answer.stream { return stream.response(headers, logger) }
     headers[.contentLength] = String(answer.body.count)
     headers[.cacheControl] = "no-store"
+    // RFC 9110, 11.6.1: a 401 says how to authenticate.
+    if answer.status == 401 { headers[.wwwAuthenticate] = #"Bearer realm="exzo""# }
     if let seconds = answer.retryAfterSeconds { headers[.retryAfter] = String(seconds) }
     if !answer.allowed.isEmpty { headers[.allow] = answer.allowed.joined(separator: ", ") }
     return Response(

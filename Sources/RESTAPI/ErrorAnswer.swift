@@ -80,12 +80,12 @@ struct ErrorAnswer: Sendable {
       404
     case .timeRangeNotAcceptable: 406
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,
-      .accountAlreadyExists:
+      .accountAlreadyExists, .snapshotAlreadyExists:
       409
     case .planTooSmall, .quotaExceeded, .confirmationRequired, .retentionNotPending: 412
     case .branchIsDefault, .branchIsProtected, .branchHasChildren, .roleIsProtected,
       .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached, .restoreNotPending,
-      .notRecoverable, .dumpNotReady, .serverIsAttached:
+      .notRecoverable, .dumpNotReady, .serverIsAttached, .addressNotAllowed:
       412
     case .operationInProgress: 423
     case .computeFailed, .historyDamaged: 500

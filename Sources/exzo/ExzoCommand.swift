@@ -1,4 +1,5 @@
 import APIClient
+import APITypes
 import ArgumentParser
 import CommandLineTool
 import Foundation
@@ -8,6 +9,7 @@ import Foundation
 struct ExzoCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "exzo", abstract: "A Postgres platform whose every past moment opens as a branch.",
+    version: API.version,
     subcommands: [
       ServeCommand.self, ShutdownCommand.self, StoreCommand.self, AgentCommand.self,
     ] + clientVerbs)
@@ -20,12 +22,13 @@ struct ExzoCommand: AsyncParsableCommand {
     AttachCommand.self, DetachCommand.self, ConnectionStringCommand.self, PsqlCommand.self,
     StatusCommand.self, SetContextCommand.self,
     APIKeysCommand.self, AccountsCommand.self, DoctorCommand.self,
-    VerifyCommand.self, DrillsCommand.self, AlertsCommand.self,
+    VerifyCommand.self, DrillsCommand.self, AlertsCommand.self, ConsumptionCommand.self,
+    SupportCommand.self, CompletionCommand.self,
   ]
 
   static func main() async {
     do {
-      var command = try parseAsRoot()
+      var command = try await asyncParseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {
         try await asynchronous.run()
       } else {

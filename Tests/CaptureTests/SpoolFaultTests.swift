@@ -1,3 +1,4 @@
+import CCRC32C
 import DurableIO
 import Foundation
 import History
@@ -100,6 +101,11 @@ import Testing
       bytes[index] ^= 0x10
     }
     #expect(throws: CaptureError.self) { try SpoolHeader(bytes: [], path: "/spool") }
+    bytes[8] = 2
+    let sum = exzo_crc32c(0, bytes, 60)
+    bytes.withUnsafeMutableBytes { $0.storeBytes(of: sum, toByteOffset: 60, as: UInt32.self) }
+    let later = #expect(throws: CaptureError.self) { try SpoolHeader(bytes: bytes, path: "/spool") }
+    #expect("\(later as Any)".contains("version 2, made by a later version of Exzo"))
   }
 
   @Test func aTimelineHistoryTellsWhichTimelineHoldsAPosition() {

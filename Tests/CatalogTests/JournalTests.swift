@@ -312,7 +312,7 @@ import Testing
   /// The example of docs/formats/catalog-journal.md.
   @Test func theDocumentedExampleIsWhatIsWritten() throws {
     let object = JournalObject(
-      kind: .changes, number: JournalNumber(epoch: 2, sequence: 1), previous: .zero,
+      kind: .changes, number: ObjectNumber(epoch: 2, sequence: 1), previous: .zero,
       payload: Array("{}\n".utf8))
     let hex = object.encoded.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     let document = try String(contentsOfFile: "docs/formats/catalog-journal.md", encoding: .utf8)

@@ -1,3 +1,4 @@
+import APIClient
 import APITypes
 import Foundation
 import TestSupport
@@ -74,23 +75,57 @@ import Testing
 
   @Test func environmentComesBeforePointersBeforeTheDefault() async throws {
     try await withTemporaryDirectory { path in
-      let pointer = "\(path)/server.json"
+      let (data, servers) = ("\(path)/data", "\(path)/servers")
       func locate(_ environment: [String: String]) throws -> ServerLocation {
-        try ServerLocator(environment: environment, pointerPaths: [pointer]).locate()
+        try ServerLocator(environment: environment, directories: [servers]).locate()
       }
       #expect(try locate([:]) == ServerLocation(host: ServerLocator.defaultHost, key: nil))
-      try write("filed\n", "\(path)/data/api-key")
-      let byDirectory = try locate(["EXZO_DATA_DIR": "\(path)/data"])
+      try write("filed\n", "\(data)/api-key")
+      let byDirectory = try locate(["EXZO_DATA_DIR": data])
       #expect(byDirectory == ServerLocation(host: ServerLocator.defaultHost, key: "filed"))
-      try ServerPointer(url: "http://127.0.0.1:9", apiKeyFile: "\(path)/data/api-key")
-        .write(to: pointer)
-      #expect(try locate([:]) == ServerLocation(host: "http://127.0.0.1:9", key: "filed"))
+      try ServerPointer(url: "http://127.0.0.1:9", dataDirectory: data).write(to: servers)
+      let pointed = ServerLocation(host: "http://127.0.0.1:9", key: "filed")
+      #expect(try locate([:]) == pointed)
+      #expect(try locate(["EXZO_DATA_DIR": data]) == pointed)
+      #expect(try locate(["EXZO_API_HOST": "127.0.0.1:9", "EXZO_API_KEY": ""]) == pointed)
       let other = try locate(["EXZO_API_HOST": "db.example.com:1"])
       #expect(other == ServerLocation(host: "http://db.example.com:1", key: nil))
       let named = try locate(["EXZO_API_HOST": "https://a", "EXZO_API_KEY": "k"])
       #expect(named == ServerLocation(host: "https://a", key: "k"))
-      try write("{", pointer)
+      try write("{", "\(servers)/broken.json")
       #expect(throws: CommandError.self) { try locate([:]) }
+    }
+  }
+
+  /// Nobody holds the locks of these data directories, but for one.
+  @Test func theServerThatRunsIsFoundAmongThoseThatRan() async throws {
+    try await withTemporaryDirectory { path in
+      let servers = "\(path)/servers"
+      for (name, port) in [("one", 1), ("two", 2), ("three", 3)] {
+        try write("", "\(path)/\(name)/serve.lock")
+        try ServerPointer(
+          url: "https://127.0.0.1:\(port)", dataDirectory: "\(path)/\(name)",
+          certificateFile: "\(path)/tls.crt"
+        ).write(to: servers)
+      }
+      func locate() throws -> ServerLocation {
+        try ServerLocator(environment: [:], directories: [servers]).locate()
+      }
+      #expect(try locate().host == "https://127.0.0.1:3")
+      let lock = open("\(path)/one/serve.lock", O_RDWR)
+      defer { close(lock) }
+      #expect(flock(lock, LOCK_EX) == 0)
+      let found = try locate()
+      #expect(found.host == "https://127.0.0.1:1")
+      #expect(found.trust == ServerTrust(certificateFile: "\(path)/tls.crt", checksName: false))
+      let second = open("\(path)/two/serve.lock", O_RDWR)
+      defer { close(second) }
+      #expect(flock(second, LOCK_EX) == 0)
+      #expect(throws: CommandError.self) { try locate() }
+      // A data directory that is gone is forgotten with the next server's start.
+      try FileManager.default.removeItem(atPath: "\(path)/three")
+      try ServerPointer(url: "http://127.0.0.1:4", dataDirectory: "\(path)/one").write(to: servers)
+      #expect(try FileManager.default.contentsOfDirectory(atPath: servers).count == 2)
     }
   }
 

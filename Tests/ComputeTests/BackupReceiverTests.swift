@@ -91,8 +91,8 @@ import Volume
       #expect(throws: ComputeError.self) {
         try Self.file(path, [1]).withUnsafeBytes { try receiver.receive($0) }
       }
-      let left = try FileManager.default.contentsOfDirectory(atPath: directory)
-      #expect(left.isEmpty)
+      let made = try FileManager.default.contentsOfDirectory(atPath: directory)
+      #expect(made.isEmpty)
     }
   }
 

@@ -9,25 +9,34 @@ import Testing
   @Test(.needsBrowser, .needsPostgres(), .needsFUSE) func theConsoleDoesWhatItPromises()
     async throws
   {
-    try await ConsolePlatform.with { platform in
+    try await withPlatform { platform in
       let shop = try await Shop(platform)
-      for scenario in ["every_page", "speed", "timeline", "editor", "live", "attacks"] {
+      for scenario in [
+        "every_page", "speed", "timeline", "drawing", "editor", "live", "attacks",
+      ] {
         try shop.claim(scenario)
       }
       try await aDroppedTableIsBackWithinAMinute(platform, shop)
       try platform.psql(shop.uri, "DROP TABLE orders")
       try shop.claim("proofs")
-      #expect(try platform.psql(shop.uri, "SELECT count(*) FROM orders") == "1000")
+      #expect(try platform.value(shop.uri, "SELECT count(*) FROM orders") == "1000")
       let second = try platform.call("POST", "/api_keys", #"{"key_name":"browser"}"#)
       try shop.claim(
         "revoked", key: second.string("key"),
         facts: ["key_id": second["id"] as? Int ?? 0, "admin_key": try platform.key])
+      let (command, environment) = platform.command
+      try shop.claim(
+        "lost",
+        facts: [
+          "serve": Int(platform.serve?.processIdentifier ?? 0), "command": command,
+          "environment": environment, "log": platform.logFile,
+        ])
     }
   }
 
   /// By restoring in place, under the same connection string, and by a branch.
   private func aDroppedTableIsBackWithinAMinute(
-    _ platform: ConsolePlatform, _ shop: Shop
+    _ platform: Platform, _ shop: Shop
   ) async throws {
     let branched = try shop.claim(
       "dropped_table", facts: ["act": "Branch from here", "confirm": "Make branch"])
@@ -37,17 +46,17 @@ import Testing
       "GET",
       "/projects/\(shop.project)/connection_uri?branch_id=\(branch ?? "")&database_name=\(shop.database)&role_name=\(shop.role)"
     )
-    #expect(try platform.psql(answer.string("uri"), "SELECT count(*) FROM orders") == "1000")
+    #expect(try platform.value(answer.string("uri"), "SELECT count(*) FROM orders") == "1000")
     try shop.claim("dropped_table")
     try await platform.settle(shop.project)
-    #expect(try platform.psql(shop.uri, "SELECT count(*) FROM orders") == "1000")
+    #expect(try platform.value(shop.uri, "SELECT count(*) FROM orders") == "1000")
     try shop.claim("restored")
   }
 }
 
 /// A project in which things went wrong, full of names with markup.
 struct Shop {
-  let platform: ConsolePlatform
+  let platform: Platform
   let project: String
   let branch: String
   let uri: String
@@ -58,7 +67,7 @@ struct Shop {
 
   static let name = "shop <img src=x onerror=alert(1)>"
 
-  init(_ platform: ConsolePlatform) async throws {
+  init(_ platform: Platform) async throws {
     self.platform = platform
     let body = try JSONSerialization.data(withJSONObject: ["project": ["name": Self.name]])
     let created = try platform.call("POST", "/projects", String(decoding: body, as: UTF8.self))
@@ -79,7 +88,7 @@ struct Shop {
       CREATE TABLE thinned AS SELECT * FROM orders;
       CREATE TABLE "<script>alert(3)</script>" (n int);
       """)
-    lsn = try platform.psql(uri, "SELECT pg_current_wal_insert_lsn()")
+    lsn = try platform.value(uri, "SELECT pg_current_wal_insert_lsn()")
     try platform.psql(uri, "DROP TABLE orders")
     try platform.psql(uri, "TRUNCATE emptied")
     try platform.psql(uri, "DELETE FROM thinned WHERE id <= 900")
@@ -100,7 +109,7 @@ struct Shop {
       [
         ConditionTrait.pythonOfTheBrowser,
         "\(FileManager.default.currentDirectoryPath)/scripts/browser_tests.py", scenario,
-        platform.url, try key ?? platform.key, String(decoding: all, as: UTF8.self),
+        platform.url(""), try key ?? platform.key, String(decoding: all, as: UTF8.self),
         Self.artefacts,
       ], allowFailure: true)
     let failures = result.output.split(separator: "\n").filter { $0.hasPrefix("FAIL ") }

@@ -1,10 +1,6 @@
-import Catalog
 import ControlPlane
 import ControlPlaneSimulation
 import Foundation
-import FoundationNetworking
-import Logging
-import RESTAPI
 import TestSupport
 import Testing
 
@@ -16,52 +12,21 @@ struct ConsoleInstallation: Sendable {
   let key: String
   let plane: ControlPlane
 
-  static func with(_ body: @escaping @Sendable (ConsoleInstallation) async throws -> Void)
-    async throws
-  {
-    let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
-    try await withTemporaryDirectory { directory in
-      let server = try EmbeddedMetadataServer(directory: directory, logger: logger)
-      try await server.start()
-      do {
-        let catalog = try await Catalog.open(server.connectionParameters, connections: 6)
-        let plane = ControlPlane(
-          catalog: catalog, fleet: SimulatedFleet(clock: SystemWallClock()),
-          tenants: SimulatedTenants(), schemaTools: SimulatedSchemaTools(),
-          sealer: try SecretSealer(key: Array(0..<32)), settings: InstallationSettings(),
-          logger: logger)
-        let key = try #require(try await plane.accounts.bootstrap())
-        try await serve(plane, logger) { port in
-          try await body(ConsoleInstallation(port: port, key: key, plane: plane))
-        }
-        await catalog.close()
-      } catch {
-        try await server.stop()
-        throw error
-      }
-      try await server.stop()
-    }
-  }
-
-  private static func serve(
-    _ plane: ControlPlane, _ logger: Logger, _ body: @escaping @Sendable (Int) async throws -> Void
+  static func with(
+    _ settings: InstallationSettings = InstallationSettings(requestsPerMinute: 0),
+    _ body: @escaping @Sendable (ConsoleInstallation) async throws -> Void
   ) async throws {
-    let (ports, promise) = AsyncStream<Int>.makeStream()
-    let server = try RESTServer(
-      plane: plane, port: 0, logger: logger, onRunning: { promise.yield($0) },
-      pages: {
+    try await ServedSimulation.with(
+      settings: settings,
+      pages: { plane, api, logger in
         try Console(
-          plane: plane, api: $0,
+          plane: plane, api: api,
           settings: ConsoleSettings(communityURL: "https://community.example.org"), logger: logger)
+      },
+      { served in
+        try await body(
+          ConsoleInstallation(port: served.port, key: served.key, plane: served.plane))
       })
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      group.addTask { try await plane.run() }
-      group.addTask { try await server.run() }
-      var iterator = ports.makeAsyncIterator()
-      let port = try #require(await iterator.next())
-      try await body(port)
-      group.cancelAll()
-    }
   }
 
   var origin: String { "http://127.0.0.1:\(port)" }

@@ -1,5 +1,6 @@
 import APITypes
 import Catalog
+import ControlPlane
 import Foundation
 import TestSupport
 import Testing
@@ -44,6 +45,34 @@ import Testing
       let passwords = project.roles.compactMap(\.password) + [console.key]
       for password in passwords { #expect(!bundle.contains(password)) }
       #expect(bundle.contains(project.project.id), "the bundle is not empty")
+    }
+  }
+
+  /// The operator sees what the doctor found; others whether it is well, and not where things lie.
+  @Test func aBundleTellsVersionsAndWhatTheDoctorSays() async throws {
+    var settings = InstallationSettings()
+    settings.machineReport = {
+      API.MachineReport(
+        postgresVersion: "postgres (PostgreSQL) 15.99",
+        doctor: [
+          API.DoctorFinding(
+            check: "disk", isGood: false, found: "1 MB free of '/srv/exzo'", hint: "make room")
+        ])
+    }
+    try await ConsoleInstallation.with(settings) { console in
+      func bundle(_ key: String) throws -> String {
+        try console.send("GET", "/api/v2/support/bundle", ["Authorization": "Bearer \(key)"]).text
+      }
+      let made = try console.send(
+        "POST", "/api/v2/accounts", ["Authorization": "Bearer \(console.key)"],
+        body: #"{"account":{"name":"n","email":"n@example.com","plan":"pro"}}"#)
+      let other = try APICoding.decode(API.CreatedAccount.self, from: Data(made.text.utf8))
+      for text in [try bundle(console.key), try bundle(other.apiKey.key)] {
+        #expect(text.contains(API.version) && text.contains("15.99"), "\(text)")
+        #expect(text.contains(#""check":"disk""#) && text.contains(#""ok":false"#))
+      }
+      #expect(try bundle(console.key).contains("/srv/exzo"))
+      #expect(try !bundle(other.apiKey.key).contains("/srv/exzo"))
     }
   }
 

@@ -312,7 +312,7 @@ struct PastScene: Sendable {
     #expect(try await scene.row(named: "main").id.rawValue == restored.branch.id)
     let shown = try await ProjectService(core: installation.core).delete(
       scene.project, account: scene.account)
-    #expect(shown.id == scene.project.rawValue)
+    #expect(shown.project.id == scene.project.rawValue)
     return seen.withLock { $0 } > boundary
   }
 }

@@ -25,14 +25,8 @@ import Testing
       let server = try StockServer(in: "\(platform.directory)/elsewhere")
       try server.start()
       try server.psql(Self.workload)
-      let environment = [
-        "HOME": platform.directory, "EXZO_API_HOST": platform.url(""),
-        "EXZO_API_KEY": try platform.key, "TMPDIR": platform.directory,
-      ]
       func exzo(_ arguments: [String], status: Int32 = 0) throws -> String {
-        let result = try run(
-          [Platform.program] + arguments, environment: environment, allowFailure: true)
-        #expect(result.status == status, "\(arguments): \(result.output)\(result.errorOutput)")
+        let result = try platform.exzo(arguments, status: status)
         return result.output + result.errorOutput
       }
       _ = try exzo(["databases", "create", "app"])
@@ -61,15 +55,8 @@ import Testing
     try await withPlatform { platform in
       let created = try platform.call("POST", "/projects", #"{"project":{"name":"roles"}}"#)
       try await platform.settle(created.string("project.id"))
-      let environment = [
-        "HOME": platform.directory, "EXZO_API_HOST": platform.url(""),
-        "EXZO_API_KEY": try platform.key,
-      ]
       func exzo(_ arguments: [String], status: Int32 = 0) throws -> String {
-        let result = try run(
-          [Platform.program] + arguments, environment: environment, allowFailure: true)
-        #expect(result.status == status, "\(arguments): \(result.output)\(result.errorOutput)")
-        return result.output
+        try platform.exzo(arguments, status: status).output
       }
       _ = try exzo(["roles", "create", "reader"])
       #expect(try exzo(["roles"]).contains("reader"))

@@ -23,8 +23,8 @@ import Testing
         let second = try run(
           [
             "timeout", "60", Platform.program, "serve", "--data-dir", "\(directory)/other",
-            "--http", "127.0.0.1:\(try freePort())", "--postgres",
-            "127.0.0.1:\(try freePort())", "--metadata-url", url,
+            "--http", "127.0.0.1:\(try unusedPort())", "--postgres",
+            "127.0.0.1:\(try unusedPort())", "--metadata-url", url,
           ], allowFailure: true)
         #expect(second.status == 1)
         #expect(
@@ -50,8 +50,8 @@ import Testing
         let result = try run(
           [
             "timeout", "60", Platform.program, "serve", "--data-dir", "\(directory)/data",
-            "--http", "127.0.0.1:\(try freePort())", "--postgres",
-            "127.0.0.1:\(try freePort())", "--metadata-url", url,
+            "--http", "127.0.0.1:\(try unusedPort())", "--postgres",
+            "127.0.0.1:\(try unusedPort())", "--metadata-url", url,
           ], allowFailure: true)
         #expect(result.status == 1, "\(url)")
         #expect(result.errorOutput.contains(reason), "\(url): \(result.errorOutput)")

@@ -153,13 +153,8 @@ import Testing
   @Test func theOperatorsVerbsWorkAndDoctorSeesWhatIsWrong() async throws {
     try await withPlatform { platform in
       let key = try platform.key
-      let environment = [
-        "HOME": platform.directory, "EXZO_API_HOST": platform.url(""), "EXZO_API_KEY": key,
-      ]
       func exzo(_ arguments: [String], status: Int32 = 0) throws -> String {
-        let result = try run(
-          [Platform.program] + arguments, environment: environment, allowFailure: true)
-        #expect(result.status == status, "\(arguments): \(result.output)\(result.errorOutput)")
+        let result = try platform.exzo(arguments, status: status, key: key)
         return result.output + result.errorOutput
       }
       let made = try exzo([

@@ -4,46 +4,6 @@ import Testing
 
 /// Restore in place, snapshots and reading the past, through the front door.
 @Suite(.serialized, .heavy) struct RestoreTests {
-  private struct Scene {
-    let platform: Platform
-    let project: String
-    let main: String
-    let uri: String
-
-    init(_ platform: Platform, name: String) async throws {
-      self.platform = platform
-      let created = try platform.call("POST", "/projects", #"{"project":{"name":"\#(name)"}}"#)
-      #expect(created.status == 201, "\(created.text)")
-      project = created.string("project.id")
-      main = created.string("branch.id")
-      uri = created.string("connection_uris.0.connection_uri")
-      try await platform.settle(project)
-    }
-
-    /// The database's clock, as the API takes it; later commits are later than that.
-    func now() async throws -> String {
-      let time = try platform.psql(
-        uri,
-        #"SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#
-      ).output.trimmingCharacters(in: .newlines)
-      try await Task.sleep(for: .milliseconds(20))
-      return time
-    }
-
-    func post(_ path: String, _ body: String? = nil, status: Int = 200) async throws
-      -> Platform.Answer
-    {
-      let answer = try platform.call("POST", "/projects/\(project)\(path)", body)
-      #expect(answer.status == status, "\(path): \(answer.text)")
-      try await platform.settle(project)
-      return answer
-    }
-
-    func rows(_ uri: String, _ sql: String) throws -> String {
-      try platform.psql(uri, sql).output.trimmingCharacters(in: .newlines)
-    }
-  }
-
   @Test func aBranchIsRestoredInPlaceAndItsFormerStateKept() async throws {
     try await withPlatform { platform in
       let scene = try await Scene(platform, name: "undo")

@@ -4,118 +4,11 @@ import Testing
 
 /// Retention on a real server whose clock is put ahead: what leaves the window goes, what is promised stays.
 @Suite(.serialized, .heavy) struct RetentionTests {
-  private struct Scene {
-    let platform: Platform
-    let project: String
-    let main: String
-    let uri: String
-
-    init(_ platform: Platform) async throws {
-      self.platform = platform
-      let created = try platform.call("POST", "/projects", #"{"project":{"name":"past"}}"#)
-      #expect(created.status == 201, "\(created.text)")
-      project = created.string("project.id")
-      main = created.string("branch.id")
-      uri = created.string("connection_uris.0.connection_uri")
-      try await platform.settle(project)
-    }
-
-    func now() async throws -> String {
-      let time = try platform.psql(
-        uri,
-        #"SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#
-      ).output.trimmingCharacters(in: .newlines)
-      try await Task.sleep(for: .milliseconds(20))
-      return time
-    }
-
-    func post(_ path: String, _ body: String? = nil) async throws -> Platform.Answer {
-      let answer = try platform.call("POST", "/projects/\(project)\(path)", body)
-      if answer.status < 300 { try await platform.settle(project) }
-      return answer
-    }
-
-    func branch(_ name: String, at moment: String, endpoint: Bool = true) async throws
-      -> Platform.Answer
-    {
-      let endpoints = endpoint ? #","endpoints":[{"type":"read_write"}]"# : ""
-      return try await post(
-        "/branches", #"{"branch":{"name":"\#(name)",\#(moment)}\#(endpoints)}"#)
-    }
-
-    func count(_ uri: String) throws -> String {
-      try platform.psql(uri, "SELECT count(*) FROM t").output.trimmingCharacters(in: .newlines)
-    }
-
-    /// Opens a branch that nobody has opened yet.
-    func uri(of branch: String) async throws -> String {
-      let made = try await post(
-        "/endpoints", #"{"endpoint":{"branch_id":"\#(branch)","type":"read_write"}}"#)
-      #expect(made.status == 201, "\(made.text)")
-      return try platform.call(
-        "GET",
-        "/projects/\(project)/connection_uri?branch_id=\(branch)&database_name=exzodb"
-          + "&role_name=exzodb_owner"
-      ).string("uri")
-    }
-
-    /// Starts serve anew with its clock ahead, and waits for a whole round of its collector.
-    func travel(hours: Double) async throws {
-      try platform.kill()
-      platform.environment["EXZO_CLOCK_AHEAD"] = "\(Int(hours * 3600))"
-      let file = "\(platform.directory)/data/collector.json"
-      try? FileManager.default.removeItem(atPath: file)  // there is none before the first round
-      try await platform.start()
-      for _ in 0..<600 {
-        if FileManager.default.fileExists(atPath: file) { return }
-        try await Task.sleep(for: .milliseconds(100))
-      }
-      throw CommandFailure(description: "no round of the collector:\n\(platform.log.suffix(2000))")
-    }
-
-    /// What the collector said after its last round.
-    func collected() throws -> [String: Any] {
-      let bytes = try Data(
-        contentsOf: URL(fileURLWithPath: "\(platform.directory)/data/collector.json"))
-      return try #require(try JSONSerialization.jsonObject(with: bytes) as? [String: Any])
-    }
-
-    /// Bytes of WAL and layers in the store.
-    func storedBytes() throws -> Int {
-      try run([
-        "sh", "-c",
-        "find '\(platform.directory)/data/objects' -type f '(' -path '*/wal/*' -o -path '*/layers/*' ')' "
-          + "-printf '%s\\n' | awk '{ s += $1 } END { print s + 0 }'",
-      ]).output.split(separator: "\n").first.flatMap { Int($0) } ?? 0
-    }
-
-    /// Gives every row a new content.
-    func rewrite() throws {
-      try platform.psql(
-        uri,
-        """
-        UPDATE t SET x = (SELECT string_agg(md5(random()::text || id || j), '')
-        FROM generate_series(1, 60) j);
-        VACUUM t
-        """)
-    }
-
-    func load(_ rows: Int) throws {
-      // Incompressible, so that what goes is seen.
-      try platform.psql(
-        uri,
-        """
-        INSERT INTO t SELECT i, (SELECT string_agg(md5(random()::text || i || j), '')
-        FROM generate_series(1, 60) j) FROM generate_series(1, \(rows)) i
-        """)
-    }
-  }
-
   @Test func whatLeavesTheWindowGoesAndWhatIsPromisedStays() async throws {
     try await withPlatform(
       arguments: ["--encryption", "off", "--collect-history", "on", "--drill-every", "0"]
     ) { platform in
-      let scene = try await Scene(platform)
+      let scene = try await Scene(platform, name: "past")
       try platform.psql(scene.uri, "CREATE TABLE t (id int, x text)")
       try scene.load(1000)
       let early = try await scene.now()
@@ -199,7 +92,7 @@ import Testing
 
   @Test func aShrinkingStartsAfterAnHourAndCanBeCancelled() async throws {
     try await withPlatform(arguments: ["--collect-history", "on"]) { platform in
-      let scene = try await Scene(platform)
+      let scene = try await Scene(platform, name: "past")
       try platform.psql(scene.uri, "CREATE TABLE t (id int, x text)")
       try scene.load(100)
       let early = try await scene.now()
@@ -228,5 +121,82 @@ import Testing
       #expect(try scene.count(first.string("connection_uris.0.connection_uri")) == "100")
       #expect(try scene.count(scene.uri) == "200")
     }
+  }
+}
+
+extension Scene {
+  fileprivate func branch(_ name: String, at moment: String, endpoint: Bool = true) async throws
+    -> Platform.Answer
+  {
+    let endpoints = endpoint ? #","endpoints":[{"type":"read_write"}]"# : ""
+    return try await post(
+      "/branches", #"{"branch":{"name":"\#(name)",\#(moment)}\#(endpoints)}"#, status: nil)
+  }
+
+  fileprivate func count(_ uri: String) throws -> String {
+    try platform.psql(uri, "SELECT count(*) FROM t").output.trimmingCharacters(in: .newlines)
+  }
+
+  /// Opens a branch that nobody has opened yet.
+  fileprivate func uri(of branch: String) async throws -> String {
+    let made = try await post(
+      "/endpoints", #"{"endpoint":{"branch_id":"\#(branch)","type":"read_write"}}"#,
+      status: 201)
+    return try platform.call(
+      "GET",
+      "/projects/\(project)/connection_uri?branch_id=\(branch)&database_name=exzodb"
+        + "&role_name=exzodb_owner"
+    ).string("uri")
+  }
+
+  /// Starts serve anew with its clock ahead, and waits for a whole round of its collector.
+  fileprivate func travel(hours: Double) async throws {
+    try platform.kill()
+    platform.environment["EXZO_CLOCK_AHEAD"] = "\(Int(hours * 3600))"
+    let file = "\(platform.directory)/data/collector.json"
+    try? FileManager.default.removeItem(atPath: file)  // there is none before the first round
+    try await platform.start()
+    for _ in 0..<600 {
+      if FileManager.default.fileExists(atPath: file) { return }
+      try await Task.sleep(for: .milliseconds(100))
+    }
+    throw CommandFailure(description: "no round of the collector:\n\(platform.log.suffix(2000))")
+  }
+
+  /// What the collector said after its last round.
+  fileprivate func collected() throws -> [String: Any] {
+    let bytes = try Data(
+      contentsOf: URL(fileURLWithPath: "\(platform.directory)/data/collector.json"))
+    return try #require(try JSONSerialization.jsonObject(with: bytes) as? [String: Any])
+  }
+
+  /// Bytes of WAL and layers in the store.
+  fileprivate func storedBytes() throws -> Int {
+    try run([
+      "sh", "-c",
+      "find '\(platform.directory)/data/objects' -type f '(' -path '*/wal/*' -o -path '*/layers/*' ')' "
+        + "-printf '%s\\n' | awk '{ s += $1 } END { print s + 0 }'",
+    ]).output.split(separator: "\n").first.flatMap { Int($0) } ?? 0
+  }
+
+  /// Gives every row a new content.
+  fileprivate func rewrite() throws {
+    try platform.psql(
+      uri,
+      """
+      UPDATE t SET x = (SELECT string_agg(md5(random()::text || id || j), '')
+      FROM generate_series(1, 60) j);
+      VACUUM t
+      """)
+  }
+
+  fileprivate func load(_ rows: Int) throws {
+    // Incompressible, so that what goes is seen.
+    try platform.psql(
+      uri,
+      """
+      INSERT INTO t SELECT i, (SELECT string_agg(md5(random()::text || i || j), '')
+      FROM generate_series(1, 60) j) FROM generate_series(1, \(rows)) i
+      """)
   }
 }

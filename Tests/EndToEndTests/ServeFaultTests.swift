@@ -149,7 +149,7 @@ private struct Listener {
   private let descriptor: Int32
 
   init() throws {
-    port = try freePort()
+    port = try unusedPort()
     descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var address = sockaddr_in()
     address.sin_family = sa_family_t(AF_INET)

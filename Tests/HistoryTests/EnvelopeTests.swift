@@ -1,3 +1,4 @@
+import CCRC32C
 import ObjectStorage
 import Synchronization
 import Testing
@@ -45,6 +46,19 @@ import Testing
         #expect(error?.key == key.name)
       }
     }
+  }
+
+  @Test func anObjectOfALaterVersionIsRefusedAsThat() throws {
+    var bytes = try object(key)
+    bytes[4] = 2
+    let size = Envelope.headerSize
+    let sum = bytes.withUnsafeBytes { exzo_crc32c(0, $0.baseAddress, size - 4) }
+    bytes.withUnsafeMutableBytes {
+      $0.storeBytes(of: sum.littleEndian, toByteOffset: size - 4, as: UInt32.self)
+    }
+    let error = #expect(throws: HistoryError.self) { try readAll(bytes) }
+    #expect(error?.code == .unsupportedVersion && error?.key == key.name)
+    #expect("\(error as Any)".contains("a later version of Exzo"))
   }
 
   @Test func anyCutIsFound() throws {

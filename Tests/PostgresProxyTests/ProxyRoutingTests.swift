@@ -45,6 +45,23 @@ struct ProxyRoutingTests {
     }
   }
 
+  @Test func optionsOfAPooledConnectionAreRefusedAndNotLost() async throws {
+    try await withProxy { proxy in
+      let pooled = "endpoint=\(Backend.endpoint)-pooler"
+      for options in ["\(pooled) -c work_mem=1MB", "-csearch_path=other \(pooled)"] {
+        let refused = try await proxy.psql("SELECT 1", ["options": options])
+        #expect(refused.status == 2)
+        #expect(
+          refused.errorOutput.contains("a pooled connection takes no options of its own"),
+          "\(refused.errorOutput)")
+      }
+      #expect(proxy.directory.now.wakes == 0)
+      try await proxy.expect(
+        "SHOW work_mem", gives: "1MB",
+        ["options": "endpoint=\(Backend.endpoint) -c work_mem=1MB"])
+    }
+  }
+
   @Test func poolerSuffixReachesTheDirectory() async throws {
     try await withProxy { proxy in
       _ = try await proxy.query("SELECT 1", ["options": "endpoint=\(Backend.endpoint)-pooler"])

@@ -1,15 +1,8 @@
-import APITypes
-import Catalog
 import ControlPlane
 import ControlPlaneSimulation
 import Foundation
 import FoundationNetworking
-import HummingbirdCore
-import Logging
-import TestSupport
 import Testing
-
-@testable import RESTAPI
 
 /// The API on a loopback port, with a real catalog and simulated computes.
 struct APIInstallation: Sendable {
@@ -22,43 +15,11 @@ struct APIInstallation: Sendable {
     requestsPerMinute: Int = 0,
     _ body: @escaping @Sendable (APIInstallation) async throws -> Void
   ) async throws {
-    let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
-    try await withTemporaryDirectory { directory in
-      let server = try EmbeddedMetadataServer(directory: directory, logger: logger)
-      try await server.start()
-      do {
-        let catalog = try await Catalog.open(server.connectionParameters, connections: 6)
-        let fleet = SimulatedFleet(clock: SystemWallClock())
-        let plane = ControlPlane(
-          catalog: catalog, fleet: fleet, tenants: SimulatedTenants(),
-          schemaTools: SimulatedSchemaTools(), dumpTools: SimulatedDumpTools(),
-          sealer: try SecretSealer(key: Array(0..<32)),
-          settings: InstallationSettings(requestsPerMinute: requestsPerMinute), logger: logger)
-        let key = try #require(try await plane.accounts.bootstrap())
-        try await serve(plane, logger) { port in
-          try await body(APIInstallation(port: port, key: key, fleet: fleet, plane: plane))
-        }
-        await catalog.close()
-      } catch {
-        try await server.stop()
-        throw error
-      }
-      try await server.stop()
-    }
-  }
-
-  private static func serve(
-    _ plane: ControlPlane, _ logger: Logger, _ body: @escaping @Sendable (Int) async throws -> Void
-  ) async throws {
-    let (ports, promise) = AsyncStream<Int>.makeStream()
-    let server = try RESTServer(plane: plane, port: 0, logger: logger) { promise.yield($0) }
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      group.addTask { try await plane.run() }
-      group.addTask { try await server.run() }
-      var iterator = ports.makeAsyncIterator()
-      let port = try #require(await iterator.next())
-      try await body(port)
-      group.cancelAll()
+    let settings = InstallationSettings(requestsPerMinute: requestsPerMinute)
+    try await ServedSimulation.with(settings: settings) { served in
+      try await body(
+        APIInstallation(
+          port: served.port, key: served.key, fleet: served.fleet, plane: served.plane))
     }
   }
 

@@ -1,3 +1,4 @@
+import CCRC32C
 import Foundation
 import TestSupport
 import Testing
@@ -85,6 +86,17 @@ import Testing
       bytes[at] ^= 1
       #expect(bytes.withUnsafeBytes { LogRecord(decoding: $0, seed: Self.seed) } == nil, "\(at)")
     }
+  }
+
+  @Test func stateOfALaterVersionIsRefusedAsThat() {
+    var bytes = Self.stateExample().encode()
+    bytes[12] = 2
+    let sum = bytes.withUnsafeBytes { exzo_crc32c(0, $0.baseAddress! + 12, $0.count - 12) }
+    bytes.withUnsafeMutableBytes { $0.storeBytes(of: sum, toByteOffset: 8, as: UInt32.self) }
+    let error = #expect(throws: VolumeError.self) {
+      try VolumeSnapshot(decoding: bytes, path: "state")
+    }
+    #expect("\(error as Any)".contains("version 2, made by a later version of Exzo"))
   }
 
   @Test func damagedOrCutStateIsRefusedWithoutTrap() {

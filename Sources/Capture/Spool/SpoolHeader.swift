@@ -57,7 +57,9 @@ struct SpoolHeader: Equatable {
     }
     guard found.crc == exzo_crc32c(0, bytes, 60) else { throw malformed("checksum is wrong") }
     guard found.version == SpoolHeader.version else {
-      throw malformed("version \(found.version), expected \(SpoolHeader.version)")
+      throw malformed(
+        "version \(found.version), made by a later version of Exzo; this one reads \(SpoolHeader.version)"
+      )
     }
     guard WALSegment.isValidSize(UInt64(found.segment)) else {
       throw malformed("segment size \(found.segment)")

@@ -83,10 +83,10 @@ extension CatalogJournal {
     try await store.delete(bases.dropLast(2).map(\.key))
   }
 
-  private func takeNumber() -> JournalNumber {
+  private func takeNumber() -> ObjectNumber {
     state.withLock { state in
       state.sequence += 1
-      return JournalNumber(epoch: claim.epoch, sequence: state.sequence)
+      return ObjectNumber(epoch: claim.epoch, sequence: state.sequence)
     }
   }
 

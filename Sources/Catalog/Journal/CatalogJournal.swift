@@ -39,7 +39,7 @@ public final class CatalogJournal: Sendable {
   struct State {
     var sequence: UInt64 = 0
     /// The last changes that were stored by anyone.
-    var lastChanges: JournalNumber
+    var lastChanges: ObjectNumber
     var bytesSinceBase = 0
     var status = Status()
     var requested: UInt64 = 0
@@ -125,8 +125,7 @@ public final class CatalogJournal: Sendable {
         // An idle catalog is looked at, and the owners with it, though nobody rings.
         while !Task.isCancelled {
           self.catalog.activity.ring()
-          // Ended by cancellation, which the loop sees.
-          try? await Task.sleep(for: Self.ownershipInterval)
+          await PausedLoop(every: Self.ownershipInterval).rest()
         }
       }
       for await _ in bell {
@@ -140,8 +139,7 @@ public final class CatalogJournal: Sendable {
 
   private func round() async {
     if !state.withLock({ $0.requested > $0.satisfied }), !catalog.activity.isClean {
-      // Ended early by cancellation only.
-      try? await Task.sleep(for: Self.pause)
+      await PausedLoop(every: Self.pause).rest()
     }
     do {
       try await publish()
@@ -150,8 +148,7 @@ public final class CatalogJournal: Sendable {
       return
     } catch {
       note(error)
-      // Ended early by cancellation only.
-      try? await Task.sleep(for: Self.retryPause)
+      await PausedLoop(every: Self.retryPause).rest()
       catalog.activity.ring()
     }
   }

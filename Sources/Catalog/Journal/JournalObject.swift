@@ -14,9 +14,9 @@ struct JournalObject: Sendable, Equatable {
   }
 
   var kind: Kind
-  var number: JournalNumber
+  var number: ObjectNumber
   /// Of changes: the changes before these. Of a base: the last changes that it surely holds.
-  var previous: JournalNumber
+  var previous: ObjectNumber
   /// Lines of JSON: a ``JournalHeader``, then one row each.
   var payload: [UInt8]
 
@@ -43,7 +43,7 @@ struct JournalObject: Sendable, Equatable {
     return out + payload
   }
 
-  init(kind: Kind, number: JournalNumber, previous: JournalNumber, payload: [UInt8]) {
+  init(kind: Kind, number: ObjectNumber, previous: ObjectNumber, payload: [UInt8]) {
     self.kind = kind
     self.number = number
     self.previous = previous
@@ -80,8 +80,8 @@ struct JournalObject: Sendable, Equatable {
         "\(payload.count) bytes from offset 56 are not the \(number(40) as UInt64) written")
     }
     self.init(
-      kind: kind, number: JournalNumber(epoch: number(8), sequence: number(16)),
-      previous: JournalNumber(epoch: number(24), sequence: number(32)), payload: Array(payload))
+      kind: kind, number: ObjectNumber(epoch: number(8), sequence: number(16)),
+      previous: ObjectNumber(epoch: number(24), sequence: number(32)), payload: Array(payload))
     guard self.key == key else {
       throw damaged("it is '\(self.key)', which was put under another name")
     }

@@ -51,7 +51,7 @@ public struct RecoveredCatalog: Sendable {
   }
 
   private init(
-    _ base: JournalObject, _ listed: [(key: ObjectKey, number: JournalNumber)],
+    _ base: JournalObject, _ listed: [(key: ObjectKey, number: ObjectNumber)],
     _ store: any ObjectStore, _ warnings: [String], _ known: [Migration]
   ) async throws {
     let (header, _) = try JournalHeader.split(base)

@@ -13,7 +13,8 @@ struct Migration: Sendable {
     Migration(number: 4, title: "dumps", sql: schema004),
     Migration(number: 5, title: "journal, proofs, alerts", sql: schema005),
     Migration(number: 6, title: "Console, support tickets", sql: schema006),
-    Migration(number: 8, title: "attached servers", sql: schema008),
+    Migration(number: 7, title: "attached servers", sql: schema007),
+    Migration(number: 8, title: "tombstones of roles and databases", sql: schema008),
   ]
 
   /// Serializes migrators of one database; any constant of ours will do.
@@ -35,6 +36,19 @@ struct Migration: Sendable {
       }
       return applied
     }
+  }
+
+  /// Refuses a schema of another version than this one's, and leaves it as it is.
+  /// - Throws: ``CatalogError`` `.tooNew` or `.tooOld`.
+  static func requireCurrent(_ connection: PostgresConnection) throws {
+    let newest = all.map(\.number).max() ?? 0
+    let rows = try connection.query("SELECT number FROM exzo.migrations").rows
+    let current = try rows.map { try $0.value("number", as: Int.self) }.max() ?? 0
+    guard current != newest else { return }
+    throw CatalogError(
+      current > newest ? .tooNew : .tooOld,
+      "open metadata: its schema is \(current), this version's is \(newest). "
+        + "HINT: use the exzo that serve runs, or stop serve first")
   }
 
   /// As ``apply(_:to:)``, as a part of the caller's transaction and without triggers.

@@ -75,12 +75,6 @@ extension CatalogTransaction {
     try first(where: "t.branch_id = $1 AND t.name = $2", .text(branch.rawValue), .text(name))
   }
 
-  public func deleteRole(_ name: String, of branch: BranchID) throws {
-    try run(
-      "DELETE FROM exzo.roles WHERE branch_id = $1 AND name = $2", .text(branch.rawValue),
-      .text(name))
-  }
-
   public func databases(of branch: BranchID) throws -> [DatabaseRecord] {
     try select(where: "t.branch_id = $1 ORDER BY t.id", .text(branch.rawValue))
   }
@@ -90,8 +84,4 @@ extension CatalogTransaction {
   }
 
   public func nextDatabaseID() throws -> Int { try number("SELECT nextval('exzo.database_ids')") }
-
-  public func deleteDatabase(_ id: Int) throws {
-    try run("DELETE FROM exzo.databases WHERE id = $1", .init(id))
-  }
 }

@@ -24,6 +24,13 @@ extension CatalogTransaction {
       where: "t.project_id = $1 AND t.deleted_at IS NULL", [.text(project.rawValue)])
   }
 
+  /// What can be restored from of a branch, the newest thousand.
+  public func finishedDumps(of branch: BranchID) throws -> [DumpRecord] {
+    try select(
+      where: "t.branch_id = $1 AND t.deleted_at IS NULL AND t.status = 'finished' "
+        + "ORDER BY t.created_at DESC LIMIT 1000", .text(branch.rawValue))
+  }
+
   /// Dumps that still need their moment.
   public func unfinishedDumps() throws -> [DumpRecord] {
     try select(where: "t.deleted_at IS NULL AND t.status IN ('queued', 'running', 'verifying')")

@@ -1,3 +1,4 @@
+import APITypes
 import Foundation
 
 /// A question to the operator, and what was written about it.
@@ -6,27 +7,6 @@ public struct SupportTicketRecord: CatalogRecord, Hashable {
   public static let key = ["id"]
   public static let columns = CodingKeys.allCases.map(\.rawValue)
 
-  /// One text of a ticket, oldest first.
-  public struct Message: Codable, Hashable, Sendable {
-    public var author: String
-    public var isOperator: Bool
-    public var text: String
-    public var createdAt: Date
-
-    public init(author: String, isOperator: Bool, text: String, createdAt: Date) {
-      self.author = author
-      self.isOperator = isOperator
-      self.text = text
-      self.createdAt = createdAt
-    }
-
-    enum CodingKeys: String, CodingKey {
-      case author, text
-      case isOperator = "is_operator"
-      case createdAt = "created_at"
-    }
-  }
-
   /// A UUID.
   public var id: String
   public var accountID: AccountID
@@ -34,7 +14,8 @@ public struct SupportTicketRecord: CatalogRecord, Hashable {
   public var subject: String
   /// `open`, `answered` or `closed`.
   public var state: String
-  public var messages: [Message]
+  /// Oldest first.
+  public var messages: [API.SupportMessage]
   /// The support bundle that was sent with it: JSON.
   public var bundle: String?
   public var createdAt: Date
@@ -42,7 +23,7 @@ public struct SupportTicketRecord: CatalogRecord, Hashable {
 
   public init(
     id: String, accountID: AccountID, plan: String, subject: String, state: String,
-    messages: [Message], bundle: String?, createdAt: Date, updatedAt: Date
+    messages: [API.SupportMessage], bundle: String?, createdAt: Date, updatedAt: Date
   ) {
     self.id = id
     self.accountID = accountID

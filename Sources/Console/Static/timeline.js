@@ -74,6 +74,7 @@ function draw() {
   }
   for (const event of [...shown.events].reverse()) drawEvent(picture, event);
   drawMarks(picture, shown.snapshots, (at) => `M${at} 169l6 6l-6 6l-6 -6z`);
+  drawMarks(picture, shown.dumps, (at) => `M${at - 5} 170h10v10h-10z`);
   drawMarks(picture, shown.children, (at) => `M${at - 5} 175a5 5 0 1 0 10 0a5 5 0 1 0 -10 0z`);
   drawMarks(picture, shown.restores, (at) => `M${at - 6} 175l10 -6v12z`);
   picture.append(svg("path", { d: "", class: "cursor", id: "cursor-line" }), svg("path", { d: "", class: "chosen", id: "chosen-line" }));

@@ -39,6 +39,24 @@ extension Console {
     return "\(Format.number(found.tables)) tables, \(Format.number(found.rows)) rows equal"
   }
 
+  /// What of running computes is not in the object store yet.
+  func capture(_ place: ProjectPlace) async throws -> [String: Any] {
+    let answer: API.CaptureResponse = try await place.context.get(place.path("capture"))
+    return [
+      "list": answer.capture.map { one in
+        let isLate = one.lagSeconds >= answer.alertSeconds
+        return [
+          "branch": place.branchName(one.branchID) ?? one.branchID,
+          "lag": one.lagSeconds < 0.05 ? "none" : Format.lag(seconds: one.lagSeconds),
+          "state": isLate || !one.alarms.isEmpty ? "bad" : "good",
+          "word": isLate ? "behind" : one.alarms.isEmpty ? "safe" : "complains",
+          "wal": Format.bytes(one.walBytes), "alarms": one.alarms.joined(separator: "; "),
+        ] as [String: Any]
+      }, "isEmpty": answer.capture.isEmpty,
+      "limit": Format.duration(seconds: Int(answer.alertSeconds)),
+    ]
+  }
+
   /// Restore drills, newest first.
   func drills(_ place: ProjectPlace) async throws -> [String: Any] {
     let list: API.DrillListResponse = try await place.context.get(

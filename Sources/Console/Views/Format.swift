@@ -36,6 +36,11 @@ enum Format {
     return minutes > 0 ? "\(minutes) min" : "\(seconds) s"
   }
 
+  /// `0.4 s` where seconds are few, else as ``duration(seconds:)``.
+  static func lag(seconds: Double) -> String {
+    seconds < 10 ? String(format: "%.1f s", seconds) : duration(seconds: Int(seconds))
+  }
+
   /// What a template's `time` partial takes.
   static func time(_ date: Date?) -> [String: Any]? {
     guard let date else { return nil }

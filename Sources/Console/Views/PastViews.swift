@@ -68,6 +68,7 @@ extension Console {
         decoding: try APICoding.encode(schedule.schedule.map(Self.stored)), as: UTF8.self),
       "drills": try await drills(place), "dumps": try await dumps(place),
       "checks": try await verifications(place), "alerts": try await alerts(place),
+      "capture": try await capture(place),
     ]
     return Page(
       title: "Backups", template: "backups", values: values, active: "backups",
@@ -125,6 +126,7 @@ extension Console {
     var values: [String: Any] = [
       "id": place.project.id, "isAdmin": isAdmin,
       "computes": place.branches.map { Pieces.branch($0, place) },
+      "capture": try await capture(place),
       "gauges": !isAdmin
         ? []
         : gauges.flatMap { gauge in

@@ -27,7 +27,6 @@ extension Console {
       "shared": shared.projectPermissions.filter { $0.revokedAt == nil }.map {
         ["id": $0.id, "email": $0.grantedToEmail, "project": project.id]
       },
-      "hasLogical": project.settings?.enableLogicalReplication == true,
       "allowed": (project.settings?.allowedIPs?.ips ?? []).joined(separator: "\n"),
     ]
     values["earliest"] = Format.time(retention.earliestTimestamp)

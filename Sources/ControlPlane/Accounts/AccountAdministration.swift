@@ -138,9 +138,7 @@ public struct AccountAdministration: Sendable {
   }
 
   private static func checkName(_ field: String, _ name: String) throws {
-    guard (1...64).contains(name.unicodeScalars.count), !name.unicodeScalars.contains("\0") else {
-      throw ControlPlaneError.value(field, name, allowed: "1 to 64 characters")
-    }
+    try SettingsRules.name(field, name, maximum: 64)
   }
 
   private static func names(_ plans: [PlanRecord]) -> String {

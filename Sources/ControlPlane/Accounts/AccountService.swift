@@ -93,9 +93,7 @@ public struct AccountService: Sendable {
   }
 
   public func createKey(_ name: String, for account: AccountRecord) async throws -> API.CreatedKey {
-    guard (1...64).contains(name.unicodeScalars.count), !name.unicodeScalars.contains("\0") else {
-      throw ControlPlaneError.value("key_name", name, allowed: "1 to 64 characters")
-    }
+    try SettingsRules.name("key_name", name, maximum: 64)
     return try await core.catalog.write { tx in try self.insertKey(name, for: account, tx) }
   }
 

@@ -56,18 +56,15 @@ public final class AlertService: Sendable {
 
   /// Watches and tells until the task is cancelled.
   func run(every interval: Duration = .seconds(5)) async {
-    while !Task.isCancelled {
-      do {
+    await PausedLoop(every: interval).run(
+      onFailure: {
+        core.logger.error("alerts could not be kept", metadata: ["error": "\($0)"])
+      },
+      {
         try await round(await AlertConditions(core: core).now())
         try await deliver()
-      } catch is CancellationError {
-        return
-      } catch {
-        core.logger.error("alerts could not be kept", metadata: ["error": "\(error)"])
-      }
-      // Ended early by cancellation only, which the loop sees.
-      try? await Task.sleep(for: interval)
-    }
+        return false
+      })
   }
 
   /// Raises what is new and takes back what is over.

@@ -6,6 +6,9 @@ import PostgresFormat
 
 /// SQL on behalf of a role of a branch, through the proxy like any client: the role's own rights, its
 /// password of today, wake on connect, every byte counted.
+///
+/// The project's `allowed_ips` hold for whoever asks: the address is that of the API's client, not of
+/// this process. See docs/decisions/2026-11-26-allowed-addresses-and-the-console.md.
 public struct QueryService: Sendable {
   let core: Core
 
@@ -18,7 +21,8 @@ public struct QueryService: Sendable {
   private static let patience = 60
 
   public func run(
-    _ request: API.QueryRequest, branch: BranchID, project: ProjectID, account: AccountID
+    _ request: API.QueryRequest, branch: BranchID, project: ProjectID, account: AccountID,
+    from address: String
   ) async throws -> API.QueryResponse {
     let rows = request.rowLimit ?? Self.standardRows
     guard Self.rowLimits.contains(rows) else {
@@ -28,7 +32,7 @@ public struct QueryService: Sendable {
       throw ControlPlaneError(
         .badValue, "'query' has \(request.query.utf8.count) bytes, must have 1 to 500000")
     }
-    let parameters = try await parameters(request, branch, project, account)
+    let parameters = try await parameters(request, branch, project, account, from: address)
     let started = ContinuousClock.now
     let answer = try await on(parameters) { connection -> Answer in
       var notices: [String] = []
@@ -67,7 +71,8 @@ public struct QueryService: Sendable {
   /// How to connect as the role.
   /// - Throws: ``ControlPlaneError`` where role, password or endpoint is not there.
   func parameters(
-    _ request: API.QueryRequest, _ branch: BranchID, _ project: ProjectID, _ account: AccountID
+    _ request: API.QueryRequest, _ branch: BranchID, _ project: ProjectID, _ account: AccountID,
+    from address: String
   ) async throws -> ConnectionParameters {
     let moment = try MomentRequest(
       lsn: request.lsn, time: request.timestamp, names: ("lsn", "timestamp"))
@@ -96,6 +101,7 @@ public struct QueryService: Sendable {
     case .lsn(let lsn): options = "endpoint=\(branch) exzo_lsn:\(lsn)"
     case .time(let time): options = "endpoint=\(branch) exzo_timestamp:\(RFC3339.text(time))"
     }
+    options += " exzo_client:\(core.settings.callerSecret)/\(address)"
     options += " -c statement_timeout=\(Self.patience)s"
     if request.readOnly == true { options += " -c default_transaction_read_only=on" }
     let host = core.settings.postgresHost
@@ -133,9 +139,17 @@ public struct QueryService: Sendable {
   private static func refusal(
     _ error: PostgresError, _ parameters: ConnectionParameters
   ) -> ControlPlaneError {
-    let isUnknown = error.message.contains("does not exist")
+    // libpq gives no SQLSTATE of what ends a connection before it is there.
+    let code: ControlPlaneError.Code =
+      if error.message.contains("does not exist") {
+        .databaseNotFound
+      } else if error.message.contains("are not allowed") {
+        .addressNotAllowed
+      } else {
+        .queryNotRun
+      }
     return ControlPlaneError(
-      isUnknown ? .databaseNotFound : .queryNotRun,
+      code,
       "connect to database '\(parameters.database)' as '\(parameters.user)': \(error.message)",
       hint: error.hint)
   }

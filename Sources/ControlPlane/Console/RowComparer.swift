@@ -13,7 +13,7 @@ extension QueryService {
   /// - Parameter table: `schema.name`, or a name alone, as SQL writes them.
   public func compareRows(
     of table: String, _ request: API.QueryRequest, branch: BranchID, project: ProjectID,
-    account: AccountID
+    account: AccountID, from address: String
   ) async throws -> API.RowComparison {
     guard request.lsn != nil || request.timestamp != nil else {
       throw ControlPlaneError(
@@ -21,14 +21,18 @@ extension QueryService {
     }
     var present = request
     (present.lsn, present.timestamp) = (nil, nil)
-    let past = try await on(try await parameters(request, branch, project, account)) {
+    let past = try await on(
+      try await parameters(request, branch, project, account, from: address)
+    ) {
       try TableRows.read(table, $0, limit: Self.mostRows)
     }
     guard let past else {
       throw ControlPlaneError(
         .tableNotFound, "compare rows of '\(table)': there is no such table at the moment")
     }
-    let now = try await on(try await parameters(present, branch, project, account)) {
+    let now = try await on(
+      try await parameters(present, branch, project, account, from: address)
+    ) {
       try TableRows.read(table, $0, limit: Self.mostRows, like: past.keyColumns)
     }
     return past.compared(with: now, name: table, mostShown: Self.mostShown)

@@ -31,7 +31,7 @@ public struct SupportService: Sendable {
       bundle = String(
         decoding: try APICoding.encode(try await self.bundle(of: account)), as: UTF8.self)
     }
-    let message = SupportTicketRecord.Message(
+    let message = API.SupportMessage(
       author: account.name, isOperator: account.isAdmin, text: request.text, createdAt: now)
     let row = SupportTicketRecord(
       id: core.random.uuid(), accountID: account.id, plan: account.plan, subject: request.subject,
@@ -52,7 +52,7 @@ public struct SupportService: Sendable {
       }
       if let text = request.text, !text.isEmpty {
         row.messages.append(
-          SupportTicketRecord.Message(
+          API.SupportMessage(
             author: account.name, isOperator: account.isAdmin, text: text, createdAt: now))
       }
       row.state = request.closes == true ? "closed" : account.isAdmin ? "answered" : Self.open
@@ -71,10 +71,7 @@ public struct SupportService: Sendable {
     API.SupportTicket(
       id: row.id, accountID: row.accountID.rawValue, subject: row.subject, state: row.state,
       hasBundle: row.bundle != nil, createdAt: row.createdAt, updatedAt: row.updatedAt,
-      messages: row.messages.map {
-        API.SupportMessage(
-          author: $0.author, isOperator: $0.isOperator, text: $0.text, createdAt: $0.createdAt)
-      })
+      messages: row.messages)
   }
 
   /// What the operator may see: ids, states, sizes and settings, each named here. Names that people
@@ -103,13 +100,14 @@ public struct SupportService: Sendable {
           })
       }
     }
+    let machine = await settings.machineReport()
     return API.SupportBundle(
       madeAt: now, accountID: account.id.rawValue, plan: account.plan,
       server: API.SupportBundle.Server(
         hasDomain: settings.domain != nil, hasPooler: settings.hasPooler,
         requestsPerMinute: settings.requestsPerMinute, postgresMajors: settings.majors,
         computesRunning: await core.fleet.running().count, system: Self.system),
-      projects: projects)
+      machine: account.isAdmin ? machine : machine.withoutPlaces, projects: projects)
   }
 
   private static var system: String { ProcessInfo.processInfo.operatingSystemVersionString }

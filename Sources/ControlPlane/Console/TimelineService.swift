@@ -25,6 +25,7 @@ public struct TimelineService: Sendable {
   struct Place: Sendable {
     var resolver: MomentResolver
     var snapshots: [SnapshotRecord]
+    var dumps: [DumpRecord]
     var children: [BranchRecord]
     var project: ProjectRecord { resolver.project }
     var branch: BranchRecord { resolver.branch }
@@ -67,8 +68,8 @@ public struct TimelineService: Sendable {
         API.TimelineMark(
           id: "\($0.lsn)", name: $0.isComplete ? "complete" : "partial", lsn: "\($0.lsn)",
           timestamp: $0.time)
-      }, snapshots: Self.marks(place.snapshots), children: Self.marks(place.children),
-      restores: Self.restores(place))
+      }, snapshots: Self.marks(place.snapshots), dumps: Self.marks(place.dumps),
+      children: Self.marks(place.children), restores: Self.restores(place))
   }
 
   /// More are not told; each has a line in the answer.
@@ -83,6 +84,7 @@ public struct TimelineService: Sendable {
       let snapshots = try tx.snapshots(of: project.id).filter { $0.branchID == branch.id }
       return Place(
         resolver: try MomentResolver(core, project, branch, tx), snapshots: snapshots,
+        dumps: try tx.finishedDumps(of: branch.id),
         children: try tx.children(of: branch.id))
     }
   }
@@ -125,6 +127,17 @@ public struct TimelineService: Sendable {
         id: $0.id.rawValue, name: $0.name, lsn: $0.lsn.description,
         timestamp: $0.moment ?? $0.createdAt)
     }
+  }
+
+  /// Dumps of several databases at one moment are one mark.
+  private static func marks(_ dumps: [DumpRecord]) -> [API.TimelineMark] {
+    Dictionary(grouping: dumps, by: \.lsn).compactMap { lsn, dumps in
+      guard let first = dumps.first else { return nil }
+      let names = dumps.map(\.databaseName).sorted().joined(separator: ", ")
+      return API.TimelineMark(
+        id: first.id.rawValue, name: "dump of \(names)", lsn: lsn.description,
+        timestamp: first.moment ?? first.createdAt)
+    }.sorted { $0.timestamp < $1.timestamp }
   }
 
   private static func marks(_ children: [BranchRecord]) -> [API.TimelineMark] {

@@ -58,7 +58,7 @@ public final class EndpointDirectory: Sendable {
     }
   }
 
-  private static func allowedAddresses(
+  static func allowedAddresses(
     _ project: ProjectRecord, _ branch: BranchID, _ tx: CatalogTransaction
   ) throws -> AddressRules? {
     guard let rules = project.settings.allowedIPs, let entries = rules.ips, !entries.isEmpty

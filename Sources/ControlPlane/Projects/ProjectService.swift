@@ -120,13 +120,15 @@ public struct ProjectService: Sendable {
   }
 
   /// Deletes the project and all in it; deleting a deleted one answers as the first time.
-  public func delete(_ id: ProjectID, account: AccountID) async throws -> API.Project {
-    let project = try await core.catalog.write { tx -> API.Project in
+  public func delete(_ id: ProjectID, account: AccountID) async throws -> API.ProjectOperations {
+    let answer = try await core.catalog.write { tx -> API.ProjectOperations in
       guard var project = try tx.lockProject(id, of: account), project.accountID == account else {
         throw ControlPlaneError(.projectNotFound, "delete project '\(id)': there is none")
       }
       let shown = try self.present(project, tx)
-      guard project.deletedAt == nil else { return shown }
+      guard project.deletedAt == nil else {
+        return API.ProjectOperations(project: shown, operations: [])
+      }
       let branches = try tx.branches(of: id)
       if let attachment = try tx.attachment(of: id) {
         try core.refuseAttached(
@@ -145,11 +147,12 @@ public struct ProjectService: Sendable {
         endpoint.deletedAt = now
         try tx.update(endpoint)
       }
-      _ = try tx.enqueue(
+      let operation = try tx.enqueue(
         OperationRecord(.deleteProject, core, project: project, locks: [OperationLock.project(id)]))
-      return shown
+      return API.ProjectOperations(
+        project: shown, operations: [presenter.operation(operation)])
     }
     core.added.fire()
-    return project
+    return answer
   }
 }

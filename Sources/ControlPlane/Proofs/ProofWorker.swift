@@ -1,3 +1,4 @@
+import Catalog
 import Foundation
 import Logging
 
@@ -27,16 +28,9 @@ struct ProofWorker: Sendable {
   }
 
   private func loop(_ interval: Duration, _ work: () async throws -> Bool) async {
-    while !Task.isCancelled {
-      do {
-        if try await work() { continue }
-      } catch is CancellationError {
-        return
-      } catch {
-        core.logger.error("a proof could not be made", metadata: ["error": "\(error)"])
-      }
-      // Ended early by cancellation only, which the loop sees.
-      try? await Task.sleep(for: interval)
-    }
+    await PausedLoop(every: interval).run(
+      onFailure: {
+        core.logger.error("a proof could not be made", metadata: ["error": "\($0)"])
+      }, work)
   }
 }

@@ -19,6 +19,8 @@ public struct PastSessions: Sendable {
     public var key: String
     /// Today's verifier: old passwords do not come back to life.
     public var scramVerifier: String
+    /// Addresses that may connect; `nil` where all may.
+    public var allowedAddresses: AddressRules?
   }
 
   /// A compute that serves the moment. It stays while clients do something there, and half a minute
@@ -41,15 +43,17 @@ public struct PastSessions: Sendable {
   public func authentication(
     target: String, moment: Moment, role: String
   ) async throws -> Authentication? {
-    let row = try await core.catalog.read { tx -> RoleRecord? in
-      let branch =
+    let found = try await core.catalog.read { tx -> (RoleRecord, AddressRules?)? in
+      let id =
         target.hasPrefix("br-") ? BranchID(target) : try tx.endpoint(EndpointID(target))?.branchID
-      guard let branch, try tx.branch(branch) != nil else { return nil }
-      return try tx.role(role, of: branch)
+      guard let id, let branch = try tx.branch(id), let project = try tx.project(branch.projectID),
+        let row = try tx.role(role, of: id)
+      else { return nil }
+      return (row, try EndpointDirectory.allowedAddresses(project, id, tx))
     }
-    guard let row, row.canLogin, !row.isDropped, let verifier = row.scramVerifier else {
-      return nil
-    }
+    guard let (row, rules) = found, row.canLogin, !row.isDropped,
+      let verifier = row.scramVerifier
+    else { return nil }
     // A stranger learns nothing of the moment: it is read when the password is proved.
     let text =
       switch moment {
@@ -57,7 +61,8 @@ public struct PastSessions: Sendable {
       case .timestamp(let text): "time:\(text)"
       }
     return Authentication(
-      key: "\(Self.keyPrefix)\(row.branchID):\(text)", scramVerifier: verifier)
+      key: "\(Self.keyPrefix)\(row.branchID):\(text)", scramVerifier: verifier,
+      allowedAddresses: rules)
   }
 
   /// Opens the moment, or joins those who have it open.

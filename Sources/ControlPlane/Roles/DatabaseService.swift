@@ -90,10 +90,19 @@ public struct DatabaseService: Sendable {
     }
   }
 
+  /// Deleting a deleted one answers as the first time.
   public func delete(
     _ name: String, branch: BranchID, project: ProjectID, account: AccountID
   ) async throws -> API.DatabaseOperations {
-    try await change(branch, project, account, "delete database '\(name)'") { tx, _, branch in
+    let gone = try await core.catalog.read { tx -> DatabaseRecord? in
+      let project = try core.project(tx, project, of: account)
+      return try tx.deletedDatabase(name, of: core.branch(tx, branch, of: project.id).id)
+    }
+    if let gone {
+      return API.DatabaseOperations(database: presenter.database(gone), operations: [])
+    }
+    return try await change(branch, project, account, "delete database '\(name)'") {
+      tx, _, branch in
       var database = try Self.find(name, branch, tx)
       database.isDropped = true
       database.updatedAt = core.clock.now

@@ -111,11 +111,17 @@ public struct RoleService: Sendable {
     return password
   }
 
-  /// Deletes a role; where it owns objects in a database it stays there, unable to log in.
+  /// Deletes a role; where it owns objects in a database it stays there, unable to log in. Deleting a
+  /// deleted one answers as the first time.
   public func delete(
     _ name: String, branch: BranchID, project: ProjectID, account: AccountID
   ) async throws -> API.RoleOperations {
-    try await change(branch, project, account, "delete role '\(name)'") { tx, _, branch in
+    let gone = try await core.catalog.read { tx -> RoleRecord? in
+      let project = try core.project(tx, project, of: account)
+      return try tx.deletedRole(name, of: core.branch(tx, branch, of: project.id).id)
+    }
+    if let gone { return API.RoleOperations(role: presenter.role(gone), operations: []) }
+    return try await change(branch, project, account, "delete role '\(name)'") { tx, _, branch in
       var role = try Self.find(name, branch, tx)
       let owned = try tx.databases(of: branch.id).first { !$0.isDropped && $0.ownerName == name }
       if let owned {

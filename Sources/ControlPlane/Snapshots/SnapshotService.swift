@@ -41,7 +41,8 @@ public struct SnapshotService: Sendable {
       resolver, moment, resolved, name: request.name, isManual: true, expiresAt: request.expiresAt)
     let row = try await core.catalog.write { tx in
       let project = try core.lock(tx, project, of: account)
-      _ = try core.branch(tx, branch, of: project.id)
+      let branch = try core.branch(tx, branch, of: project.id)
+      if let name = request.name { try Self.requireFree(name, branch, tx) }
       return try tx.insert(record)
     }
     return API.SnapshotOperations(snapshot: presenter.snapshot(row), operations: [])
@@ -67,6 +68,21 @@ public struct SnapshotService: Sendable {
       expiresAt: expiresAt, createdAt: now)
   }
 
+  /// A name that was given means one snapshot of the branch; names that schedules and requests without
+  /// one get tell the time, and are not held to it.
+  private static func requireFree(
+    _ name: String, _ branch: BranchRecord, _ tx: CatalogTransaction
+  ) throws {
+    let others = try tx.snapshots(of: branch.projectID)
+    guard let other = others.first(where: { $0.branchID == branch.id && $0.name == name }) else {
+      return
+    }
+    throw ControlPlaneError(
+      .snapshotAlreadyExists,
+      "name a snapshot '\(name)': '\(other.id)' of branch '\(branch.name)' has that name",
+      hint: "choose another name, or delete or rename that one")
+  }
+
   static func checkExpiry(_ field: String, _ date: Date?, _ now: Date) throws {
     guard let date, date <= now else { return }
     throw ControlPlaneError.value(field, RFC3339.text(date), allowed: "a time in the future")
@@ -85,7 +101,12 @@ public struct SnapshotService: Sendable {
     return try await core.catalog.write { tx in
       let project = try core.lock(tx, project, of: account)
       var snapshot = try Self.find(id, project, tx)
-      if let name = change.name { snapshot.name = name }
+      if let name = change.name, name != snapshot.name {
+        if let branch = try tx.branch(snapshot.branchID, of: project.id) {
+          try Self.requireFree(name, branch, tx)
+        }
+        snapshot.name = name
+      }
       switch change.expiresAt {
       case .absent: break
       case .null: snapshot.expiresAt = nil

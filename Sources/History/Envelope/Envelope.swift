@@ -87,7 +87,10 @@ struct EnvelopeHeader: Equatable, Sendable {
       throw fail(.damaged, "header checksum \(stored), computed \(crc)")
     }
     guard version == Envelope.version else {
-      throw fail(.unsupportedVersion, "format version \(version)")
+      throw fail(
+        .unsupportedVersion,
+        "format version \(version), made by a later version of Exzo; this one reads \(Envelope.version)"
+      )
     }
     guard foundKind == kind.rawValue, id == ObjectID(of: key) else {
       throw fail(.wrongObject, "kind \(foundKind), identity \(String(id.value, radix: 16))")

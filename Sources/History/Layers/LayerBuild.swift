@@ -1,4 +1,5 @@
 import DurableIO
+import ObjectStorage
 import PostgresFormat
 import Volume
 

@@ -162,7 +162,8 @@ final class LayerWriter {
   }
 
   private func openFile() throws -> any OpenFile {
-    let path = "\(directory)/layer-\(line)-\(number)-\(padded(UInt64(objects.count), 4))"
+    let path =
+      "\(directory)/layer-\(line)-\(number)-\(ObjectNumber.digits(UInt64(objects.count), width: 4))"
     let opened = try fileSystem.open(path, .createReadWrite, operation: "spool layer")
     paths.append(path)
     try opened.truncate(to: 0, operation: "spool layer")

@@ -1,3 +1,4 @@
+import ObjectStorage
 import PostgresFormat
 
 /// What has to stay.

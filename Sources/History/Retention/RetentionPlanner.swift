@@ -1,3 +1,4 @@
+import ObjectStorage
 import PostgresFormat
 
 /// Decides what of some lines stays; pure.

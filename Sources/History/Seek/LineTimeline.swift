@@ -1,3 +1,4 @@
+import ObjectStorage
 import PostgresFormat
 
 /// What happened on a line, by the minute, in order of WAL.

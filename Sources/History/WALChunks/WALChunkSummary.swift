@@ -1,3 +1,4 @@
+import ObjectStorage
 import PostgresFormat
 
 /// What a WAL chunk says about itself; listed in manifests, so that seeking reads no chunk in vain.

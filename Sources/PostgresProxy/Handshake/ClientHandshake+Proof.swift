@@ -123,13 +123,17 @@ extension ClientHandshake {
           message: "role \"\(role)\" may not open replication connections here"),
         isFailedLogin: false)
     }
+    let kind = SessionKind(parameters: request.parameters, target: target)
+    if let forwardedOptions, target.isPooled, target.moment == nil, kind != .replication {
+      return .refuse(.optionsOfPooledSession(forwardedOptions), isFailedLogin: false)
+    }
     var reply = ByteBuffer()
     if let signature { reply.writeAuthentication(.saslFinal, signature) }
     reply.writeAuthentication(.ok)
     let login = ClientLogin(
       role: role, target: target, parameters: forwardedParameters(request),
       authentication: authentication, verifier: verifier, clientKey: key,
-      kind: SessionKind(parameters: request.parameters, target: target))
+      kind: kind)
     return .authenticated(login, reply: reply)
   }
 

@@ -31,6 +31,8 @@ struct ClientHandshake {
     var mockSecret: [UInt8]
     /// The server's nonce of this one exchange.
     var nonce: String
+    /// ``ProxyConfiguration/callerSecret``.
+    var callerSecret: String?
   }
 
   enum Action {
@@ -66,6 +68,8 @@ struct ClientHandshake {
   var request: StartupRequest?
   var forwardedOptions: String?
   var optionMoment: ProxyTarget.Moment?
+  /// Of the client that this one connects for; nil where it connects for itself.
+  var clientAddress: String?
   var target: ProxyTarget?
   var authentication: RoleAuthentication?
   var verifier: SCRAMVerifier?
@@ -158,6 +162,9 @@ extension ClientHandshake {
     let options = try StartupOptions(request["options"] ?? "")
     forwardedOptions = options.forwarded
     optionMoment = options.moment
+    if let claim = options.client {
+      clientAddress = try Self.address(claim, secret: settings.callerSecret)
+    }
     target = try Self.target(
       serverName: serverName.flatMap { ProxyTarget(serverName: $0, domain: settings.domain) },
       options: options)
@@ -171,6 +178,21 @@ extension ClientHandshake {
     guard isEncrypted else { throw .noEndpoint }
     state = .password
     return send { $0.writeAuthentication(.cleartextPassword) }
+  }
+
+  /// The address of `SECRET/ADDRESS`, where the secret is the right one.
+  private static func address(
+    _ claim: String, secret: String?
+  ) throws(ProxyRefusal) -> String {
+    let parts = claim.split(separator: "/", maxSplits: 1).map(String.init)
+    guard let secret, parts.count == 2,
+      ConstantTime.isEqual([UInt8](parts[0].utf8), [UInt8](secret.utf8))
+    else {
+      throw ProxyRefusal(
+        sqlState: "28000", message: "option 'exzo_client' is for this server's own use",
+        hint: "Leave it out.")
+    }
+    return parts[1]
   }
 
   private static func target(

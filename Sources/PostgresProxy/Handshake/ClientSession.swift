@@ -53,7 +53,8 @@ final class ClientSession: ChannelDuplexHandler, RemovableChannelHandler {
       settings: .init(
         allowsPlain: isLocal || configuration.allowsPlainBeyondLoopback,
         domain: configuration.domain, bindingData: environment.certificate.bindingData,
-        mockSecret: environment.mockSecret, nonce: Randomness.nonce()))
+        mockSecret: environment.mockSecret, nonce: Randomness.nonce(),
+        callerSecret: configuration.callerSecret))
   }
 
   // MARK: Channel events
@@ -170,7 +171,8 @@ final class ClientSession: ChannelDuplexHandler, RemovableChannelHandler {
     answer(question) { session, result in
       switch result {
       case .success(let found):
-        session.handshake.found(found?.checking(address: session.channel.remoteAddress?.ipAddress))
+        let address = session.handshake.clientAddress ?? session.channel.remoteAddress?.ipAddress
+        session.handshake.found(found?.checking(address: address))
       case .failure(let refusal as ProxyRefusal): return session.refuse(refusal)
       case .failure(let error):
         session.environment.logger.error(

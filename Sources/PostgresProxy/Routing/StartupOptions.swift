@@ -2,12 +2,13 @@
 ///
 /// PostgreSQL splits it at white space, a backslash escaping the next character
 /// (`pg_split_opts` in postinit.c). Ours are `endpoint=…`, as its own word or after `-c` or `--`,
-/// and
-/// `exzo_lsn:…`, `exzo_timestamp:…`, also with `=` and with `neon_` for `exzo_`.
+/// `exzo_lsn:…`, `exzo_timestamp:…`, also with `=` and with `neon_` for `exzo_`, and `exzo_client:…`.
 struct StartupOptions: Equatable {
   /// The endpoint option's value; it may still be no valid name.
   var endpoint: String?
   var moment: ProxyTarget.Moment?
+  /// `SECRET/ADDRESS` of one who connects for somebody else; not checked yet.
+  var client: String?
   /// The other words as they were, joined by a space; nil when there are none.
   var forwarded: String?
 
@@ -47,6 +48,8 @@ struct StartupOptions: Equatable {
       try set(\.moment, .lsn(value), option: "exzo_lsn")
     case ("exzo_timestamp", _), ("neon_timestamp", _):
       try set(\.moment, .timestamp(value), option: "exzo_timestamp")
+    case ("exzo_client", _):
+      try set(\.client, value, option: "exzo_client")
     default:
       return false
     }

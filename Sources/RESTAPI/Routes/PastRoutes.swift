@@ -63,7 +63,7 @@ extension RouteTable {
     ) { request in
       try await plane.queries.run(
         try request.decode(), branch: request.branch, project: request.project,
-        account: request.account)
+        account: request.account, from: request.address)
     }
   }
 
@@ -84,7 +84,8 @@ extension RouteTable {
           API.QueryRequest(
             databaseName: try query.required("db_name"), roleName: try query.required("role_name"),
             query: "", lsn: query["lsn"], timestamp: try query.time("timestamp")),
-          branch: request.branch, project: request.project, account: request.account))
+          branch: request.branch, project: request.project, account: request.account,
+          from: request.address))
     }
   }
 

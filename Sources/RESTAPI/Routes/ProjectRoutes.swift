@@ -52,8 +52,8 @@ extension RouteTable {
           request.project, body.project, account: request.account)
       },
       Route("DELETE", "/projects/{project_id}", "deleteProject", "Deletes a project") { request in
-        API.ProjectResponse(
-          project: try await plane.projects.delete(request.project, account: request.account))
+        // The reference's project, and what was started beside it.
+        try await plane.projects.delete(request.project, account: request.account)
       },
     ]
   }

@@ -5,7 +5,7 @@ import ControlPlane
 extension RouteTable {
   /// Proofs that what is kept can be brought back, and alerts; ours.
   static func proofs(_ plane: ControlPlane) -> [Route] {
-    verifications(plane) + drills(plane) + [alerts(plane)]
+    verifications(plane) + drills(plane) + [alerts(plane), capture(plane)]
   }
 
   private static let listLimit = 100
@@ -75,6 +75,15 @@ extension RouteTable {
             branch: request.branch, project: request.project, account: request.account))
       },
     ]
+  }
+
+  private static func capture(_ plane: ControlPlane) -> Route {
+    Route(
+      "GET", "/projects/{project_id}/capture", "getProjectCapture",
+      "Shows how far running computes' changes are from the object store"
+    ) { request in
+      try await plane.capture.status(project: request.project, account: request.account)
+    }
   }
 
   private static func alerts(_ plane: ControlPlane) -> Route {

@@ -70,7 +70,9 @@ struct VolumeSnapshot {
       let version = raw.load(UInt32.self, at: 12)
       guard version == Self.version else {
         throw VolumeError(
-          .damaged, "read volume state: \(path) has version \(version), expected \(Self.version)")
+          .damaged,
+          "read volume state: \(path) has version \(version), made by a later version of Exzo; "
+            + "this one reads \(Self.version)")
       }
       return ByteReader(bytes: bytes, at: Self.headerSize)
     }

@@ -6,7 +6,8 @@ import CommandLineTool
 struct APIKeysCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "api-keys", abstract: "Lists, makes and revokes API keys.",
-    subcommands: [List.self, Create.self, Revoke.self], defaultSubcommand: List.self)
+    subcommands: [List.self, Create.self, Revoke.self, ResetAdminCommand.self],
+    defaultSubcommand: List.self)
 
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Lists API keys.")

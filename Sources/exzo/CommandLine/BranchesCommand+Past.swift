@@ -24,7 +24,7 @@ extension BranchesCommand {
     static let configuration = CommandConfiguration(
       abstract: "Lets a branch made from a snapshot take the place of the one it restores.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The restored branch's name or id.") var branch: String
+    @Argument(help: "The restored branch's name or id.", completion: .branches) var branch: String
     @Option(help: "The name that the replaced branch gets.") var name: String?
 
     func run() async throws {

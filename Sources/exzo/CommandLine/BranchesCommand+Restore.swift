@@ -13,7 +13,7 @@ extension BranchesCommand {
           exzo branches restore main ^self@2026-11-23T10:00:00Z --preserve-under-name main-old
         """)
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch to restore: name or id.") var branch: String
+    @Argument(help: "The branch to restore: name or id.", completion: .branches) var branch: String
     @Argument(help: "The state to take.") var source: String
     @Option(help: "Keep the present state as a branch of this name.")
     var preserveUnderName: String?
@@ -49,7 +49,7 @@ extension BranchesCommand {
     static let configuration = CommandConfiguration(
       abstract: "Puts a branch into the present state of its parent.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch's name or id.") var branch: String
+    @Argument(help: "The branch's name or id.", completion: .branches) var branch: String
     @Flag(help: "Required: the parent is the only source.") var parent = false
     @Option(help: "Keep the present state as a branch of this name.")
     var preserveUnderName: String?

@@ -9,7 +9,7 @@ struct BranchesCommand: AsyncParsableCommand {
     commandName: "branches", abstract: "Lists, makes, changes and restores branches.",
     subcommands: [
       List.self, Get.self, Create.self, Update.self, Delete.self, SetDefault.self, Restore.self,
-      Reset.self, Recover.self, SchemaDiff.self, FinalizeRestore.self,
+      Reset.self, Recover.self, SchemaDiff.self, FinalizeRestore.self, Timeline.self,
     ], defaultSubcommand: List.self)
 
   static let columns: [Column<API.Branch>] = [
@@ -37,7 +37,7 @@ struct BranchesCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Shows a branch and its restore window.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch's name or id.") var branch: String?
+    @Argument(help: "The branch's name or id.", completion: .branches) var branch: String?
 
     func run() async throws {
       let session = try options.session()
@@ -63,8 +63,9 @@ struct BranchesCommand: AsyncParsableCommand {
         """)
     @OptionGroup var options: ClientOptions
     @Option(help: "The branch's name.") var name: String?
-    @Option(help: "BRANCH, BRANCH@TIME or BRANCH@LSN; the default branch's head if absent.")
-    var parent: String?
+    @Option(
+      help: "BRANCH, BRANCH@TIME or BRANCH@LSN; the default branch's head if absent.",
+      completion: .branches) var parent: String?
     @Flag(name: .customLong("no-compute"), help: "Make no endpoint.") var hasNoCompute = false
     @Flag(name: .customLong("protected"), help: "Protect it.") var isProtected = false
     @Option(help: "When it deletes itself.") var expiresAt: TimeArgument?
@@ -98,7 +99,7 @@ struct BranchesCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Renames or protects a branch, or sets its expiry.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch's name or id.") var branch: String
+    @Argument(help: "The branch's name or id.", completion: .branches) var branch: String
     @Option(help: "The new name.") var name: String?
     @Flag(inversion: .prefixedNo, help: "Protect it.") var protected: Bool?
     @Option(help: "When it deletes itself.") var expiresAt: TimeArgument?
@@ -128,7 +129,7 @@ struct BranchesCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Deletes a branch; it can be recovered for seven days.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch's name or id.") var branch: String
+    @Argument(help: "The branch's name or id.", completion: .branches) var branch: String
 
     func run() async throws {
       let session = try options.session()
@@ -142,7 +143,7 @@ struct BranchesCommand: AsyncParsableCommand {
   struct SetDefault: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Makes a branch the default one.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch's name or id.") var branch: String
+    @Argument(help: "The branch's name or id.", completion: .branches) var branch: String
 
     func run() async throws {
       let session = try options.session()

@@ -11,7 +11,8 @@ struct ClientOptions: ParsableArguments {
   @Option(name: [.customShort("o"), .long], help: "How to print: table, json or yaml.")
   var output = OutputFormat.table
 
-  @Option(help: "The project; by default the saved one, or the only one.")
+  @Option(
+    help: "The project; by default the saved one, or the only one.", completion: .projects)
   var projectID: String?
 
   @Flag(name: .customLong("no-wait"), help: "Do not wait for operations to finish.")
@@ -31,7 +32,8 @@ struct ClientSession {
   init(options: ClientOptions) throws {
     let environment = ProcessInfo.processInfo.environment
     location = try ServerLocator(environment: environment).locate()
-    client = APIClient(server: location.host, key: location.key)
+    client = APIClient(
+      server: location.host, key: location.key, transport: try location.transport())
     lookup = ResourceLookup(client: client)
     context = try SavedContext.load(
       from: FileManager.default.currentDirectoryPath, home: environment["HOME"])

@@ -15,7 +15,8 @@ struct ConnectionStringCommand: AsyncParsableCommand {
     abstract: "Prints how to connect to a branch, or to read a moment of it.")
   @OptionGroup var options: ClientOptions
   @OptionGroup var connection: ConnectionOptions
-  @Argument(help: "BRANCH, BRANCH@TIME or BRANCH@LSN: name or id.") var branch: String?
+  @Argument(help: "BRANCH, BRANCH@TIME or BRANCH@LSN: name or id.", completion: .branches)
+  var branch: String?
 
   func validate() throws { if let branch { try MomentReference.check(branch) } }
 

@@ -70,7 +70,8 @@ extension DumpsCommand {
         """)
     @OptionGroup var options: ClientOptions
     @Argument(help: "The dump's id.") var id: String
-    @Option(help: "The branch: name or id; the dump's own if absent.") var branch: String?
+    @Option(help: "The branch: name or id; the dump's own if absent.", completion: .branches)
+    var branch: String?
     @Option(help: "The database; the dump's own name if absent.") var database: String?
     @Option(help: "A table, schema.table; may be repeated. Everything if absent.")
     var table: [String] = []
@@ -101,7 +102,8 @@ struct RecoverCommand: AsyncParsableCommand {
 
   /// Options that say which moment.
   struct Moment: ParsableArguments {
-    @Option(help: "The branch: name or id; the default branch if absent.") var branch: String?
+    @Option(help: "The branch: name or id; the default branch if absent.", completion: .branches)
+    var branch: String?
     @Option(help: "The moment: a time like 2026-11-23T10:00:00Z, or an LSN.") var at: String
 
     func moment() throws -> MomentReference.Moment {

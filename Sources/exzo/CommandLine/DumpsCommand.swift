@@ -49,7 +49,7 @@ struct DumpsCommand: AsyncParsableCommand {
           exzo dumps create --all-branches --no-verify
         """)
     @OptionGroup var options: ClientOptions
-    @Argument(help: "BRANCH, BRANCH@TIME or BRANCH@LSN; several heads, too.")
+    @Argument(help: "BRANCH, BRANCH@TIME or BRANCH@LSN; several heads, too.", completion: .branches)
     var branches: [String] = []
     @Flag(help: "All branches.") var allBranches = false
     @Option(help: "A database; may be repeated. All if absent.") var database: [String] = []

@@ -47,7 +47,7 @@ struct EndpointsCommand: AsyncParsableCommand {
   struct Create: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Makes an endpoint for a branch.")
     @OptionGroup var options: ClientOptions
-    @Option(help: "The branch's name or id.") var branch: String?
+    @Option(help: "The branch's name or id.", completion: .branches) var branch: String?
     @Option(
       help: "read_write, or read_only: a standby of the branch, whose sessions cannot write.")
     var type: API.EndpointType?
@@ -82,7 +82,7 @@ struct EndpointsCommand: AsyncParsableCommand {
       abstract: "Moves an endpoint to another branch, or changes it.")
     @OptionGroup var options: ClientOptions
     @Argument(help: "The endpoint's id.") var id: String
-    @Option(help: "The branch to serve: name or id.") var branch: String?
+    @Option(help: "The branch to serve: name or id.", completion: .branches) var branch: String?
     @Option(help: "Idle seconds before it suspends.") var suspendTimeout: Int?
     @Flag(inversion: .prefixedEnableDisable, help: "Whether it takes connections.")
     var connections: Bool?

@@ -17,8 +17,9 @@ struct ImportCommand: AsyncParsableCommand {
       """)
   @OptionGroup var options: ClientOptions
   @Argument(help: "The source: postgresql://user@host:port/database?sslmode=…") var source: String
-  @Option(help: "The branch: name or id; by default the saved one, or the default one.")
-  var branch: String?
+  @Option(
+    help: "The branch: name or id; by default the saved one, or the default one.",
+    completion: .branches) var branch: String?
   @Option(help: "The database, which must be empty; by default the branch's only one.")
   var database: String?
   @Option(help: "The role that everything will belong to; by default the database's owner.")

@@ -8,8 +8,8 @@ struct ProjectsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "projects", abstract: "Lists, makes and changes projects.",
     subcommands: [
-      List.self, Get.self, Create.self, Update.self, Delete.self, RetentionCommand.self,
-      Estimate.self,
+      List.self, Get.self, Create.self, Update.self, Delete.self, Recover.self,
+      RetentionCommand.self, QuotaCommand.self, PermissionsCommand.self, Estimate.self,
     ],
     defaultSubcommand: List.self)
 
@@ -23,10 +23,18 @@ struct ProjectsCommand: AsyncParsableCommand {
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Lists projects.")
     @OptionGroup var options: ClientOptions
+    @Flag(help: "Those that others share with this account.") var shared = false
+    @Flag(help: "Deleted ones that can be recovered.") var deleted = false
+
+    func validate() throws {
+      if shared, deleted { throw ValidationError("Give one of --shared and --deleted.") }
+    }
 
     func run() async throws {
       let session = try options.session()
-      let request = APIRequest(.get, ["projects"], query: [("limit", "400")])
+      var request = APIRequest(
+        .get, shared ? ["projects", "shared"] : ["projects"], query: [("limit", "400")])
+      if deleted { request.query.append(("recoverable", "true")) }
       let answer = try await session.client.send(request, as: API.ProjectListResponse.self)
       try session.show(
         answer, rows: answer.value.projects,
@@ -41,7 +49,7 @@ struct ProjectsCommand: AsyncParsableCommand {
   struct Get: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Shows a project.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The project's id.") var id: String?
+    @Argument(help: "The project's id.", completion: .projects) var id: String?
 
     func run() async throws {
       let session = try options.session()
@@ -84,16 +92,31 @@ struct ProjectsCommand: AsyncParsableCommand {
   struct Update: AsyncParsableCommand {
     static let configuration = CommandConfiguration(abstract: "Changes a project.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The project's id.") var id: String?
+    @Argument(help: "The project's id.", completion: .projects) var id: String?
     @Option(help: "The new name.") var name: String?
     @Option(help: "How far back restore is promised, in seconds.") var historyRetention: Int?
+    @Option(help: "Addresses that may connect, with commas between; '' for all.")
+    var allowedIPs: String?
+    @Option(help: "When a commit is acknowledged: local or object-store.") var durability: String?
     @Flag(name: [.customShort("y"), .long], help: "Shrink the window without asking.")
     var yes = false
 
     func validate() throws {
-      if name == nil, historyRetention == nil {
-        throw ValidationError("Give --name or --history-retention.")
+      if name == nil, historyRetention == nil, allowedIPs == nil, durability == nil {
+        throw ValidationError("Give --name, --history-retention, --allowed-ips or --durability.")
       }
+      if let durability, API.Durability(rawValue: durability) == nil {
+        throw ValidationError("--durability: '\(durability)' is not 'local' or 'object-store'.")
+      }
+    }
+
+    private var update: API.ProjectUpdate {
+      let addresses = allowedIPs?.split(separator: ",").map {
+        String($0.filter { !$0.isWhitespace })
+      }
+      return API.ProjectUpdate(
+        settings: addresses.map { API.ProjectSettings(allowedIPs: .init(ips: $0)) }, name: name,
+        durability: durability.flatMap { API.Durability(rawValue: $0) })
     }
 
     func run() async throws {
@@ -104,7 +127,6 @@ struct ProjectsCommand: AsyncParsableCommand {
         _ = try await RetentionCommand.change(
           to: historyRetention, of: project ?? "", isConfirmed: yes, session)
       }
-      let update = API.ProjectUpdate(name: name)
       let request = try session.request(
         .patch, ["projects", project ?? ""], body: API.ProjectUpdateRequest(project: update))
       let answer = try await session.client.send(request, as: API.ProjectOperations.self)
@@ -117,12 +139,28 @@ struct ProjectsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Deletes a project with all its branches.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The project's id.") var id: String
+    @Argument(help: "The project's id.", completion: .projects) var id: String
 
     func run() async throws {
       let session = try options.session()
       let request = APIRequest(.delete, ["projects", id])
-      let answer = try await session.client.send(request, as: API.ProjectResponse.self)
+      let answer = try await session.client.send(request, as: API.ProjectOperations.self)
+      try await session.wait(for: answer.value.operations)
+      try session.show(answer, rows: [answer.value.project], columns)
+    }
+  }
+
+  struct Recover: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Brings back a project that was deleted within seven days.",
+      discussion: "'exzo projects list --deleted' shows those that there are.")
+    @OptionGroup var options: ClientOptions
+    @Argument(help: "The project's id.") var id: String
+
+    func run() async throws {
+      let session = try options.session()
+      let answer = try await session.client.send(
+        APIRequest(.post, ["projects", id, "recover"]), as: API.ProjectRecoverResponse.self)
       try session.show(answer, rows: [answer.value.project], columns)
     }
   }
@@ -131,7 +169,7 @@ struct ProjectsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Shows what a project's use costs so far in this month.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The project's id.") var id: String?
+    @Argument(help: "The project's id.", completion: .projects) var id: String?
 
     func run() async throws {
       let session = try options.session()

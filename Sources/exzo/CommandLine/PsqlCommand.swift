@@ -13,7 +13,8 @@ struct PsqlCommand: AsyncParsableCommand {
       """)
   @OptionGroup var options: ClientOptions
   @OptionGroup var connection: ConnectionOptions
-  @Argument(help: "BRANCH, BRANCH@TIME or BRANCH@LSN: name or id.") var branch: String?
+  @Argument(help: "BRANCH, BRANCH@TIME or BRANCH@LSN: name or id.", completion: .branches)
+  var branch: String?
   @Argument(parsing: .postTerminator, help: "Arguments for psql.") var arguments: [String] = []
 
   func validate() throws { if let branch { try MomentReference.check(branch) } }

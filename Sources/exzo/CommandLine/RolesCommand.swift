@@ -103,8 +103,9 @@ struct RolesCommand: AsyncParsableCommand {
 
 /// The branch whose roles or databases a verb is about.
 struct BranchOption: ParsableArguments {
-  @Option(help: "The branch: name or id; by default the saved one, or the default one.")
-  var branch: String?
+  @Option(
+    help: "The branch: name or id; by default the saved one, or the default one.",
+    completion: .branches) var branch: String?
 
   func path(_ session: ClientSession, _ rest: String...) async throws -> [String] {
     let project = try await session.project()

@@ -31,7 +31,7 @@ struct ScheduleCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Shows a branch's schedule with its next and last runs.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch's name or id.") var branch: String?
+    @Argument(help: "The branch's name or id.", completion: .branches) var branch: String?
 
     func run() async throws {
       try await ScheduleCommand.show(try BranchSchedule(branch, options))
@@ -47,7 +47,7 @@ struct ScheduleCommand: AsyncParsableCommand {
           exzo schedule add main --frequency hourly --retention 172800
         """)
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch's name or id.") var branch: String?
+    @Argument(help: "The branch's name or id.", completion: .branches) var branch: String?
     @Option(help: "hourly, daily, weekly, monthly or yearly.") var frequency: API.BackupFrequency
     @Option(help: "0 to 23.") var hour: Int?
     @Option(help: "Weekly 1 to 7, Monday is 1; monthly and yearly 1 to 31.") var day: Int?
@@ -71,7 +71,7 @@ struct ScheduleCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Removes a line from a branch's schedule.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch's name or id.") var branch: String
+    @Argument(help: "The branch's name or id.", completion: .branches) var branch: String
     @Argument(help: "The line's number, as shown.") var number: Int
 
     func run() async throws {
@@ -90,7 +90,7 @@ struct ScheduleCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Turns a branch's schedule off; what it made stays until it expires.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The branch's name or id.") var branch: String
+    @Argument(help: "The branch's name or id.", completion: .branches) var branch: String
 
     func run() async throws { try await BranchSchedule(branch, options).set([]) }
   }

@@ -6,8 +6,8 @@ struct SetContextCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "set-context", abstract: "Saves the project and branch that commands default to.",
     discussion: "Without --here it holds everywhere; with it, below the current directory.")
-  @Option(help: "The project's id.") var projectID: String?
-  @Option(help: "The branch's name or id.") var branch: String?
+  @Option(help: "The project's id.", completion: .projects) var projectID: String?
+  @Option(help: "The branch's name or id.", completion: .branches) var branch: String?
   @Flag(help: "Save in ./.exzo.") var here = false
 
   func run() async throws {

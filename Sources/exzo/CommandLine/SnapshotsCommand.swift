@@ -34,8 +34,9 @@ struct SnapshotsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Keeps a branch's head, or a moment of it, under a name.")
     @OptionGroup var options: ClientOptions
-    @Argument(help: "BRANCH, BRANCH@TIME or BRANCH@LSN; the default branch's head if absent.")
-    var branch: String?
+    @Argument(
+      help: "BRANCH, BRANCH@TIME or BRANCH@LSN; the default branch's head if absent.",
+      completion: .branches) var branch: String?
     @Option(help: "The snapshot's name.") var name: String?
     @Option(help: "When it deletes itself.") var expiresAt: TimeArgument?
 
@@ -115,8 +116,9 @@ struct SnapshotsCommand: AsyncParsableCommand {
     @OptionGroup var options: ClientOptions
     @Argument(help: "The snapshot's id.") var id: String
     @Option(help: "The new branch's name.") var name: String?
-    @Option(help: "The branch that it replaces: name or id; the snapshot's own if absent.")
-    var target: String?
+    @Option(
+      help: "The branch that it replaces: name or id; the snapshot's own if absent.",
+      completion: .branches) var target: String?
     @Flag(help: "Replace it at once, endpoints, children and schedule included.")
     var finalize = false
 

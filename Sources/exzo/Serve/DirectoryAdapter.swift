@@ -24,7 +24,11 @@ final class DirectoryAdapter: ProxyDirectory {
     if let moment = target.moment {
       let found = try await past.authentication(
         target: target.id, moment: PastSessions.Moment(moment), role: role)
-      return found.map { RoleAuthentication(scramVerifier: $0.scramVerifier, endpointID: $0.key) }
+      guard let found else { return nil }
+      var authentication = RoleAuthentication(
+        scramVerifier: found.scramVerifier, endpointID: found.key)
+      if let rules = found.allowedAddresses { authentication.admits = { rules.allow($0) } }
+      return authentication
     }
     guard let found = try await directory.authentication(target: target.id, role: role) else {
       return nil

@@ -143,11 +143,14 @@ struct Installation {
   }
 
   private func settings(hasPooler: Bool) -> InstallationSettings {
-    InstallationSettings(
+    var settings = InstallationSettings(
       domain: options.domain, postgresHost: options.postgres.host,
       postgresPort: options.postgres.port, majors: [Self.postgresMajor],
       requestsPerMinute: options.requestsPerMinute, hasPooler: hasPooler,
       proofs: options.proofs, alerts: options.alerts)
+    let directory = options.dataDirectory
+    settings.machineReport = { await Doctor.report(dataDirectory: directory) }
+    return settings
   }
 
   private func runServices(
@@ -243,6 +246,7 @@ struct Installation {
     var configuration = ProxyConfiguration(
       host: options.postgres.host, port: options.postgres.port, stateDirectory: state)
     configuration.domain = options.domain
+    configuration.callerSecret = plane.settings.callerSecret
     configuration.allowsPlainBeyondLoopback = options.allowPlainBeyondLoopback
     if let certificate = options.tlsCertificate, let key = options.tlsKey {
       configuration.certificateFiles = .init(certificate: certificate, key: key)
@@ -273,25 +277,39 @@ struct Installation {
     return try RESTServer(
       plane: plane, host: options.http.host, port: options.http.port, server: server, logger: log
     ) { port in
-      let home = ProcessInfo.processInfo.environment["HOME"]
-      let scheme = options.tlsCertificate == nil ? "http" : "https"
-      // Without the pointer the CLI asks where the server is.
-      try? ServerPointer(
-        url: "\(scheme)://\(options.http.host):\(port)",
-        apiKeyFile: "\(options.dataDirectory)/api-key"
-      ).write(to: ServerPointer.paths(home: home)[0])
-      printError(
-        """
-        exzo serves \(options.dataDirectory)
-          Console   \(scheme)://\(options.http.host):\(port)/
-          API       \(scheme)://\(options.http.host):\(port)/api/v2
-          Postgres  \(options.postgres)
-          API key   \(options.dataDirectory)/api-key
-        Next: exzo projects create --name first
-        """)
+      tell(port, log)
     } pages: { api in
       try Console(plane: plane, api: api, settings: options.consoleSettings, logger: log)
     }
+  }
+}
+
+extension Installation {
+  /// Tells commands on this machine, and whoever started serve, where it listens.
+  private func tell(_ port: Int, _ log: Logger) {
+    let scheme = options.tlsCertificate == nil ? "http" : "https"
+    let url = "\(scheme)://\(SocketAddressOption(host: options.http.host, port: port))"
+    do {
+      try ServerPointer(
+        url: url, dataDirectory: options.dataDirectory,
+        certificateFile: options.tlsCertificate.map {
+          URL(fileURLWithPath: $0).standardizedFileURL.path
+        }
+      ).write(
+        to: ServerPointer.directories(home: ProcessInfo.processInfo.environment["HOME"])[0])
+    } catch {
+      // Commands can still be told by EXZO_API_HOST.
+      log.warning("commands will not find this server", metadata: ["error": "\(error)"])
+    }
+    printError(
+      """
+      exzo serves \(options.dataDirectory)
+        Console   \(url)/
+        API       \(url)/api/v2
+        Postgres  \(options.postgres)
+        API key   \(options.dataDirectory)/api-key
+      Next: exzo projects create --name first
+      """)
   }
 }
 

@@ -58,6 +58,11 @@ struct SocketAddressOption: Sendable, Equatable, CustomStringConvertible {
   var host: String
   var port: Int
 
+  init(host: String, port: Int) {
+    self.host = host
+    self.port = port
+  }
+
   init?(_ text: String) {
     guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
       (0...65_535).contains(port)

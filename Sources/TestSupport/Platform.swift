@@ -1,53 +1,61 @@
 import Foundation
-import TestSupport
+import Glibc
 
 /// A running `exzo serve` over a directory of its own, asked over HTTP as a stranger's client
 /// would.
-final class Platform: @unchecked Sendable {
-  let directory: String
-  let httpPort: Int
-  let postgresPort: Int
-  private(set) var serve: BackgroundProgram?
+public final class Platform: @unchecked Sendable {
+  public let directory: String
+  public let httpPort: Int
+  public let postgresPort: Int
+  public private(set) var serve: BackgroundProgram?
   /// Of serve, after those that every test has.
   private let arguments: [String]
   /// Of the next start of serve.
-  var environment: [String: String]
+  public var environment: [String: String]
 
   /// The program under test, built beside the tests.
-  static var program: String {
+  public static var program: String {
     if let named = ProcessInfo.processInfo.environment["EXZO"] { return named }
     return URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
       .deletingLastPathComponent().appendingPathComponent("exzo").path
   }
 
   /// - Parameter ports: of another machine, whose place this one takes.
-  init(
+  public init(
     directory: String, arguments: [String] = [], environment: [String: String] = [:],
     ports: (http: Int, postgres: Int)? = nil
   ) throws {
     self.directory = directory
     self.arguments = arguments
     self.environment = environment
-    httpPort = try ports?.http ?? freePort()
-    postgresPort = try ports?.postgres ?? freePort()
+    httpPort = try ports?.http ?? unusedPort()
+    postgresPort = try ports?.postgres ?? unusedPort()
   }
 
-  /// Starts serve.
-  func begin() throws {
-    serve = try BackgroundProgram(
+  /// What starts serve, and in which environment beside this process's own.
+  public var command: (words: [String], environment: [String: String]) {
+    (
       [
         Platform.program, "serve", "--data-dir", "\(directory)/data", "--http",
         "127.0.0.1:\(httpPort)", "--postgres", "127.0.0.1:\(postgresPort)",
       ] + arguments,
       // Tests ask more often than people; the limit has tests of its own.
-      environment: ["EXZO_COMPUTE_LIMITS": "off"].merging(environment) { $1 }.merging(
-        ["HOME": directory, "EXZO_REQUESTS_PER_MINUTE": "0"]
-      ) { $1 },
-      log: "\(directory)/serve.log")
+      [
+        "HOME": directory, "EXZO_REQUESTS_PER_MINUTE": "0", "EXZO_COMPUTE_LIMITS": "off",
+      ].merging(environment) { $1 }
+    )
+  }
+
+  public var logFile: String { "\(directory)/serve.log" }
+
+  /// Starts serve.
+  public func begin() throws {
+    let (words, environment) = command
+    serve = try BackgroundProgram(words, environment: environment, log: logFile)
   }
 
   /// Starts serve and waits until it is ready.
-  func start() async throws {
+  public func start() async throws {
     try begin()
     for _ in 0..<600 {
       if try curl(["-o", "/dev/null", "-w", "%{http_code}", url("/readyz")]).output == "200" {
@@ -58,7 +66,7 @@ final class Platform: @unchecked Sendable {
     throw CommandFailure(description: "serve did not get ready:\n\(log)")
   }
 
-  func kill() throws {
+  public func kill() throws {
     guard let serve else { return }
     serve.signal(SIGKILL)
     serve.wait()
@@ -66,33 +74,33 @@ final class Platform: @unchecked Sendable {
   }
 
   /// Ends serve and every compute; on a failure it takes them down by force.
-  func shutDown() throws {
+  public func shutDown() throws {
     try run([Platform.program, "shutdown", "--data-dir", "\(directory)/data"])
     serve?.wait()
     serve = nil
   }
 
-  var log: String {
+  public var log: String {
     String(
-      decoding: FileManager.default.contents(atPath: "\(directory)/serve.log") ?? Data(),
+      decoding: FileManager.default.contents(atPath: logFile) ?? Data(),
       as: UTF8.self)
   }
 
-  var key: String {
+  public var key: String {
     get throws {
       try String(contentsOfFile: "\(directory)/data/api-key", encoding: .utf8)
         .trimmingCharacters(in: .whitespacesAndNewlines)
     }
   }
 
-  func url(_ path: String) -> String { "http://127.0.0.1:\(httpPort)\(path)" }
+  public func url(_ path: String) -> String { "http://127.0.0.1:\(httpPort)\(path)" }
 
-  func curl(_ arguments: [String], input: String? = nil) throws -> CommandResult {
+  public func curl(_ arguments: [String], input: String? = nil) throws -> CommandResult {
     try run(["curl", "-sS", "--max-time", "60"] + arguments, input: input, allowFailure: true)
   }
 
   /// A call of the API: its status and its JSON.
-  func call(
+  public func call(
     _ method: String, _ path: String, _ body: String? = nil, key: String? = nil
   ) throws -> Answer {
     var arguments = [
@@ -111,22 +119,22 @@ final class Platform: @unchecked Sendable {
     return Answer(status: status, json: json as? [String: Any] ?? [:], text: text)
   }
 
-  struct Answer {
-    var status: Int
-    var json: [String: Any]
-    var text: String
+  public struct Answer {
+    public var status: Int
+    public var json: [String: Any]
+    public var text: String
 
-    subscript(_ path: String) -> Any? {
+    public subscript(_ path: String) -> Any? {
       path.split(separator: ".").reduce(json as Any?) { value, name in
         if let index = Int(name) { return (value as? [Any])?[index] }
         return (value as? [String: Any])?[String(name)]
       }
     }
-    func string(_ path: String) -> String { self[path] as? String ?? "" }
+    public func string(_ path: String) -> String { self[path] as? String ?? "" }
   }
 
   /// Waits until no operation of the project is under way; throws for one that failed.
-  func settle(_ project: String) async throws {
+  public func settle(_ project: String) async throws {
     for _ in 0..<1200 {
       let answer = try call("GET", "/projects/\(project)/operations?limit=100")
       let operations = answer["operations"] as? [[String: Any]] ?? []
@@ -144,15 +152,21 @@ final class Platform: @unchecked Sendable {
 
   /// psql with a connection URI as it stands.
   @discardableResult
-  func psql(_ uri: String, _ sql: String, allowFailure: Bool = false) throws -> CommandResult {
+  public func psql(_ uri: String, _ sql: String, allowFailure: Bool = false) throws -> CommandResult
+  {
     try run(
       ["/usr/lib/postgresql/15/bin/psql", "-AtXq", "-v", "ON_ERROR_STOP=1", uri], input: sql,
       allowFailure: allowFailure)
   }
+
+  /// What psql prints, without the last line's end.
+  public func value(_ uri: String, _ sql: String) throws -> String {
+    try psql(uri, sql).output.trimmingCharacters(in: .newlines)
+  }
 }
 
 /// A platform that is down when the closure returns, however it does.
-func withPlatform<Result>(
+public func withPlatform<Result>(
   arguments: [String] = [], environment: [String: String] = [:],
   _ body: (Platform) async throws -> Result
 ) async throws -> Result {
@@ -171,21 +185,4 @@ func withPlatform<Result>(
       throw error
     }
   }
-}
-
-/// A TCP port that nobody listens on now.
-func freePort() throws -> Int {
-  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  defer { close(descriptor) }
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-  let code = withUnsafeMutablePointer(to: &address) { pointer in
-    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-      bind(descriptor, generic, length) == 0 ? getsockname(descriptor, generic, &length) : -1
-    }
-  }
-  guard code == 0 else { throw CommandFailure(description: "find a free port") }
-  return Int(UInt16(bigEndian: address.sin_port))
 }
