@@ -96,18 +96,31 @@ import Testing
 
     /// Kills the process that follows.
     func killFollower() throws {
-      let pids = try run(["pgrep", "-f", "agent --directory \(platform.directory)/data/lines/"])
-        .output.split(separator: "\n").compactMap { Int32($0) }
-      for pid in pids {
-        let line = try String(contentsOfFile: "/proc/\(pid)/cmdline", encoding: .utf8)
-        let directory = line.split(separator: "\0").last.map(String.init) ?? ""
-        let specification = FileManager.default.contents(atPath: "\(directory)/compute.json")
-        if String(decoding: specification ?? Data(), as: UTF8.self).contains("\"source\"") {
-          #expect(kill(pid, SIGKILL) == 0)
-          return
-        }
+      let pattern = "agent --directory \(platform.directory)/data/lines/\(try following())"
+      let pids = try run(["pgrep", "-f", pattern]).output.split(separator: "\n")
+      #expect(pids.count == 1)
+      for pid in pids.compactMap({ Int32($0) }) { #expect(kill(pid, SIGKILL) == 0) }
+    }
+
+    /// Waits until the line that follows has so many keyframes in the store.
+    func waitForKeyframes(_ count: Int) async throws {
+      let line = try following()
+      let path = "\(platform.directory)/data/objects/objects/lines/\(line)/keyframes"
+      for _ in 0..<600 {
+        if try FileManager.default.contentsOfDirectory(atPath: path).count >= count { return }
+        try await Task.sleep(for: .milliseconds(100))
       }
-      Issue.record("nothing follows")
+      throw CommandFailure(description: "fewer than \(count) keyframes of line \(line)")
+    }
+
+    /// The line that follows.
+    private func following() throws -> String {
+      let lines = "\(platform.directory)/data/lines"
+      let found = try FileManager.default.contentsOfDirectory(atPath: lines).first { line in
+        let bytes = FileManager.default.contents(atPath: "\(lines)/\(line)/compute.json")
+        return String(decoding: bytes ?? Data(), as: UTF8.self).contains("\"source\"")
+      }
+      return try #require(found, "nothing follows")
     }
 
     func waitUntilFollowed(_ lsn: String) async throws {
@@ -152,6 +165,9 @@ import Testing
       try await scene.waitUntilFollowed(sixth)
       load.signal(SIGINT)
       load.wait()
+      // Its checkpoints become keyframes here.
+      try scene.server.psql("CHECKPOINT")
+      try await scene.waitForKeyframes(2)
       // The server goes away and comes back.
       try scene.server.restart()
       try await scene.waitUntilFollowed(try scene.mark(7))
