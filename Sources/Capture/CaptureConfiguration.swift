@@ -11,6 +11,9 @@ public enum CaptureDurability: String, Sendable, Codable {
   /// Once it is in the object store: where the server names capture in `synchronous_standby_names`,
   /// commits wait for that.
   case objectStore
+  /// Once it is in the object store, in batches: the server is another's, and nobody there waits for us. What
+  /// the store has not got it still has, also after this machine is lost.
+  case following
 }
 
 /// What one ``WALCapture`` captures, from where to where, and its bounds.
@@ -40,6 +43,8 @@ public struct CaptureConfiguration: Sendable {
   /// `wal_sender_timeout`.
   public var statusInterval: Duration = .seconds(5)
   public var clock = CaptureClock()
+  /// Looks the server's address up before each connection, and refuses one that is closed.
+  public var pin: @Sendable (ConnectionParameters) throws -> ConnectionParameters = { $0 }
 
   public init(
     connection: ConnectionParameters, line: LineWriter, store: any ObjectStore,

@@ -55,7 +55,12 @@ struct CaptureState {
 
   /// What the server may be told.
   func reportable(_ durability: CaptureDurability) -> LSN {
-    durability == .local ? max(flushed, uploaded) : uploaded
+    switch durability {
+    case .local: max(flushed, uploaded)
+    case .objectStore: uploaded
+    // Our store must not hold up another's server, which waits for us when it shuts down.
+    case .following: isStoreReachable ? uploaded : max(flushed, uploaded)
+    }
   }
 
   func level(_ level: Level) -> LSN {

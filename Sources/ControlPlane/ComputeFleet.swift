@@ -59,9 +59,27 @@ public protocol ComputeFleet: Sendable {
   func mostDeleting(
     line: String, from relation: RelFileLocator, in range: Range<LSN>
   ) async throws -> DeletingTransaction?
+  /// Asks a server elsewhere what it is, and whether a line can follow it.
+  /// - Throws: ``ComputeFleetError`` `.permanent` with the reason.
+  func inspect(_ source: AttachedServer) async throws -> SourceDescription
+  /// Makes sure that a line follows its source, and tells how far it is. Idempotent.
+  func follow(_ request: FollowRequest) async throws -> FollowStatus
+  /// How far a line is with following; `nil` where nothing follows now.
+  func followStatus(line: String) async -> FollowStatus?
+  /// Ends the following: what came is in the store, the slot is dropped, nothing stays on this machine.
+  /// - Parameter keepsSlot: leave the source alone, where it does not answer any more.
+  func release(_ request: FollowRequest, keepsSlot: Bool) async throws
 }
 
 extension ComputeFleet {
+  public func inspect(_ source: AttachedServer) async throws -> SourceDescription {
+    throw ComputeFleetError(.permanent, "attach: this fleet follows no servers")
+  }
+  public func follow(_ request: FollowRequest) async throws -> FollowStatus {
+    throw ComputeFleetError(.permanent, "attach: this fleet follows no servers")
+  }
+  public func followStatus(line: String) async -> FollowStatus? { nil }
+  public func release(_ request: FollowRequest, keepsSlot: Bool) async throws {}
   public func takeOver(line: String) async throws -> ResolvedMoment? {
     do { return try await resolve(line: line, moment: .head) } catch let error as ComputeFleetError
       where error.code == .unknownLine
@@ -319,11 +337,14 @@ public struct RunningCompute: Codable, Hashable, Sendable {
   public var pid: Int32
   /// `nil` where nobody counted.
   public var counters: ComputeCounters?
+  /// The role that administers it, where that is not the platform's.
+  public var superuser: String?
 
   public init(
     computeID: String, lineID: String, socketDirectory: String, port: Int, startedAt: Date,
-    pid: Int32, counters: ComputeCounters? = nil
+    pid: Int32, counters: ComputeCounters? = nil, superuser: String? = nil
   ) {
+    self.superuser = superuser
     self.computeID = computeID
     self.lineID = lineID
     self.socketDirectory = socketDirectory

@@ -61,6 +61,7 @@ public final class ControlPlane: Sendable {
   public var projects: ProjectService { ProjectService(core: core) }
   public var branches: BranchService { BranchService(core: core) }
   public var snapshots: SnapshotService { SnapshotService(core: core) }
+  public var attachments: AttachmentService { AttachmentService(core: core) }
   public var dumps: DumpService { DumpService(core: core) }
   public var schedules: ScheduleService { ScheduleService(core: core, kinds: Set(actions.keys)) }
   public var schemas: SchemaService { SchemaService(core: core) }
@@ -98,6 +99,7 @@ public final class ControlPlane: Sendable {
       group.addTask { await self.housekeeping.run() }
       group.addTask { await self.housekeeping.measure() }
       group.addTask { await ProofWorker(core: self.core).run() }
+      group.addTask { await AttachmentKeeper(core: self.core).run() }
       group.addTask { await self.alerts.run() }
       // The first error ends all: leaving the group cancels the others.
       for try await _ in group {}

@@ -51,6 +51,11 @@ public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equat
     case unavailable = "unavailable"
     case unpublished = "not_in_object_store_yet"
     case historyDamaged = "history_damaged"
+    /// The branch follows a server elsewhere and is written by nobody else.
+    case branchIsAttached = "branch_is_attached"
+    case serverIsAttached = "server_is_attached"
+    case sourceRefused = "source_refused"
+    case attachmentNotFound = "attachment_not_found"
     case drillNotFound = "drill_not_found"
     case verificationNotFound = "verification_not_found"
   }

@@ -83,6 +83,8 @@ struct NewRows {
   func placeCompute(
     of endpoint: EndpointRecord, _ branch: BranchRecord, _ tx: CatalogTransaction
   ) throws {
+    try core.refuseAttached(
+      tx, branch.lineID, isOverFine: false, doing: "give branch '\(branch.name)' an endpoint")
     let present = try tx.computes(project: project.id, branch: branch.id, endpoint: nil)
     if var compute = present.first(where: { $0.lineID == branch.lineID }) {
       compute.endpointID = endpoint.id

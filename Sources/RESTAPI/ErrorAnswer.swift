@@ -69,12 +69,14 @@ struct ErrorAnswer: Sendable {
 
   private static func status(_ code: ControlPlaneError.Code) -> Int {
     switch code {
-    case .badValue, .settingNotSupported, .restorePointOutOfWindow, .restorePointAmbiguous: 400
+    case .badValue, .settingNotSupported, .restorePointOutOfWindow, .restorePointAmbiguous,
+      .branchIsAttached, .sourceRefused:
+      400
     case .unauthorized: 401
     case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
       .databaseNotFound, .apiKeyNotFound, .accountNotFound, .planNotFound, .permissionNotFound,
       .routeNotFound, .snapshotNotFound, .dumpNotFound, .drillNotFound, .verificationNotFound,
-      .ticketNotFound, .tableNotFound, .eventNotFound:
+      .ticketNotFound, .tableNotFound, .eventNotFound, .attachmentNotFound:
       404
     case .timeRangeNotAcceptable: 406
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,
@@ -83,7 +85,7 @@ struct ErrorAnswer: Sendable {
     case .planTooSmall, .quotaExceeded, .confirmationRequired, .retentionNotPending: 412
     case .branchIsDefault, .branchIsProtected, .branchHasChildren, .roleIsProtected,
       .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached, .restoreNotPending,
-      .notRecoverable, .dumpNotReady:
+      .notRecoverable, .dumpNotReady, .serverIsAttached:
       412
     case .operationInProgress: 423
     case .computeFailed, .historyDamaged: 500

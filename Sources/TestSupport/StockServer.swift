@@ -18,14 +18,16 @@ public final class StockServer: @unchecked Sendable {
   /// Runs `initdb` (checksums on, superuser `postgres`, trust, replication allowed on the socket)
   /// below
   /// `directory` and appends `settings` to `postgresql.conf`. Does not start the server.
+  /// - Parameter tcpPort: also listens there on 127.0.0.1; the socket bears its number then.
   public init(
-    in directory: String, major: Int = 15, settings: [String] = [], initdbOptions: [String] = []
+    in directory: String, major: Int = 15, settings: [String] = [], initdbOptions: [String] = [],
+    tcpPort: Int? = nil
   ) throws {
     self.directory = directory
     self.major = major
     binaries = StockServer.binaries(major: major)
     dataDirectory = "\(directory)/data"
-    port = 5432
+    port = tcpPort ?? 5432
     try StockServer.makeOwnedDirectory(directory)
     try run(
       [
@@ -34,8 +36,8 @@ public final class StockServer: @unchecked Sendable {
       ] + initdbOptions, asPostgresUser: true)
     try append(
       settings: [
-        "listen_addresses=''", "unix_socket_directories='\(directory)'", "fsync=off",
-        "max_wal_size=4GB",
+        "listen_addresses='\(tcpPort == nil ? "" : "127.0.0.1")'", "port=\(port)",
+        "unix_socket_directories='\(directory)'", "fsync=off", "max_wal_size=4GB",
       ] + settings)
   }
 

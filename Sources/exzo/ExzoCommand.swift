@@ -17,7 +17,8 @@ struct ExzoCommand: AsyncParsableCommand {
     ProjectsCommand.self, BranchesCommand.self, EndpointsCommand.self, OperationsCommand.self,
     DatabasesCommand.self, RolesCommand.self, SnapshotsCommand.self, DumpsCommand.self,
     RecoverCommand.self, ScheduleCommand.self, ImportCommand.self,
-    ConnectionStringCommand.self, PsqlCommand.self, StatusCommand.self, SetContextCommand.self,
+    AttachCommand.self, DetachCommand.self, ConnectionStringCommand.self, PsqlCommand.self,
+    StatusCommand.self, SetContextCommand.self,
     APIKeysCommand.self, AccountsCommand.self, DoctorCommand.self,
     VerifyCommand.self, DrillsCommand.self, AlertsCommand.self,
   ]

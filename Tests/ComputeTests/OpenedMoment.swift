@@ -92,7 +92,12 @@ struct OpenedMoment {
     }
     for entry in tree.entries where entry.kind == .regular {
       let path = paths.path(of: entry)
-      let bytes = try prepared.volume.readFile(path)
+      let bytes: [UInt8]
+      do {
+        bytes = try prepared.volume.readFile(path)
+      } catch let error as VolumeError where error.code == .notFound && prepared.lazy == nil {
+        continue  // left out of the image: ImagePreparation.removeForks
+      }
       guard manager.createFile(atPath: "\(data)/\(path)", contents: Data(bytes)) else {
         throw CommandFailure(description: "write \(data)/\(path)")
       }

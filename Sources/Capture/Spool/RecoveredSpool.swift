@@ -85,7 +85,8 @@ struct RecoveredSpool: Sendable {
   private static func reader(
     at start: LSN, _ configuration: CaptureConfiguration, _ line: LineDescription
   ) -> WALStreamReader {
-    if start == line.startLSN {
+    // A root's WAL begins with a segment, which a record of the one before may reach into.
+    if start == line.startLSN, line.parent != nil || start != start.pageStart {
       return WALStreamReader(
         format: configuration.major, startingAtRecord: start,
         segmentSize: UInt64(line.segmentSize), systemIdentifier: line.systemIdentifier)

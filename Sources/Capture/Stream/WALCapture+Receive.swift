@@ -32,7 +32,7 @@ extension WALCapture {
   private func stream(_ didStart: () -> Void) throws {
     var parameters = configuration.connection
     parameters.applicationName = configuration.slotName
-    let connection = try ReplicationConnection(parameters)
+    let connection = try ReplicationConnection(try configuration.pin(parameters))
     defer { connection.close() }
     let (start, timeline) = try preparedStart(connection)
     let generation = state.withLock { $0.generation }
@@ -115,7 +115,7 @@ extension WALCapture {
   private func gapError(from start: LSN) throws -> CaptureError {
     var parameters = configuration.connection
     parameters.applicationName = configuration.slotName
-    let connection = try ReplicationConnection(parameters)
+    let connection = try ReplicationConnection(try configuration.pin(parameters))
     defer { connection.close() }
     let restart = try connection.readPhysicalSlot(configuration.slotName)?.restartLSN
     let end = try restart ?? connection.identifySystem().flushedLSN

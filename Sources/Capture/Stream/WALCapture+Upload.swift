@@ -51,7 +51,7 @@ extension WALCapture {
     }
     if !wasReachable { eventSink.yield(.storeReachable) }
     sealSignal.signal()
-    if configuration.durability == .objectStore { wake.wake() }
+    if configuration.durability != .local { wake.wake() }
     resumeSatisfied()
   }
 

@@ -13,6 +13,7 @@ struct Migration: Sendable {
     Migration(number: 4, title: "dumps", sql: schema004),
     Migration(number: 5, title: "journal, proofs, alerts", sql: schema005),
     Migration(number: 6, title: "Console, support tickets", sql: schema006),
+    Migration(number: 8, title: "attached servers", sql: schema008),
   ]
 
   /// Serializes migrators of one database; any constant of ours will do.

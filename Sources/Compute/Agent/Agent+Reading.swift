@@ -20,9 +20,12 @@ extension Agent {
       parent: LineID(rawValue: parent), target: lsn, log: log
     ).prepareReading()
     reading = prepared
+    try await admitBootstrap(prepared.bootstrapRole)
     steps.mark("prepare")
     mount = try await mount(prepared.volume)
-    server = ServerSession(directory: directory, segmentSize: prepared.control.walSegmentSize)
+    server = ServerSession(
+      directory: directory, segmentSize: prepared.control.walSegmentSize,
+      user: prepared.bootstrapRole ?? ServerAccess.superuser)
     try await startServer(recovering: true)
     steps.mark("server")
     try await waitUntilReplayed(prepared.target)

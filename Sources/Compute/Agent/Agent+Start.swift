@@ -18,6 +18,7 @@ extension Agent {
     let environment = try historyEnvironment()
     let prepared = try await prepare(environment)
     self.prepared = prepared
+    try await admitBootstrap(prepared.writer.description.bootstrapRole)
     status.startLSN = prepared.expectation?.target
     if prepared.expectation != nil { status.opening = prepared.lazy == nil ? .replay : .lazy }
     status.replayReason = prepared.replayReason
@@ -177,6 +178,22 @@ extension Agent {
     }
   }
 
+  /// For a moment whose roles may still be those of a server elsewhere.
+  private var adoption: ClusterAdoption? {
+    prepared?.writer.description.bootstrapRole.map {
+      ClusterAdoption(directory: directory, formerName: $0, roles: specification.roles ?? [])
+    }
+  }
+
+  /// Lets our processes in under the names that roles of a server elsewhere still have.
+  func admitBootstrap(_ role: String?) async throws {
+    guard let role else { return }
+    try await blocking { [directory, specification] in
+      try writeAccess(
+        directory, specification: specification, others: [role, ClusterAdoption.helper])
+    }
+  }
+
   /// Checks that the server stands at the moment, brings its roles to today, makes all of it
   /// durable.
   private func prove(_ expectation: RecoveryExpectation, _ prepared: PreparedCompute) async throws {
@@ -185,6 +202,7 @@ extension Agent {
       try ImagePreparation(volume: prepared.volume, major: prepared.control.major).controlFile()
     }
     try expectation.check(log: postmaster.log, control: control)
+    if let adoption { try await blocking { try adoption.run() } }
     if let roles = specification.roles {
       try await server.run { try TodaysRoles(roles: roles).install($0) }
     }
@@ -225,14 +243,25 @@ func layOut(_ directory: LineDirectory, specification: AgentSpecification) throw
   }
   // The spool's promise hangs on every name above it; AgentFleet saw to those above the line's.
   try SystemFileSystem().syncDirectory(directory.path, operation: "lay out compute")
-  let user = try ServerAccess.currentUserName()
-  try Data(
-    ServerAccess.hostBasedAuthentication(trustsTenants: specification.isReading).utf8
-  ).write(to: URL(fileURLWithPath: directory.hostBasedAuthentication))
-  try Data(ServerAccess.identMap(ourUser: user).utf8)
-    .write(to: URL(fileURLWithPath: directory.identMap))
+  try writeAccess(directory, specification: specification)
   try giveDirectory(directory.run, to: specification.identity)
   try giveDirectory(directory.wal, to: specification.identity)
+}
+
+/// Writes who may log in to a compute.
+/// - Parameter others: further roles that our own processes take.
+func writeAccess(
+  _ directory: LineDirectory, specification: AgentSpecification, others: [String] = []
+) throws {
+  let user = try ServerAccess.currentUserName()
+  try Data(
+    ServerAccess.hostBasedAuthentication(
+      trustsTenants: specification.isReading, others: others
+    ).utf8
+  ).write(to: URL(fileURLWithPath: directory.hostBasedAuthentication))
+  try Data(ServerAccess.identMap(ourUser: user, others: others).utf8)
+    .write(to: URL(fileURLWithPath: directory.identMap))
+  try giveDirectory(directory.run, to: specification.identity)
 }
 
 private func markOpened(_ directory: LineDirectory) throws {
@@ -264,5 +293,6 @@ extension ServerSettings {
     maxPreparedTransactions = max(maxPreparedTransactions, Int(former.maxPreparedTransactions))
     maxLocksPerTransaction = max(maxLocksPerTransaction, Int(former.maxLocksPerTransaction))
     maxWorkerProcesses = max(maxWorkerProcesses, Int(former.maxWorkerProcesses))
+    maxWALSenders = max(maxWALSenders ?? 10, Int(former.maxWALSenders))
   }
 }

@@ -11,6 +11,7 @@ extension Agent {
     guard status.phase == .running || status.phase == .failed else {
       throw ComputeError(.agent, "suspend the compute: it is \(status.phase.rawValue)")
     }
+    if following != nil { return try await suspendFollowing() }
     let wasRunning = status.phase == .running
     status.phase = .stopping
     for task in background { task.cancel() }

@@ -48,6 +48,8 @@ public actor Agent {
   var capture: WALCapture?
   var keyframes: KeyframeService?
   var server: ServerSession?
+  /// In place of a server where the line follows one that lives elsewhere.
+  var following: Following?
   /// Keyframes and checkpoints, while the compute runs.
   var background: [Task<Void, Never>] = []
   private var waiters: [CheckedContinuation<Void, Never>] = []
@@ -76,7 +78,11 @@ public actor Agent {
     let socket = AgentSocket(agent: self)
     Thread.detachNewThread { listener.run { socket.serve($0) } }
     do {
-      try await specification.isReading ? startReading() : start()
+      if let source = specification.source {
+        try await startFollowing(source)
+      } else {
+        try await specification.isReading ? startReading() : start()
+      }
       status.phase = .running
       log.info("running", metadata: ["steps": "\(steps.summary)"])
     } catch {
@@ -85,7 +91,7 @@ public actor Agent {
     }
     status.steps = steps.steps
     wakeWaiters()
-    if status.phase == .running { superviseServer() }
+    if status.phase == .running, following == nil { superviseServer() }
     for await _ in end {}
     listener.close()
   }
@@ -132,6 +138,12 @@ public actor Agent {
       if let alarm = await keyframes.alarm { status.messages.append("keyframe: \(alarm)") }
     }
     status.serverPID = postmaster?.pid ?? 0
+    if let following {
+      status.source = sourceStatus(following)
+      status.keyframes = await following.standby.keyframes
+      if let alarm = await following.standby.alarm { status.messages.append(alarm) }
+    }
+    if let role = reading?.bootstrapRole { status.superuser = role }
     return status
   }
 }

@@ -49,6 +49,10 @@ public struct AgentStatus: Codable, Sendable, Equatable {
   public var historyBytes: UInt64
   /// Why the phase is `failed`, or alarms that stand.
   public var messages: [String]
+  /// How far it is with following a server that lives elsewhere.
+  public var source: SourceStatus?
+  /// The role that administers a compute that reads a moment, where it has not the platform's name.
+  public var superuser: String?
 
   public struct Step: Codable, Sendable, Equatable {
     public var name: String

@@ -74,6 +74,7 @@ extension Agent {
 
   /// An LSN at or above every commit acknowledged so far, and in the store.
   private func head() async throws -> LSN {
+    if let following { return try await followedHead(following) }
     guard status.phase == .running, let server, let capture else { throw notRunning() }
     let lsn = try await server.insertLSN()
     return try await capture.flush(to: lsn, timeout: .seconds(30))

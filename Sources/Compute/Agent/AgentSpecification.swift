@@ -35,6 +35,10 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   var isReading: Bool { readsOnly == true }
   /// Transactions that have not ended at the moment never will.
   var staysAtMoment: Bool { isReading && follows == nil }
+  /// What is followed, where the line follows a server that lives elsewhere.
+  public var source: SourceSpecification? {
+    if case .source(let source) = origin { source } else { nil }
+  }
 
   /// Where the data comes from.
   public enum Origin: Codable, Sendable, Equatable {
@@ -42,6 +46,8 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
     case existing
     /// A moment of another line; the line begins there.
     case branch(parent: String, lsn: LSN)
+    /// A server that lives elsewhere: its WAL is followed, and no server of ours runs.
+    case source(SourceSpecification)
   }
 
   public init(

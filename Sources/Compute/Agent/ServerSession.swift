@@ -9,12 +9,18 @@ final class ServerSession: Sendable {
   private let pool: PostgresConnectionPool
 
   private let segmentSize: UInt64
+  /// Of a standby: the end of the WAL that it has.
+  private let standsAt: (@Sendable () -> LSN)?
 
-  init(directory: LineDirectory, segmentSize: UInt64) {
+  init(
+    directory: LineDirectory, segmentSize: UInt64, user: String = ServerAccess.superuser,
+    standsAt: (@Sendable () -> LSN)? = nil
+  ) {
+    self.standsAt = standsAt
     self.segmentSize = segmentSize
     pool = PostgresConnectionPool(
       ConnectionParameters(
-        host: directory.run, user: ServerAccess.superuser, database: "postgres",
+        host: directory.run, user: user, database: "postgres",
         connectTimeout: 10, applicationName: "exzo agent",
         // What the agent writes must not wait for the capture that it starts only afterwards.
         options: "-c synchronous_commit=local"),
@@ -28,7 +34,8 @@ final class ServerSession: Sendable {
   /// WAL up to there is flushed on return: with an open transaction or asynchronous commits nothing else
   /// might flush it for seconds.
   func insertLSN() async throws -> LSN {
-    try await pool.withConnection { [segmentSize] connection in
+    if let standsAt { return standsAt() }
+    return try await pool.withConnection { [segmentSize] connection in
       let lsn = try position("pg_current_wal_insert_lsn()", connection)
         .withoutLeadingHeader(segmentSize: segmentSize)
       if try position("pg_current_wal_flush_lsn()", connection) < lsn {

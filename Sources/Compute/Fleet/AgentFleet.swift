@@ -67,12 +67,15 @@ public final class AgentFleet: Sendable {
 
   /// Starts the line's compute, or joins a start under way, and returns once it accepts
   /// connections.
-  public func start(_ specification: AgentSpecification) async throws -> AgentStatus {
+  /// - Parameter secrets: go into the agent's environment, and on no disk.
+  public func start(
+    _ specification: AgentSpecification, secrets: [String: String] = [:]
+  ) async throws -> AgentStatus {
     let line = specification.line
     let task = starts.withLock { starts in
       if let running = starts[line] { return running }
       let task = Task {
-        try await self.gate(line).run { try await self.startAlone(specification) }
+        try await self.gate(line).run { try await self.startAlone(specification, secrets) }
       }
       starts[line] = task
       return task
@@ -81,7 +84,9 @@ public final class AgentFleet: Sendable {
     return try await task.value
   }
 
-  private func startAlone(_ specification: AgentSpecification) async throws -> AgentStatus {
+  private func startAlone(
+    _ specification: AgentSpecification, _ secrets: [String: String]
+  ) async throws -> AgentStatus {
     let client = client(line: specification.line)
     if let status = await client.status() {
       if status.phase == .opening || status.phase == .running {
@@ -91,7 +96,7 @@ public final class AgentFleet: Sendable {
     }
     try await clear(line: specification.line)
     try write(specification)
-    try launch(line: specification.line)
+    try launch(line: specification.line, secrets)
     do {
       let status = try await waitUntilRunning(client)
       if let way = status.opening {
@@ -235,7 +240,7 @@ public final class AgentFleet: Sendable {
       operation: "write compute.json")
   }
 
-  private func launch(line: String) throws {
+  private func launch(line: String, _ secrets: [String: String]) throws {
     let directory = directory(line: line)
     let output = open(directory.agentLog, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
     guard output >= 0 else {
@@ -246,7 +251,8 @@ public final class AgentFleet: Sendable {
     let pid = try spawn(
       ProcessCommand(
         path: configuration.agentProgram, arguments: ["agent", "--directory", directory.path],
-        environment: configuration.environment, output: output, errorOutput: output))
+        environment: configuration.environment.merging(secrets) { $1 }, output: output,
+        errorOutput: output))
     log.info("agent started", metadata: ["line": "\(line)", "pid": "\(pid)"])
     Thread.detachNewThread { [self] in
       let status = reap(pid)
@@ -268,7 +274,7 @@ public final class AgentFleet: Sendable {
       // At once after the first accident; then ever more slowly, up to a minute.
       if count > 1 { try await Task.sleep(for: .seconds(min(60, 1 << min(count - 1, 6)))) }
       guard let specification = try specification(line: line),
-        access(directory(line: line).openedMarker, F_OK) == 0
+        access(directory(line: line).openedMarker, F_OK) == 0, specification.source == nil
       else { return }
       _ = try await start(specification)
       Task {

@@ -26,6 +26,8 @@ actor KeyframeService {
   private let major: PostgresMajor
   private let serverVersion: String
   private let log: Logger
+  /// Epochs that the line had before its volume was made.
+  private let epochOffset: UInt64
   private let changesFile: ChangesFile
   /// What the volume's base is made by, where it was opened without replay.
   private let lazy: LazyBaseView?
@@ -54,8 +56,9 @@ actor KeyframeService {
 
   init(
     prepared: PreparedCompute, capture: WALCapture, server: ServerSession, serverVersion: String,
-    policy: KeyframePolicy, changesFile: ChangesFile, log: Logger
+    policy: KeyframePolicy, changesFile: ChangesFile, epochOffset: UInt64 = 0, log: Logger
   ) {
+    self.epochOffset = epochOffset
     self.policy = policy
     volume = prepared.volume
     writer = prepared.writer
@@ -147,7 +150,8 @@ actor KeyframeService {
       try volume.seal()
       return volume.sealedEpochs
     }
-    let due = epochs.filter { $0.number >= next }.map { HistoryEpoch($0) }
+    let due = epochs.filter { $0.number + epochOffset >= next }
+      .map { HistoryEpoch($0, offset: epochOffset) }
     guard let newest = due.last else {
       throw ComputeError(.damagedHistory, "make a keyframe: the volume has no epoch to give")
     }

@@ -61,9 +61,12 @@ struct HistoryEpoch: SealedEpoch {
   let epoch: any SealedEpoch
   let tree: FileTreeSnapshot
   let files: [EpochFile]
+  /// Epochs that the line had before its volume was made.
+  private let offset: UInt64
 
-  init(_ epoch: any SealedEpoch) {
+  init(_ epoch: any SealedEpoch, offset: UInt64 = 0) {
     self.epoch = epoch
+    self.offset = offset
     let unlogged = unloggedFiles(of: epoch.tree)
     guard !unlogged.isEmpty else {
       tree = epoch.tree
@@ -74,7 +77,7 @@ struct HistoryEpoch: SealedEpoch {
     files = epoch.files.filter { !unlogged.contains($0.id) }
   }
 
-  var number: UInt64 { epoch.number }
+  var number: UInt64 { epoch.number + offset }
 
   func readBlock(
     file: FileID, block: UInt32, into buffer: UnsafeMutableRawBufferPointer

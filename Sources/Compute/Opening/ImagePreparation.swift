@@ -15,7 +15,10 @@ struct ImagePreparation {
   /// - Returns: the control file as patched.
   func patchControlFile(systemIdentifier: UInt64) throws -> ControlFile {
     var control = try controlFile()
-    control.state = .inProduction
+    // Of a standby's image also what tells of its recovery.
+    control.restart(
+      checkpoint: control.checkpointLSN, redo: control.checkpoint.redo,
+      timeline: control.checkpoint.timeline)
     control.systemIdentifier = systemIdentifier
     try volume.writeFile("global/pg_control", control.bytes)
     return control

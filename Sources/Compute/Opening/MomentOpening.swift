@@ -257,7 +257,7 @@ struct MomentOpening: Sendable {
         parent: origin, startLSN: plan.lsn, timeline: plan.timeline,
         systemIdentifier: plan.systemIdentifier, major: former.major,
         serverVersion: specification.serverVersion, segmentSize: former.segmentSize,
-        createdAt: environment.now()),
+        createdAt: environment.now(), bootstrapRole: former.bootstrapRole),
       environment: environment)
   }
 

@@ -14,6 +14,8 @@ struct PreparedReading: Sendable {
   var warmed: WarmedBaseView?
   /// Makes the moment's pages when they are read, in place of replay.
   var lazy: LazyBaseView?
+  /// The role with OID 10, where it has not the platform's name at the moment.
+  var bootstrapRole: String?
 
   func close() throws {
     lazy?.close()
@@ -33,13 +35,16 @@ extension MomentOpening {
     if await moment.replayReason(history, major: major, wanted: specification.opening) == nil {
       prepared = try await readLazily(history, moment)
     }
-    let ready: PreparedReading
+    var ready: PreparedReading
     if let prepared {
       ready = prepared
     } else {
       ready = try await readReplayed(history, moment, major)
     }
-    try await environment.threads.run {
+    // On a line that goes on from such a one the role has been renamed.
+    let description = await history.description
+    if description.parent == nil { ready.bootstrapRole = description.bootstrapRole }
+    try await environment.threads.run { [ready] in
       _ = try ready.volume.writeFile("standby.signal", [])
     }
     return ready

@@ -95,7 +95,8 @@ struct TailCheck: Sendable {
       if fork == .initialization { findings.summary.newlyUnlogged.insert(locator) }
     case .fileTruncate(let locator, let count, let forks):
       if forks.contains(.main) { findings.lengths.truncate(locator, fork: .main, to: count) }
-    case .databaseCreateByFileCopy(let database, _): findings.lengths.copyDatabase(database.database)
+    case .databaseCreateByFileCopy(let database, _):
+      findings.lengths.copyDatabase(database.database)
     case .databaseDrop(let database, _): findings.lengths.dropDatabase(database)
     default: break
     }

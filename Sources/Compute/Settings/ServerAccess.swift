@@ -16,9 +16,12 @@ public enum ServerAccess {
   /// - Parameter trustsTenants: for servers that read the past. They hold the passwords of then, so
   ///   whoever connects has proved today's before; only processes of the compute's user and of ours
   ///   reach the socket, and nobody can write.
-  static func hostBasedAuthentication(trustsTenants: Bool = false) -> String {
+  /// - Parameter others: further roles that only processes of Exzo's own user may take, by what the kernel tells.
+  static func hostBasedAuthentication(
+    trustsTenants: Bool = false, others: [String] = []
+  ) -> String {
     """
-    local all \(superuser) peer map=platform
+    \(others.map { "local all \"\($0)\" peer map=platform\n" }.joined())local all \(superuser) peer map=platform
     local replication \(superuser) trust
     local all \(superuser) reject
     local replication all reject
@@ -27,8 +30,8 @@ public enum ServerAccess {
     """
   }
 
-  static func identMap(ourUser: String) -> String {
-    "platform \"\(ourUser)\" \(superuser)\n"
+  static func identMap(ourUser: String, others: [String] = []) -> String {
+    ([superuser] + others).map { "platform \"\(ourUser)\" \"\($0)\"\n" }.joined()
   }
 
   /// The name of the user we run as; the server compares it with the peer's.

@@ -15,6 +15,8 @@ public struct ServerSettings: Codable, Sendable, Equatable {
   public var maxPreparedTransactions: Int
   public var maxLocksPerTransaction: Int
   public var maxWorkerProcesses: Int
+  /// At least 10; `nil` is that.
+  public var maxWALSenders: Int?
   /// `logical` on request.
   public var logicalReplication: Bool
   /// Commits wait for the object store (`synchronous_standby_names`).
@@ -81,7 +83,7 @@ public struct ServerSettings: Codable, Sendable, Equatable {
       ("wal_level", logicalReplication ? "logical" : "replica"),
       ("wal_keep_size", "256MB"),
       ("max_slot_wal_keep_size", "-1"),
-      ("max_wal_senders", "10"),
+      ("max_wal_senders", "\(maxWALSenders ?? 10)"),
       ("max_replication_slots", "10"),
       ("archive_mode", "off"),
       ("recovery_init_sync_method", "syncfs"),

@@ -62,6 +62,7 @@ struct BranchRestore: Sendable {
       tx, project.id,
       [OperationLock.branch(branchID), OperationLock.branch(sourceID)]
         + endpoints.map { OperationLock.endpoint($0.id) }, doing: action)
+    try core.refuseAttached(tx, branch.lineID, isOverFine: true, doing: action)
     if branch.isProtected, request.force != true {
       throw ControlPlaneError(
         .branchIsProtected, "\(action): it is protected",

@@ -195,6 +195,7 @@ public struct BranchService: Sendable {
       throw ControlPlaneError(
         .branchIsDefault, "\(action): it is the default branch", hint: "make another the default")
     }
+    try core.refuseAttached(tx, branch.lineID, isOverFine: true, doing: action)
     if branch.isProtected {
       throw ControlPlaneError(
         .branchIsProtected, "\(action): it is protected", hint: "remove the protection first")

@@ -110,7 +110,7 @@ struct RelationNames: Sendable {
     let pool = PostgresConnectionPool(
       ConnectionParameters(
         host: compute.socketDirectory, port: compute.port,
-        user: PostgresTenantConfigurator.superuser, database: database,
+        user: compute.superuser ?? PostgresTenantConfigurator.superuser, database: database,
         applicationName: "exzo-control",
         options: "-c statement_timeout=20s -c search_path=pg_catalog"), size: 1, name: "names")
     do {

@@ -65,6 +65,9 @@ public struct MachineRecovery: Sendable {
       var report = Report(damages: damages.values.sorted())
       report.endedOperations = try EndedOperations(core: core).end(tx)
       try forgetComputes(tx)
+      try tx.interruptAttachments(
+        "the machine that followed was lost; its slot may still keep WAL on the server: detach, attach anew",
+        at: core.clock.now)
       for branch in survey.branches where !damaged.contains(branch.lineID) {
         try self.revive(branch, survey, heads, tx)
       }

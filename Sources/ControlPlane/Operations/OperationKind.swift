@@ -23,9 +23,13 @@ enum OperationKind: String, CaseIterable, Sendable {
   case verifyDump = "verify_dump"
   case restoreDump = "restore_dump"
   case recoverTable = "recover_table"
+  case attachSource = "attach_source"
+  case detachSource = "detach_source"
 
   /// Kinds that may run for hours: they have workers of their own, so that they hold up no other.
-  static let long: [OperationKind] = [.makeDump, .verifyDump, .restoreDump, .recoverTable]
+  static let long: [OperationKind] = [
+    .makeDump, .verifyDump, .restoreDump, .recoverTable,
+  ]
 
   /// The word for it that the oldest client knows.
   var action: API.OperationAction {
@@ -43,6 +47,8 @@ enum OperationKind: String, CaseIterable, Sendable {
     case .makeDump: .startReservedCompute
     case .verifyDump: .checkAvailability
     case .restoreDump, .recoverTable: .applyConfig
+    case .attachSource: .tenantAttach
+    case .detachSource: .tenantDetach
     }
   }
 
@@ -69,6 +75,8 @@ enum OperationKind: String, CaseIterable, Sendable {
     case .verifyDump: [.verifyDump]
     case .restoreDump: [.restoreDump]
     case .recoverTable: [.recoverTable]
+    case .attachSource: [.copySource, .markBranchReady]
+    case .detachSource: [.releaseSource]
     }
   }
 }
@@ -98,6 +106,8 @@ enum OperationStep: String, CaseIterable, Sendable {
   case verifyDump = "verify_dump"
   case restoreDump = "restore_dump"
   case recoverTable = "recover_table"
+  case copySource = "copy_source"
+  case releaseSource = "release_source"
 }
 
 /// Names of what unfinished operations hold.
@@ -106,6 +116,7 @@ enum OperationLock {
   static func branch(_ id: BranchID) -> String { "branch:\(id)" }
   static func endpoint(_ id: EndpointID) -> String { "endpoint:\(id)" }
   static func dump(_ id: DumpID) -> String { "dump:\(id)" }
+  static func attachment(_ id: ProjectID) -> String { "attachment:\(id)" }
 }
 
 extension OperationRecord {

@@ -32,6 +32,8 @@ struct OperationSteps: Sendable {
     case .verifyDump: try await verifyDump(operation)
     case .restoreDump: try await restoreDump(operation)
     case .recoverTable: try await recoverTable(operation)
+    case .copySource: try await copySource(operation)
+    case .releaseSource: try await releaseSource(operation)
     }
   }
 
@@ -39,6 +41,7 @@ struct OperationSteps: Sendable {
   func abandon(_ operation: OperationRecord, _ tx: CatalogTransaction) throws {
     try abandonRestore(operation, tx)
     try abandonDump(operation, tx)
+    try abandonAttachment(operation, tx)
     guard let id = operation.endpointID, var endpoint = try tx.endpoint(id),
       endpoint.pendingState != nil
     else { return }

@@ -128,6 +128,10 @@ public struct ProjectService: Sendable {
       let shown = try self.present(project, tx)
       guard project.deletedAt == nil else { return shown }
       let branches = try tx.branches(of: id)
+      if let attachment = try tx.attachment(of: id) {
+        try core.refuseAttached(
+          tx, attachment.lineID, isOverFine: true, doing: "delete project '\(id)'")
+      }
       let endpoints = try tx.endpoints(of: id)
       let locks =
         branches.map { OperationLock.branch($0.id) }

@@ -20,12 +20,16 @@ public struct LineDescription: Hashable, Sendable {
   /// Bytes in a WAL segment.
   public var segmentSize: UInt32
   public var createdAt: PostgresTimestamp
+  /// The role with OID 10, where it is not the platform's: on a line that follows a server elsewhere, and on those
+  /// that go on from it, where it may still have its name.
+  public var bootstrapRole: String?
 
   public init(
     id: LineID, project: String, parent: LineOrigin? = nil, startLSN: LSN, timeline: TimelineID,
     systemIdentifier: UInt64, major: Int, serverVersion: String,
-    segmentSize: UInt32 = 16 << 20, createdAt: PostgresTimestamp
+    segmentSize: UInt32 = 16 << 20, createdAt: PostgresTimestamp, bootstrapRole: String? = nil
   ) {
+    self.bootstrapRole = bootstrapRole
     self.id = id
     self.project = project
     self.parent = parent
@@ -68,6 +72,7 @@ public struct LineOrigin: Hashable, Sendable {
 extension LineDescription {
   static let partType: UInt8 = 1
   static let treePartType: UInt8 = 2
+  static let rolePartType: UInt8 = 3
 
   func encodedObject() throws -> [UInt8] {
     var writer = BinaryWriter()
@@ -92,6 +97,9 @@ extension LineDescription {
     if let tree = parent?.tree {
       try envelope.addPart(type: LineDescription.treePartType, tree.encoded)
     }
+    if let bootstrapRole {
+      try envelope.addPart(type: LineDescription.rolePartType, Array(bootstrapRole.utf8))
+    }
     try envelope.finish()
     return envelope.takePending()
   }
@@ -106,12 +114,18 @@ extension LineDescription {
         .unknownLine, operation: "open line", key: key.name, cause: error.cause)
     }
     let bytes = try envelope.read(type: partType, name: "description")
-    return try BinaryReader.decode(bytes, key: key.name, operation: "read description of") {
+    var description = try BinaryReader.decode(
+      bytes, key: key.name, operation: "read description of"
+    ) {
       try LineDescription(from: &$0, line: line) {
         try FileTreeSnapshot(
           encoded: envelope.read(type: treePartType, name: "tree"), key: key.name)
       }
     }
+    if let role = envelope.directory.first(type: rolePartType) {
+      description.bootstrapRole = String(decoding: try envelope.read(role), as: UTF8.self)
+    }
+    return description
   }
 
   private init(

@@ -39,7 +39,7 @@ extension LineHistory {
 
   /// - Parameter sought: at or after `lsn`, with no whole record between them. A keyframe's
   ///   consistent LSN may lie there: it is where the next record begins, after a page header.
-  private func moment(at lsn: LSN, sought: LSN) throws -> Moment {
+  func moment(at lsn: LSN, sought: LSN) throws -> Moment {
     let keyframe = try keyframe(at: sought)
     let oldest = keyframe.oldestRedoLSN
     if lsn > oldest, let gap = chain.gaps(in: oldest..<lsn).first {

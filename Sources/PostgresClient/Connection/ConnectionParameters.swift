@@ -22,12 +22,18 @@ public struct ConnectionParameters: Sendable, Hashable {
   public var options: String?
   /// Whether the server shall start a physical walsender instead of a backend.
   public var isReplication: Bool
+  /// The address that is connected to; ``host`` is then only the name that a certificate must bear. Such a
+  /// server is a stranger's: nothing on this machine that could open it to us (password file, client
+  /// certificate) is used, and a peer that has gone silent is given up after half a minute.
+  public var hostAddress: String?
 
   public init(
     host: String, port: Int = 5432, user: String, password: String? = nil,
     database: String = "postgres", connectTimeout: Int = 10, applicationName: String = "exzo",
-    sslMode: String? = nil, options: String? = nil, isReplication: Bool = false
+    sslMode: String? = nil, options: String? = nil, isReplication: Bool = false,
+    hostAddress: String? = nil
   ) {
+    self.hostAddress = hostAddress
     self.host = host
     self.port = port
     self.user = user
@@ -51,6 +57,13 @@ public struct ConnectionParameters: Sendable, Hashable {
     ]
     if let password { list.append(("password", password)) }
     if let sslMode { list.append(("sslmode", sslMode)) }
+    if let hostAddress {
+      list += [
+        ("hostaddr", hostAddress), ("passfile", "/nonexistent"), ("sslcert", "/nonexistent"),
+        ("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "4"),
+        ("tcp_user_timeout", "30000"),
+      ]
+    }
     list.append(isReplication ? ("replication", "true") : ("client_encoding", "UTF8"))
     return list
   }

@@ -14,7 +14,7 @@ import PostgresFormat
 /// *Concurrency*: as ``PostgresConnection``: one thread at a time. Another one ends a wait through
 /// ``WakePipe``.
 public final class ReplicationConnection {
-  private let connection: PostgresConnection
+  let connection: PostgresConnection
   private var isStreaming = false
 
   /// Opens a walsender session; `parameters.isReplication` and the database are overridden.

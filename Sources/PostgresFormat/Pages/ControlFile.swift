@@ -95,6 +95,24 @@ extension ControlFile {
     }
   }
 
+  /// Makes recovery start as from a base backup's label: at a checkpoint, and as after a power cut. Takes
+  /// away what tells of recoveries and backups in progress; changes nothing else but the CRC.
+  /// - Parameters:
+  ///   - checkpoint: where the checkpoint's record begins.
+  ///   - redo: where replay starts.
+  public mutating func restart(checkpoint: LSN, redo: LSN, timeline: TimelineID) {
+    store(State.inProduction.rawValue, at: Offset.state)
+    store(checkpoint.rawValue, at: Offset.checkpoint)
+    store(redo.rawValue, at: Offset.checkpointCopy)
+    store(timeline.rawValue, at: Offset.checkpointCopy + 8)
+    store(UInt64(0), at: Offset.minRecoveryPoint)
+    store(UInt32(0), at: Offset.minRecoveryPointTimeline)
+    store(UInt64(0), at: Offset.backupStart)
+    store(UInt64(0), at: Offset.backupEnd)
+    store(UInt8(0), at: Offset.backupEndRequired)
+    seal()
+  }
+
   public var controlVersion: UInt32 { u32(Offset.controlVersion) }
   public var catalogVersion: UInt32 { u32(Offset.catalogVersion) }
   /// When the file was last written: seconds since the Unix epoch.

@@ -58,6 +58,6 @@ extension RouteTable {
         + past(plane) + support(plane)
         // Accounts' own: administration, sharing, retention, use.
         + administration(plane) + permissions(plane) + retention(plane) + consumption(plane)
-        + proofs(plane))
+        + proofs(plane) + attachments(plane))
   }
 }

@@ -5,6 +5,7 @@ import Foundation
 import History
 import Logging
 import ObjectStorage
+import PostgresClient
 import PostgresFormat
 import Synchronization
 
@@ -21,6 +22,8 @@ final class FleetAdapter: ComputeFleet {
   let mirror: ObjectMirror?
   /// What limits computes to their size, where the machine allows it.
   let controlGroups: ControlGroups?
+  /// Which addresses servers elsewhere may have.
+  let networks: NetworkRules
   var binaries: String { installation.binaries }
   let log = Logger(label: "fleet")
   let timelines = TimelineReader()
@@ -30,8 +33,10 @@ final class FleetAdapter: ComputeFleet {
     fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
     installation: PostgresInstallation, template: TemplateBuilder.Template,
     identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil,
-    controlGroups: ControlGroups? = nil
+    controlGroups: ControlGroups? = nil,
+    networks: NetworkRules
   ) {
+    self.networks = networks
     self.fleet = fleet
     self.store = store
     self.objectStoreURL = objectStoreURL
@@ -99,8 +104,12 @@ final class FleetAdapter: ComputeFleet {
   func window(of history: LineHistory, head: LSN?) async throws -> RestoreWindow {
     let description = await history.description
     let uploaded = await history.uploadedLSN
+    // Of a line that follows a server elsewhere nothing can be opened before its first keyframe.
+    let isFollowing = description.parent == nil && description.bootstrapRole != nil
+    let first = isFollowing ? await history.keyframes.first : nil
     return RestoreWindow(
-      earliestLSN: description.startLSN, earliestTime: description.createdAt.date,
+      earliestLSN: first?.consistentLSN ?? description.startLSN,
+      earliestTime: (first?.createdAt ?? description.createdAt).date,
       latestLSN: max(head ?? uploaded, uploaded), latestTime: clock.now)
   }
 
@@ -130,6 +139,9 @@ final class FleetAdapter: ComputeFleet {
     histories.withLock { $0[line] = opened }
     return opened
   }
+
+  /// Where a line is read again, it is opened anew.
+  func forget(line: String) { histories.withLock { $0[line] = nil } }
 
   // MARK: Computes
 
@@ -217,7 +229,7 @@ final class FleetAdapter: ComputeFleet {
   func running(line: String) async -> RunningCompute? {
     guard let status = await fleet.client(line: line).status(), status.phase == .running,
       // A line whose specification cannot be read is not one that the control plane started.
-      let specification = try? fleet.specification(line: line)
+      let specification = try? fleet.specification(line: line), specification.source == nil
     else { return nil }
     return running(specification, status)
   }
@@ -256,7 +268,8 @@ final class FleetAdapter: ComputeFleet {
       socketDirectory: fleet.directory(line: specification.line).run, port: 5432,
       startedAt: Date(), pid: status.agentPID,
       counters: status.receivedLSN == .invalid
-        ? nil : ComputeCounters(startLSN: status.startLSN, writtenLSN: status.receivedLSN))
+        ? nil : ComputeCounters(startLSN: status.startLSN, writtenLSN: status.receivedLSN),
+      superuser: status.superuser)
   }
 
   // MARK: Errors

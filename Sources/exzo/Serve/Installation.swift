@@ -200,7 +200,8 @@ struct Installation {
       fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
-      mirror: storage.mirror, controlGroups: makeControlGroups(log))
+      mirror: storage.mirror, controlGroups: makeControlGroups(log),
+      networks: options.attachNetworks)
     return (adapter, installation.binaries)
   }
 

@@ -31,7 +31,7 @@ struct PostgresSchemaTools: SchemaTools {
     let pool = PostgresConnectionPool(
       ConnectionParameters(
         host: compute.socketDirectory, port: compute.port,
-        user: PostgresTenantConfigurator.superuser, database: database,
+        user: compute.superuser ?? PostgresTenantConfigurator.superuser, database: database,
         applicationName: "exzo-control", options: "-c statement_timeout=60s"), size: 1,
       name: "schema")
     do {
@@ -59,7 +59,7 @@ struct PostgresSchemaTools: SchemaTools {
       "'" + text.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
     }
     return "host=\(quoted(compute.socketDirectory)) port=\(compute.port) "
-      + "user=\(PostgresTenantConfigurator.superuser) dbname=\(quoted(database)) "
+      + "user=\(quoted(compute.superuser ?? PostgresTenantConfigurator.superuser)) dbname=\(quoted(database)) "
       + "application_name=exzo-control"
   }
 

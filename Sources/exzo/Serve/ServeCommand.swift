@@ -2,6 +2,7 @@ import ArgumentParser
 import Catalog
 import Foundation
 import Logging
+import PostgresClient
 
 /// `exzo serve`: API, proxy and schedulers over one data directory.
 struct ServeCommand: AsyncParsableCommand {
@@ -49,6 +50,11 @@ struct ServeCommand: AsyncParsableCommand {
   @Option(help: "Requests of one account a minute (default 700; 0: no limit).")
   var requestsPerMinute: Int?
   @OptionGroup(title: "Proofs and alerts") var proofOptions: ProofOptions
+  @Option(
+    help:
+      "Networks that 'attach' may reach although they are closed (loopback, link-local): ADDRESS/BITS, …"
+  )
+  var attachNetworks: String?
   @Option(help: "Names by which browsers reach the Console, with commas between.")
   var consoleHosts: String?
   @Option(help: "A page where users help each other, for the Console's help.")
@@ -97,11 +103,22 @@ struct ServeCommand: AsyncParsableCommand {
       proofs: try proofOptions.proofs(layers), alerts: try proofOptions.alerts(layers),
       consoleHosts: (layers.value("console-hosts", flag: consoleHosts) ?? "").split(separator: ",")
         .map { $0.trimmingCharacters(in: .whitespaces) },
-      communityURL: layers.value("community-url", flag: communityUrl), clock: try layers.clock())
+      communityURL: layers.value("community-url", flag: communityUrl),
+      attachNetworks: try networks(layers), clock: try layers.clock())
   }
 }
 
 extension ServeCommand {
+  private func networks(_ layers: LayeredSettings) throws -> NetworkRules {
+    let text = layers.value("attach-networks", flag: attachNetworks) ?? ""
+    do {
+      return try NetworkRules(
+        opened: text.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) })
+    } catch let error as PostgresError {
+      throw ValidationError("--attach-networks: \(error.message)")
+    }
+  }
+
   /// The store that was named, that is recovered from, that was used last, or the one in the data
   /// directory.
   private func storeURL(_ layers: LayeredSettings, _ path: String) throws -> String {

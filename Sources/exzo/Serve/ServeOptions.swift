@@ -1,6 +1,7 @@
 import ArgumentParser
 import ControlPlane
 import Foundation
+import PostgresClient
 import Yams
 
 /// What `exzo serve` is told, after flags, environment and configuration file were laid over each
@@ -39,6 +40,8 @@ struct ServeOptions: Sendable {
   var consoleHosts: [String] = []
   /// Where users help each other.
   var communityURL: String?
+  /// Which addresses servers elsewhere may have that are attached.
+  var attachNetworks: NetworkRules
   var clock: any WallClock = SystemWallClock()
 }
 
@@ -109,6 +112,7 @@ struct LayeredSettings {
     "metadata-url", "recover-from", "allow-plain", "requests-per-minute", "encryption",
     "master-key", "master-key-command", "mirror", "cache-size", "collect-history",
     "compute-limits", "recover-despite-damage", "console-hosts", "community-url",
+    "attach-networks",
   ])
 
   func value(_ name: String, flag: String?) -> String? {

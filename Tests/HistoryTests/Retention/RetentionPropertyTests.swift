@@ -42,7 +42,8 @@ import Testing
         try await world.checkPromises(samples: 4)
       }
     }
-    // Seed 260 leaves a keyframe that nobody needs: no promise is broken, and its bytes stay. Not understood.
+    // Seeds 260 and 4517 leave an object that nobody needs (so do 4 more of the first 16,500): no promise is
+    // broken, and its bytes stay. Not understood.
     await withKnownIssue("objects that nobody needs are left", isIntermittent: true) {
       try await world.checkRest(clock)
     }

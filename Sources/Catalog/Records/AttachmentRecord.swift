@@ -1,0 +1,101 @@
+import Foundation
+
+/// A server that lives elsewhere, and the project that follows it.
+public struct AttachmentRecord: CatalogRecord, Hashable {
+  public static let table = "attachments"
+  public static let key = ["project_id"]
+  public static let columns = CodingKeys.allCases.map(\.rawValue)
+
+  public enum Status: String, Codable, Sendable {
+    case copying, following, detaching, detached, failed
+    /// The machine that followed was lost; the slot may still be there.
+    case interrupted
+  }
+
+  /// What the server said of itself; the control plane's `SourceDescription`.
+  public struct Source: Codable, Hashable, Sendable {
+    public var systemIdentifier: String
+    public var serverVersion: String
+    public var major: Int
+    public var segmentSize: Int
+    public var hasChecksums: Bool
+    public var bootstrapRole: String
+    public var databases: [String]
+    public var settings: [String: String]
+    public var bytes: Int
+
+    public init(
+      systemIdentifier: String, serverVersion: String, major: Int, segmentSize: Int,
+      hasChecksums: Bool, bootstrapRole: String, databases: [String], settings: [String: String],
+      bytes: Int
+    ) {
+      self.systemIdentifier = systemIdentifier
+      self.serverVersion = serverVersion
+      self.major = major
+      self.segmentSize = segmentSize
+      self.hasChecksums = hasChecksums
+      self.bootstrapRole = bootstrapRole
+      self.databases = databases
+      self.settings = settings
+      self.bytes = bytes
+    }
+  }
+
+  public var projectID: ProjectID
+  public var accountID: AccountID
+  public var plan: String
+  public var branchID: BranchID
+  public var lineID: CatalogLineID
+  public var host: String
+  public var port: Int
+  public var roleName: String
+  public var databaseName: String
+  public var sslMode: String?
+  public var sealedPassword: SealedBytes?
+  public var slot: String
+  public var source: Source
+  public var status: Status
+  public var error: String?
+  public var createdAt: Date
+  public var updatedAt: Date
+  public var detachedAt: Date?
+
+  public init(
+    projectID: ProjectID, accountID: AccountID, plan: String, branchID: BranchID,
+    lineID: CatalogLineID, host: String, port: Int, roleName: String, databaseName: String,
+    sslMode: String?, sealedPassword: SealedBytes?, slot: String, source: Source, status: Status,
+    createdAt: Date, updatedAt: Date
+  ) {
+    self.projectID = projectID
+    self.accountID = accountID
+    self.plan = plan
+    self.branchID = branchID
+    self.lineID = lineID
+    self.host = host
+    self.port = port
+    self.roleName = roleName
+    self.databaseName = databaseName
+    self.sslMode = sslMode
+    self.sealedPassword = sealedPassword
+    self.slot = slot
+    self.source = source
+    self.status = status
+    self.createdAt = createdAt
+    self.updatedAt = updatedAt
+  }
+
+  enum CodingKeys: String, CodingKey, CaseIterable {
+    case plan, host, port, slot, source, status, error
+    case projectID = "project_id"
+    case accountID = "account_id"
+    case branchID = "branch_id"
+    case lineID = "line_id"
+    case roleName = "role_name"
+    case databaseName = "database_name"
+    case sslMode = "ssl_mode"
+    case sealedPassword = "sealed_password"
+    case createdAt = "created_at"
+    case updatedAt = "updated_at"
+    case detachedAt = "detached_at"
+  }
+}

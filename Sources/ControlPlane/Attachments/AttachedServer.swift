@@ -1,0 +1,134 @@
+import PostgresClient
+import PostgresFormat
+
+/// Where a server elsewhere is, and who connects to it.
+public struct AttachedServer: Hashable, Sendable {
+  public var host: String
+  public var port: Int
+  public var user: String
+  public var password: String?
+  public var database: String
+  public var sslMode: String?
+
+  public init(
+    host: String, port: Int, user: String, password: String?, database: String, sslMode: String?
+  ) {
+    self.host = host
+    self.port = port
+    self.user = user
+    self.password = password
+    self.database = database
+    self.sslMode = sslMode
+  }
+
+  /// Takes a connection string apart; only host, port, user, password, dbname and sslmode are taken.
+  /// - Throws: ``ControlPlaneError`` `.badValue`, without the password.
+  init(connectionString: String) throws {
+    let parameters: ConnectionParameters
+    do {
+      parameters = try ConnectionParameters(connectionString: connectionString)
+    } catch let error as PostgresError {
+      throw ControlPlaneError(.badValue, "'source.connection_string': \(error.message)")
+    }
+    guard parameters.options == nil else {
+      throw ControlPlaneError(
+        .badValue, "'source.connection_string': 'options' is not taken",
+        hint: "name host, port, user, password, dbname and sslmode")
+    }
+    let modes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+    if let mode = parameters.sslMode, !modes.contains(mode) {
+      throw ControlPlaneError.value(
+        "source.connection_string", "sslmode=\(mode)", allowed: modes.joined(separator: ", "))
+    }
+    self.init(
+      host: parameters.host, port: parameters.port, user: parameters.user,
+      password: parameters.password, database: parameters.database, sslMode: parameters.sslMode)
+  }
+}
+
+/// What a server says of itself. See `SourceFacts` in Compute.
+public struct SourceDescription: Codable, Hashable, Sendable {
+  public var systemIdentifier: UInt64
+  /// Such as `15.14`.
+  public var serverVersion: String
+  public var major: Int
+  public var segmentSize: UInt64
+  public var hasChecksums: Bool
+  /// The role that `initdb` made.
+  public var bootstrapRole: String
+  public var databases: [String]
+  /// Settings that go along with the data.
+  public var settings: [String: String]
+  public var bytes: Int
+
+  public init(
+    systemIdentifier: UInt64, serverVersion: String, major: Int, segmentSize: UInt64,
+    hasChecksums: Bool, bootstrapRole: String, databases: [String], settings: [String: String],
+    bytes: Int
+  ) {
+    self.systemIdentifier = systemIdentifier
+    self.serverVersion = serverVersion
+    self.major = major
+    self.segmentSize = segmentSize
+    self.hasChecksums = hasChecksums
+    self.bootstrapRole = bootstrapRole
+    self.databases = databases
+    self.settings = settings
+    self.bytes = bytes
+  }
+}
+
+/// A line that is to follow a server.
+public struct FollowRequest: Hashable, Sendable {
+  public var lineID: String
+  public var projectID: String
+  public var server: AttachedServer
+  /// The slot's name there.
+  public var slot: String
+  public var description: SourceDescription
+
+  public init(
+    lineID: String, projectID: String, server: AttachedServer, slot: String,
+    description: SourceDescription
+  ) {
+    self.lineID = lineID
+    self.projectID = projectID
+    self.server = server
+    self.slot = slot
+    self.description = description
+  }
+}
+
+/// How far a line is with following.
+public struct FollowStatus: Hashable, Sendable {
+  public enum Phase: String, Sendable { case copying, storing, following, failed }
+
+  public var phase: Phase
+  public var copiedBytes: Int
+  /// About; 0 before the copy has begun.
+  public var totalBytes: Int
+  public var failure: String?
+  /// Whether WAL comes in now.
+  public var isStreaming: Bool
+  /// The end of the source's WAL, as last heard; of what came; of what is stored.
+  public var sourceLSN: LSN
+  public var receivedLSN: LSN
+  public var uploadedLSN: LSN
+  /// Age of the oldest commit that is not stored.
+  public var lagSeconds: Double
+
+  public init(
+    phase: Phase, copiedBytes: Int, totalBytes: Int, failure: String?, isStreaming: Bool,
+    sourceLSN: LSN, receivedLSN: LSN, uploadedLSN: LSN, lagSeconds: Double
+  ) {
+    self.phase = phase
+    self.copiedBytes = copiedBytes
+    self.totalBytes = totalBytes
+    self.failure = failure
+    self.isStreaming = isStreaming
+    self.sourceLSN = sourceLSN
+    self.receivedLSN = receivedLSN
+    self.uploadedLSN = uploadedLSN
+    self.lagSeconds = lagSeconds
+  }
+}

@@ -1,0 +1,132 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// Servers that live elsewhere: attach, show, detach.
+public struct AttachmentService: Sendable {
+  let core: Core
+
+  /// Asks the server what it is, makes a project for it, and starts the copy; returns at once.
+  public func attach(
+    _ request: API.AttachRequest, account: AccountID
+  ) async throws -> API.AttachedResponse {
+    let server = try AttachedServer(connectionString: request.source.connectionString)
+    try SettingsRules.name("project.name", request.project?.name)
+    let description: SourceDescription
+    do {
+      description = try await core.fleet.inspect(server)
+    } catch let error as ComputeFleetError {
+      throw ControlPlaneError(.sourceRefused, error.message)
+    }
+    let password = core.names.password()
+    let answer = try await core.catalog.write { tx -> API.AttachedResponse in
+      guard let owner = try tx.lockAccount(account), let plan = try tx.plan(owner.plan) else {
+        throw ControlPlaneError(.unauthorized, "attach: the account is gone")
+      }
+      try SettingsRules.retention(
+        request.project?.historyRetentionSeconds
+          ?? min(ProjectService.defaultRetentionSeconds, plan.retentionSecondsMaximum), plan)
+      guard try tx.projectCount(of: account) < plan.projectsLimit else {
+        throw ControlPlaneError(
+          .limitReached, "attach: plan '\(plan.name)' allows \(plan.projectsLimit) projects",
+          hint: "delete one, or ask for a larger plan")
+      }
+      return try NewAttachmentRows(
+        core: core, request: request, server: server, description: description, owner: owner,
+        plan: plan
+      ).insert(tx, password: password)
+    }
+    core.added.fire()
+    return answer
+  }
+
+  public func get(_ project: ProjectID, account: AccountID) async throws -> API.Attachment {
+    let record = try await core.catalog.read { try self.record($0, project, account) }
+    return present(record, await core.fleet.followStatus(line: record.lineID.rawValue))
+  }
+
+  /// Ends the following; the project keeps its history and its branches.
+  public func detach(
+    _ project: ProjectID, _ request: API.DetachRequest, account: AccountID
+  ) async throws -> API.DetachedResponse {
+    let answer = try await core.catalog.write { tx -> API.DetachedResponse in
+      let project = try core.lock(tx, project, of: account)
+      var record = try self.record(tx, project.id, account)
+      guard record.status != .detached else {
+        return API.DetachedResponse(attachment: present(record, nil), operations: [])
+      }
+      if let running = try tx.holder(of: [OperationLock.attachment(project.id)], in: project.id) {
+        throw ControlPlaneError(
+          .operationInProgress, "detach: operation '\(running.id)' (\(running.kind)) is running",
+          hint: "try again when it has finished")
+      }
+      record.status = .detaching
+      record.updatedAt = core.clock.now
+      try tx.update(record)
+      var operation = OperationRecord(
+        .detachSource, core, project: project, branch: record.branchID,
+        locks: [OperationLock.attachment(project.id)])
+      operation.details = ["keep_slot": request.keepSlot == true ? "true" : "false"]
+      operation = try tx.enqueue(operation)
+      return API.DetachedResponse(
+        attachment: present(record, nil),
+        operations: [Presenter(core: core).operation(operation)])
+    }
+    core.added.fire()
+    return answer
+  }
+
+  private func record(
+    _ tx: CatalogTransaction, _ id: ProjectID, _ account: AccountID
+  ) throws -> AttachmentRecord {
+    let project = try core.project(tx, id, of: account)
+    guard let record = try tx.attachment(of: project.id) else {
+      throw ControlPlaneError(
+        .attachmentNotFound, "find the attached server of project '\(project.id)': it has none",
+        hint: "'exzo attach' makes a project for a server")
+    }
+    return record
+  }
+
+  func present(_ record: AttachmentRecord, _ status: FollowStatus?) -> API.Attachment {
+    var shown = API.Attachment(
+      projectID: record.projectID.rawValue, branchID: record.branchID.rawValue,
+      status: API.AttachmentStatus(rawValue: record.status.rawValue) ?? .failed,
+      host: record.host, port: record.port, user: record.roleName, database: record.databaseName,
+      slot: record.slot, systemIdentifier: record.source.systemIdentifier,
+      serverVersion: record.source.serverVersion, dataChecksums: record.source.hasChecksums,
+      walSegmentBytes: record.source.segmentSize, error: record.error,
+      createdAt: record.createdAt, detachedAt: record.detachedAt)
+    guard let status, record.status == .copying || record.status == .following else { return shown }
+    if record.status == .copying {
+      shown.copiedBytes = status.copiedBytes
+      shown.totalBytes = max(status.totalBytes, status.copiedBytes)
+    }
+    if status.phase == .failed {
+      shown.status = .failed
+      shown.error = status.failure
+    }
+    shown.streaming = status.isStreaming
+    shown.sourceLSN = status.sourceLSN.description
+    shown.receivedLSN = status.receivedLSN.description
+    shown.storedLSN = status.uploadedLSN.description
+    shown.lagSeconds = status.lagSeconds
+    return shown
+  }
+}
+
+extension Core {
+  /// Refuses what would need a server of ours on a line that follows one elsewhere.
+  /// - Parameter isOverFine: whether the line may be left once nothing follows any more.
+  func refuseAttached(
+    _ tx: CatalogTransaction, _ line: CatalogLineID, isOverFine: Bool, doing action: String
+  ) throws {
+    guard let found = try tx.attachment(line: line) else { return }
+    if isOverFine, [.detached, .failed, .interrupted].contains(found.status) { return }
+    throw ControlPlaneError(
+      isOverFine ? .serverIsAttached : .branchIsAttached,
+      "\(action): the branch holds what server '\(found.host):\(found.port)' writes",
+      hint: isOverFine
+        ? "'exzo detach' first" : "create a branch of it: that is a writable copy")
+  }
+}

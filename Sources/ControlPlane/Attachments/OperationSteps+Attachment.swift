@@ -1,0 +1,154 @@
+import APITypes
+import Catalog
+import Foundation
+
+/// Steps of attaching and detaching.
+extension OperationSteps {
+  private static let pause = Duration.milliseconds(200)
+
+  /// Follows until the copy is stored: then moments can be opened.
+  func copySource(_ operation: OperationRecord) async throws {
+    while true {
+      let record = try await attachment(operation)
+      guard record.status == .copying else { return try await endCopy(record) }
+      let request = try record.request(core)
+      let status = try await core.fleet.follow(request)
+      let now = try await attachment(operation)
+      guard now.status == .copying else { return try await endCopy(now) }
+      switch status.phase {
+      case .following: return try await noteFollowing(operation)
+      case .failed: throw try await failedCopy(request, status.failure ?? "it gave no reason")
+      case .copying, .storing: try await Task.sleep(for: Self.pause)
+      }
+    }
+  }
+
+  private func attachment(_ operation: OperationRecord) async throws -> AttachmentRecord {
+    let found = try await core.catalog.read { try $0.attachment(of: operation.projectID) }
+    guard let found else {
+      throw ControlPlaneError(
+        .attachmentNotFound, "follow the server of '\(operation.projectID)': it is not there")
+    }
+    return found
+  }
+
+  /// Somebody detached meanwhile, or the copy is noted already.
+  private func endCopy(_ record: AttachmentRecord) async throws {
+    guard record.status != .following else { return }
+    // What this step may have started after the detaching had ended it.
+    if record.status == .detached {
+      try await core.fleet.release(try record.request(core), keepsSlot: false)
+    }
+    throw OperationCancelled(reason: "the server was detached before its copy was complete")
+  }
+
+  /// Leaves nothing behind of a copy that cannot be made.
+  private func failedCopy(
+    _ request: FollowRequest, _ reason: String
+  ) async throws -> ComputeFleetError {
+    do {
+      try await core.fleet.release(request, keepsSlot: false)
+      return ComputeFleetError(.permanent, reason)
+    } catch {
+      return ComputeFleetError(
+        .permanent, "\(reason); slot '\(request.slot)' may still be on the server: \(error)")
+    }
+  }
+
+  private func noteFollowing(_ operation: OperationRecord) async throws {
+    try await core.catalog.write { tx in
+      guard var record = try tx.attachment(of: operation.projectID), record.status == .copying,
+        var line = try tx.line(record.lineID)
+      else { return }
+      record.status = .following
+      record.error = nil
+      record.updatedAt = core.clock.now
+      try tx.update(record)
+      line.isOpened = true
+      try tx.update(line)
+    }
+  }
+
+  func abandonAttachment(_ operation: OperationRecord, _ tx: CatalogTransaction) throws {
+    guard var record = try tx.attachment(of: operation.projectID) else { return }
+    switch (OperationKind(rawValue: operation.kind), record.status) {
+    case (.attachSource, .copying), (.detachSource, .detaching):
+      // A detaching that failed is asked for again; nothing follows meanwhile.
+      record.status = .failed
+      record.error = operation.error
+      record.updatedAt = core.clock.now
+      try tx.update(record)
+    default: return
+    }
+  }
+
+  /// Ends the following and leaves the source as it was.
+  func releaseSource(_ operation: OperationRecord) async throws {
+    let record = try await attachment(operation)
+    guard record.status == .detaching else { return }
+    let keepsSlot = operation.details["keep_slot"] == "true"
+    do {
+      try await core.fleet.release(try record.request(core), keepsSlot: keepsSlot)
+    } catch let error as ComputeFleetError {
+      throw ComputeFleetError(
+        error.code,
+        "drop slot '\(record.slot)' on the server: \(error.message); repeat the request when it answers, "
+          + "or end without it by keep_slot")
+    }
+    try await core.catalog.write { tx in
+      guard var record = try tx.attachment(of: operation.projectID) else { return }
+      record.status = .detached
+      record.error = nil
+      record.sealedPassword = nil
+      record.detachedAt = core.clock.now
+      record.updatedAt = core.clock.now
+      try tx.update(record)
+    }
+  }
+}
+
+/// Keeps lines following: after a restart of the machine or of serve, and after an agent has died.
+struct AttachmentKeeper: Sendable {
+  let core: Core
+
+  /// Runs until the task is cancelled.
+  func run(every interval: Duration = .seconds(2)) async {
+    while !Task.isCancelled {
+      do {
+        try await round()
+        try await Task.sleep(for: interval)
+      } catch is CancellationError {
+        return
+      } catch {
+        core.logger.error("following failed", metadata: ["error": "\(error)"])
+        await core.ended.wait(since: core.ended.generation, timeout: interval)
+      }
+    }
+  }
+
+  func round() async throws {
+    let records = try await core.catalog.read { try $0.attachments(in: .following) }
+    await withTaskGroup(of: Void.self) { group in
+      for record in records { group.addTask { await keep(record) } }
+    }
+  }
+
+  private func keep(_ record: AttachmentRecord) async {
+    let line = record.lineID.rawValue
+    guard await core.fleet.followStatus(line: line) == nil else { return }
+    do {
+      // Detached since the round began?
+      let now = try await core.catalog.read { try $0.attachment(of: record.projectID) }
+      guard now?.status == .following else { return }
+      _ = try await core.fleet.follow(try record.request(core))
+      core.logger.info("following again", metadata: ["line": "\(line)"])
+      let after = try await core.catalog.read { try $0.attachment(of: record.projectID) }
+      if after?.status == .detached {
+        try await core.fleet.release(try record.request(core), keepsSlot: false)
+      }
+    } catch {
+      core.logger.error(
+        "a server is not followed", metadata: ["line": "\(line)", "error": "\(error)"])
+    }
+  }
+}

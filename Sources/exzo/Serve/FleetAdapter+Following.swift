@@ -1,0 +1,112 @@
+import Compute
+import ControlPlane
+import Foundation
+import PostgresClient
+
+extension FleetAdapter {
+  func inspect(_ source: AttachedServer) async throws -> SourceDescription {
+    let (networks, major) = (networks, Installation.postgresMajor)
+    return try await translatingSource {
+      let facts = try await onThread("inspect-source") {
+        let parameters = ConnectionParameters(
+          host: source.host, port: source.port, user: source.user, password: source.password,
+          database: source.database, applicationName: "exzo attach", sslMode: source.sslMode)
+        return try SourceInspection(try parameters.pinned(networks), major: major).run()
+      }
+      return SourceDescription(
+        systemIdentifier: facts.systemIdentifier, serverVersion: facts.serverVersion,
+        major: facts.major, segmentSize: facts.segmentSize, hasChecksums: facts.hasChecksums,
+        bootstrapRole: facts.bootstrapRole, databases: facts.databases, settings: facts.settings,
+        bytes: facts.bytes)
+    }
+  }
+
+  func follow(_ request: FollowRequest) async throws -> FollowStatus {
+    try await translatingSource {
+      let client = self.fleet.client(line: request.lineID)
+      if let status = await client.status(), status.phase == .running {
+        return Self.followStatus(status)
+      }
+      let secrets = request.server.password.map { ["EXZO_SOURCE_PASSWORD": $0] } ?? [:]
+      let status = try await self.fleet.start(
+        try self.specification(following: request), secrets: secrets)
+      return Self.followStatus(status)
+    }
+  }
+
+  func followStatus(line: String) async -> FollowStatus? {
+    guard let status = await fleet.client(line: line).status(), status.source != nil else {
+      return nil
+    }
+    return Self.followStatus(status)
+  }
+
+  func release(_ request: FollowRequest, keepsSlot: Bool) async throws {
+    try await translatingSource {
+      try await self.fleet.suspend(line: request.lineID)
+      if !keepsSlot {
+        let source = self.source(of: request)
+        let connection = source.connection(password: request.server.password)
+        try await onThread("drop-slot") { try SourceSlot(source, connection).drop() }
+      }
+      try await self.fleet.destroy(line: request.lineID)
+      self.forget(line: request.lineID)
+    }
+  }
+
+  private func source(of request: FollowRequest) -> SourceSpecification {
+    let (server, facts) = (request.server, request.description)
+    return SourceSpecification(
+      host: server.host, port: server.port, user: server.user, database: server.database,
+      sslMode: server.sslMode, slot: request.slot, openedNetworks: networks.entries,
+      facts: SourceFacts(
+        systemIdentifier: facts.systemIdentifier, serverVersion: facts.serverVersion,
+        major: facts.major, segmentSize: facts.segmentSize, hasChecksums: facts.hasChecksums,
+        bootstrapRole: facts.bootstrapRole, databases: facts.databases, settings: facts.settings,
+        bytes: facts.bytes))
+  }
+
+  private func specification(following request: FollowRequest) throws -> AgentSpecification {
+    var specification = try specification(
+      for: ComputeRequest(
+        computeID: "follow-\(request.lineID)", projectID: request.projectID, branchID: "",
+        endpointID: "", lineID: request.lineID, origin: .existing,
+        major: request.description.major, settings: ComputeSettings(), roles: [], databases: []))
+    specification.origin = .source(source(of: request))
+    return specification
+  }
+
+  private static func followStatus(_ status: AgentStatus) -> FollowStatus {
+    let source = status.source
+    return FollowStatus(
+      phase: (source?.phase).flatMap { FollowStatus.Phase(rawValue: $0.rawValue) } ?? .failed,
+      copiedBytes: source?.copiedBytes ?? 0, totalBytes: source?.totalBytes ?? 0,
+      failure: source?.failure ?? status.messages.first, isStreaming: source?.isStreaming ?? false,
+      sourceLSN: source?.sourceLSN ?? .invalid, receivedLSN: status.receivedLSN,
+      uploadedLSN: status.uploadedLSN, lagSeconds: status.exposureSeconds)
+  }
+
+  /// As ``translating(_:)``, with what the source's server says. A password is in none of it.
+  private func translatingSource<Value: Sendable>(
+    _ work: @escaping @Sendable () async throws -> Value
+  ) async throws -> Value {
+    do {
+      return try await translating(work)
+    } catch let error as PostgresError {
+      let hint = error.hint.map { ". HINT: \($0)" } ?? ""
+      let code: ComputeFleetError.Code = error.isConnectionLoss ? .temporary : .permanent
+      throw ComputeFleetError(code, "talk to the source: \(error.message)\(hint)")
+    }
+  }
+}
+
+/// Runs blocking work on a thread of its own.
+private func onThread<Result: Sendable>(
+  _ name: String, _ work: @escaping @Sendable () throws -> Result
+) async throws -> Result {
+  try await withCheckedThrowingContinuation { continuation in
+    let thread = Thread { continuation.resume(with: Swift.Result { try work() }) }
+    thread.name = name
+    thread.start()
+  }
+}
