@@ -150,9 +150,9 @@ import Testing
       #expect(try scene.attachment().string("attachment.status") == "following")
       let first = try scene.mark(1)
       let second = try scene.mark(2)
+      let before = try scene.app.psql("SELECT count(*) FROM pgbench_history")
       let time = try scene.app.psql(
         #"SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#)
-      let before = try scene.app.psql("SELECT count(*) FROM pgbench_history")
       try await Task.sleep(for: .milliseconds(20))
       let third = try scene.mark(3)
       // The follower dies in the middle of the stream, then serve does.

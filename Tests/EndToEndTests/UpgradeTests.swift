@@ -168,6 +168,7 @@ private struct OldInstallation {
     let restored = try platform.call(
       "POST", "\(path)/snapshots/\(self["snapshot"])/restore", #"{"name":"from-the-snapshot"}"#)
     #expect(restored.status < 300, "\(restored.text)")
+    try await platform.settle(self["project"])
     let endpoint = try platform.call(
       "POST", "\(path)/endpoints",
       #"{"endpoint":{"branch_id":"\#(restored.string("branch.id"))","type":"read_write"}}"#)

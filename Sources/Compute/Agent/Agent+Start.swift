@@ -159,6 +159,7 @@ extension Agent {
     var settings = specification.settings
     if let control = prepared?.control ?? reading?.control {
       settings.raise(to: control.parameters)
+      settings.fit(walSegmentSize: control.walSegmentSize)
     }
     if specification.isReading { settings.extra.merge(readingSettings) { $1 } }
     // The parent's subscriptions are disabled before any of their workers starts.
@@ -287,6 +288,14 @@ private func syncDirectoryTree(_ path: String) throws {
 }
 
 extension ServerSettings {
+  /// Makes room for two segments of WAL, without which a server does not start (`guc.c`); 16 MB have it.
+  mutating func fit(walSegmentSize: UInt64) {
+    let megabytes = Int(walSegmentSize >> 20)
+    guard megabytes > 40 else { return }
+    extra["min_wal_size"] = "\(2 * megabytes)MB"
+    maxWALSize = max(maxWALSize, 2 * megabytes)
+  }
+
   /// Raises what may not lie below the former server's settings.
   mutating func raise(to former: ParameterChange) {
     maxConnections = max(maxConnections, Int(former.maxConnections))

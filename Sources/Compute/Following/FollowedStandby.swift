@@ -174,6 +174,7 @@ actor FollowedStandby {
   ) async throws -> (MountSession, Postmaster) {
     var settings = specification.settings
     settings.raise(to: control.parameters)
+    settings.fit(walSegmentSize: control.walSegmentSize)
     settings.extra.merge(Self.settings) { $1 }
     return try await blocking { [directory, specification, log, settings] in
       let mount = try MountSession.mount(

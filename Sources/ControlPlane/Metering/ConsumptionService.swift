@@ -230,7 +230,10 @@ public struct ConsumptionService: Sendable {
 }
 
 /// The metrics of the newer routes, by name.
-struct ConsumptionMetrics: Sendable {
+public struct ConsumptionMetrics: Sendable {
+  /// All that there are.
+  public static var knownNames: [String] { known.map(\.name) }
+
   private let names: [String]
 
   private static let known:

@@ -241,11 +241,14 @@ private struct TenantSession {
       ) { $1 })
   }
 
+  /// At a moment of an attached server, which is read as it was, superusers of its own have databases.
   private func databases() throws -> [DatabaseRequest] {
     try connection.query(
       """
       SELECT d.datname, r.rolname FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba
-      WHERE NOT d.datistemplate AND NOT r.rolsuper ORDER BY d.oid
+      WHERE NOT d.datistemplate
+        AND (NOT r.rolsuper OR r.rolname <> 'exzo_superuser' AND d.datname <> 'postgres')
+      ORDER BY d.oid
       """
     ).rows.map { DatabaseRequest(name: try $0.value("datname"), owner: try $0.value("rolname")) }
   }

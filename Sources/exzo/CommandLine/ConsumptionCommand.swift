@@ -2,6 +2,7 @@ import APIClient
 import APITypes
 import ArgumentParser
 import CommandLineTool
+import ControlPlane
 import Foundation
 
 /// `exzo consumption`: what was used, when, and by whom.
@@ -32,6 +33,7 @@ struct ConsumptionCommand: AsyncParsableCommand {
         (name: "granularity", value: granularity),
         ("from", RFC3339.text(from?.date ?? now.addingTimeInterval(-7 * 86_400))),
         ("to", RFC3339.text(to?.date ?? now)), ("limit", "100"),
+        ("metrics", ConsumptionMetrics.knownNames.joined(separator: ",")),
       ]
       if let project = options.projectID { query.append(("project_ids", project)) }
       let request = APIRequest(.get, ["consumption_history", "v2", "projects"], query: query)
