@@ -18,7 +18,8 @@ import Testing
     }.map { command in
       command
         .replacing(#/\{\{#(\w+)\}\}(.*?)\{\{/\w+\}\}\{\{\^.*?\{\{/\w+\}\}/#) { String($0.2) }
-        .replacing(#/\{[\w.]*lsn\}/#, with: "0/1").replacing(#/\{+[\w.]+\}+/#, with: "1")
+        .replacing(#/\{[\w.]*lsn\}/#, with: "0/1").replacing("{format}", with: "custom").replacing(
+          #/\{+[\w.]+\}+/#, with: "1")
     }
   }
 

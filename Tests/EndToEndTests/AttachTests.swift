@@ -18,7 +18,7 @@ import Testing
       self.platform = platform
       server = try StockServer(
         in: "\(platform.directory)/elsewhere", settings: settings, initdbOptions: initdbOptions,
-        tcpPort: try freePort())
+        tcpPort: try unusedPort())
       try prepare(server)
       try server.start()
       try server.psql(

@@ -6,9 +6,15 @@ import Testing
 @Suite(.serialized, .heavy, .needsPostgres(), .needsFUSE) struct LimitsTests {
   /// The server's group of memory, as a directory; `nil` where it is in none of ours.
   private func group(of uri: String, _ platform: Platform) throws -> String? {
-    let text = try platform.psql(uri, "SELECT pg_backend_pid()").output
-      .trimmingCharacters(in: .newlines)
-    let groups = try String(contentsOfFile: "/proc/\(text)/cgroup", encoding: .utf8)
+    // While the session is there: a process that ends is in no group any more.
+    let groups = try platform.psql(
+      uri,
+      #"""
+      SELECT pg_backend_pid() AS pid \gset
+      \setenv BACKEND :pid
+      \! cat /proc/$BACKEND/cgroup
+      """#
+    ).output
     for line in groups.split(separator: "\n") where line.contains("/exzo-") {
       let fields = line.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false)
       if fields[1] == "memory" { return "/sys/fs/cgroup/memory\(fields[2])" }

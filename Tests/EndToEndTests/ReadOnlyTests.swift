@@ -131,11 +131,11 @@ import Testing
       if pooled.status == 200 {
         #expect(try scene.value(pooled.string("uri"), "SELECT count(*) FROM t") == "60000")
       }
-      try await asDeleted(scene, replica.id)
+      try await expectGone(scene, replica.id)
     }
   }
 
-  private func asDeleted(_ scene: Scene, _ id: String) async throws {
+  private func expectGone(_ scene: Scene, _ id: String) async throws {
     #expect(try scene.directories().count == 1)
     let gone = try scene.platform.call("DELETE", "/projects/\(scene.project)/endpoints/\(id)")
     #expect(gone.status == 200, "\(gone.text)")
@@ -143,7 +143,8 @@ import Testing
     #expect(try scene.directories() == [])
     #expect(
       try scene.value(
-        scene.uri, "SELECT count(*) FROM pg_replication_slots WHERE slot_name <> 'exzo_capture'")
+        try scene.uri(of: scene.primary),
+        "SELECT count(*) FROM pg_replication_slots WHERE slot_name <> 'exzo_capture'")
         == "0")
   }
 

@@ -139,7 +139,7 @@ extension Scene {
 
   /// Opens a branch that nobody has opened yet.
   fileprivate func uri(of branch: String) async throws -> String {
-    let made = try await post(
+    _ = try await post(
       "/endpoints", #"{"endpoint":{"branch_id":"\#(branch)","type":"read_write"}}"#,
       status: 201)
     return try platform.call(

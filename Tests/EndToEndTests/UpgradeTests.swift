@@ -168,6 +168,10 @@ private struct OldInstallation {
     let restored = try platform.call(
       "POST", "\(path)/snapshots/\(self["snapshot"])/restore", #"{"name":"from-the-snapshot"}"#)
     #expect(restored.status < 300, "\(restored.text)")
+    let endpoint = try platform.call(
+      "POST", "\(path)/endpoints",
+      #"{"endpoint":{"branch_id":"\#(restored.string("branch.id"))","type":"read_write"}}"#)
+    #expect(endpoint.status == 201, "\(endpoint.text)")
     try await platform.settle(self["project"])
     let opened = try platform.exzo([
       "psql", "from-the-snapshot", "--project-id", self["project"], "--", "-AtXqc", Self.sums,

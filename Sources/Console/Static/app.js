@@ -68,7 +68,10 @@ function listen() {
   const offline = document.getElementById("offline");
   let isFirst = true;
   const source = new EventSource(`/console/events?project=${encodeURIComponent(project)}`);
+  let telling = null;
   source.addEventListener("open", () => {
+    clearTimeout(telling);
+    telling = null;
     if (!offline.hidden) refresh();
     offline.hidden = true;
   });
@@ -80,13 +83,9 @@ function listen() {
     isFirst = false;
   });
   source.addEventListener("over", () => { source.close(); signInAgain(); });
-  let failures = 0;
   source.addEventListener("error", async () => {
-    failures += 1;
-    const here = failures;
-    await new Promise((done) => setTimeout(done, 1500));
-    if (source.readyState === EventSource.OPEN || here !== failures) return;
-    offline.hidden = false;
+    // From the first failure on, however often the browser tries meanwhile.
+    telling ??= setTimeout(() => { offline.hidden = false; }, 1500);
     if (source.readyState !== EventSource.CLOSED) return;
     // An answer that is no stream, such as 401, ends it for good: begin again.
     try {

@@ -59,6 +59,13 @@ struct VolumeSnapshot {
     return bytes
   }
 
+  private static func madeLater(_ version: UInt32, _ path: String) -> VolumeError {
+    VolumeError(
+      .damaged,
+      "read volume state: \(path) has version \(version), made by a later version of Exzo; "
+        + "this one reads \(self.version)")
+  }
+
   /// - Throws: ``VolumeError`` `.damaged` naming `path`.
   init(decoding bytes: [UInt8], path: String) throws {
     let damaged = VolumeError(.damaged, "read volume state: \(path) is damaged")
@@ -69,10 +76,7 @@ struct VolumeSnapshot {
       else { throw damaged }
       let version = raw.load(UInt32.self, at: 12)
       guard version == Self.version else {
-        throw VolumeError(
-          .damaged,
-          "read volume state: \(path) has version \(version), made by a later version of Exzo; "
-            + "this one reads \(Self.version)")
+        throw Self.madeLater(version, path)
       }
       return ByteReader(bytes: bytes, at: Self.headerSize)
     }

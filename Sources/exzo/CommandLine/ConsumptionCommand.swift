@@ -31,7 +31,7 @@ struct ConsumptionCommand: AsyncParsableCommand {
       var query = [
         (name: "granularity", value: granularity),
         ("from", RFC3339.text(from?.date ?? now.addingTimeInterval(-7 * 86_400))),
-        ("to", RFC3339.text(to?.date ?? now)), ("limit", "1000"),
+        ("to", RFC3339.text(to?.date ?? now)), ("limit", "100"),
       ]
       if let project = options.projectID { query.append(("project_ids", project)) }
       let request = APIRequest(.get, ["consumption_history", "v2", "projects"], query: query)

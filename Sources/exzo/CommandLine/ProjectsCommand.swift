@@ -26,6 +26,11 @@ struct ProjectsCommand: AsyncParsableCommand {
     @Flag(help: "Those that others share with this account.") var shared = false
     @Flag(help: "Deleted ones that can be recovered.") var deleted = false
 
+    /// What the lists of one's own and of shared projects have in common.
+    private struct Projects: Decodable, Sendable {
+      var projects: [API.ProjectListItem]
+    }
+
     func validate() throws {
       if shared, deleted { throw ValidationError("Give one of --shared and --deleted.") }
     }
@@ -35,7 +40,7 @@ struct ProjectsCommand: AsyncParsableCommand {
       var request = APIRequest(
         .get, shared ? ["projects", "shared"] : ["projects"], query: [("limit", "400")])
       if deleted { request.query.append(("recoverable", "true")) }
-      let answer = try await session.client.send(request, as: API.ProjectListResponse.self)
+      let answer = try await session.client.send(request, as: Projects.self)
       try session.show(
         answer, rows: answer.value.projects,
         [
@@ -95,7 +100,9 @@ struct ProjectsCommand: AsyncParsableCommand {
     @Argument(help: "The project's id.", completion: .projects) var id: String?
     @Option(help: "The new name.") var name: String?
     @Option(help: "How far back restore is promised, in seconds.") var historyRetention: Int?
-    @Option(help: "Addresses that may connect, with commas between; '' for all.")
+    @Option(
+      name: .customLong("allowed-ips"),
+      help: "Addresses that may connect, with commas between; '' for all.")
     var allowedIPs: String?
     @Option(help: "When a commit is acknowledged: local or object-store.") var durability: String?
     @Flag(name: [.customShort("y"), .long], help: "Shrink the window without asking.")
