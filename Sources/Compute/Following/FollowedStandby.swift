@@ -35,6 +35,8 @@ actor FollowedStandby {
   /// How often WAL is brought. The server looks for it every 10 s, and logs a line each time.
   private static let interval = Duration.seconds(5)
   private static let retryPause = Duration.seconds(30)
+  /// Rounds in a row without a keyframe that is due, after which the volume is begun anew: its log would grow.
+  private static let failingRounds = 60
 
   /// What is up, in the order in which it goes down.
   private struct Running {
@@ -83,6 +85,7 @@ actor FollowedStandby {
   /// Feeds it and asks for restartpoints, until it ends.
   private func tend(_ up: Running) async throws {
     let policy = CheckpointPolicy(objective: specification.restoreObjective)
+    var failing = 0
     while true {
       try await Task.sleep(for: Self.interval)
       if let status = up.postmaster.exitStatus {
@@ -94,6 +97,10 @@ actor FollowedStandby {
       try await up.feeder.feed()
       keyframes = await up.keyframes.count
       alarm = await up.keyframes.alarm
+      failing = alarm == nil ? 0 : failing + 1
+      guard failing < Self.failingRounds else {
+        throw ComputeError(.damagedHistory, "make keyframes of the source: \(alarm ?? "")")
+      }
       let redo = await up.keyframes.redoLSN
       // Without a new checkpoint of the source's the server passes it over.
       if policy.isDue(receivedLSN: up.feeder.fedLSN, redoLSN: redo) {
