@@ -137,7 +137,7 @@ struct ContentsRead {
       "\(tools.binaries)/pg_dump",
       [
         "--schema-only", "--no-password", "--file", output, "--dbname",
-        tools.connectionString(compute, database, user: tools.superuser),
+        tools.connectionString(compute, database, user: tools.superuser(of: compute)),
       ], errors: "\(directory)/schema.err")
     try program.check("read the schema of '\(database)'")
     return Self.schemaText(

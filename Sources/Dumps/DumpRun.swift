@@ -67,7 +67,7 @@ struct DumpRun {
   private func arguments(_ format: String) -> [String] {
     [
       "--format=\(format)", "--verbose", "--no-password", "--dbname",
-      tools.connectionString(compute, order.database, user: tools.superuser),
+      tools.connectionString(compute, order.database, user: tools.superuser(of: compute)),
     ]
   }
 

@@ -245,16 +245,22 @@ extension PostgresDumpTools {
 
   // MARK: servers
 
+  /// A moment of an attached server is read under the name that its superuser had there.
+  func superuser(of compute: RunningCompute) -> String { compute.superuser ?? superuser }
+
   /// A session of the platform's superuser.
   func connect(_ compute: RunningCompute, _ database: String) throws -> PostgresConnection {
     do {
       return try PostgresConnection(
         ConnectionParameters(
-          host: compute.socketDirectory, port: compute.port, user: superuser, database: database,
+          host: compute.socketDirectory, port: compute.port, user: superuser(of: compute),
+          database: database,
           applicationName: "exzo-dump",
           options: "-c search_path=pg_catalog -c statement_timeout=0 -c lock_timeout=0 "
             + "-c idle_in_transaction_session_timeout=0 -c row_security=off"))
-    } catch let error as PostgresError where error.message.contains("does not exist") {
+    } catch let error as PostgresError
+      where error.message.contains("database \"\(database)\" does not exist")
+    {
       throw DumpError("open database '\(database)': there is no such database at the moment")
     }
   }

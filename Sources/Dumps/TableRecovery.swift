@@ -141,7 +141,9 @@ struct TableRecovery {
       "\(tools.binaries)/pg_dump",
       ["--format=custom", "--no-password", "--file", archive]
         + patterns.flatMap { ["--table=\($0)", "--exclude-table-data=\($0)"] }
-        + ["--dbname", tools.connectionString(past, order.database, user: tools.superuser)],
+        + [
+          "--dbname", tools.connectionString(past, order.database, user: tools.superuser(of: past)),
+        ],
       errors: "\(directory)/table.err")
     try program.check("read table '\(order.table)'")
     return archive
