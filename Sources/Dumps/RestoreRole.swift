@@ -33,10 +33,12 @@ struct RestoreRole {
     }
   }
 
-  /// Roles of the cluster that are neither superusers nor the server's own.
+  /// Roles of the cluster that are neither the platform's nor the server's own.
+  ///
+  /// A server that is attached has superusers of its own: they come back as ordinary roles.
   static func roles(_ cluster: PostgresConnection) throws -> [String] {
     try cluster.query(
-      "SELECT rolname FROM pg_roles WHERE NOT rolsuper AND rolname !~ '^pg_' ORDER BY oid"
+      "SELECT rolname FROM pg_roles WHERE rolname <> 'exzo_superuser' AND rolname !~ '^pg_' ORDER BY oid"
     ).rows.map { try $0.value("rolname") }
   }
 
