@@ -11,6 +11,7 @@ public struct StatementFailure: Error, CustomStringConvertible {
   public var isConnectionLoss: Bool {
     sqlState.hasPrefix("08") || sqlState.hasPrefix("57P")
       || message.contains("Transport endpoint is not connected")
+      || message.contains("Software caused connection abort")
   }
 }
 

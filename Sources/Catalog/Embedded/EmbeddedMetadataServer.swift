@@ -35,6 +35,8 @@ public final class EmbeddedMetadataServer: Sendable {
   private static let superuser = "exzo"
   /// `sun_path` has 108 bytes, a terminating zero among them (`unix(7)`).
   private static let socketPathLimit = 107
+  /// Attempts after the first, some nine seconds of them.
+  private static let launchLimit = 8
 
   /// - Parameters:
   ///   - directory: the absolute path of `serve`'s data directory. The server's user must be able
@@ -102,17 +104,19 @@ public final class EmbeddedMetadataServer: Sendable {
       doing: "start metadata server")
   }
 
-  /// Whether a server that a killed `serve` was starting stood in the way: it is up now, or it has
-  /// ended and ours is.
+  /// Whether what stood in the way has gone: a server that a killed `serve` was starting is up now, or it has
+  /// ended and ours is up.
   private func isUpAfterAll() async throws -> Bool {
+    var launches = 0
     for _ in 0..<60 {
-      guard try lockHolder() != nil else { return try await couldLaunch() }
       if try await isRunning() {
         if try await isReady() { return true }
-      } else if try await couldLaunch() {
-        return true
+      } else {
+        guard launches < Self.launchLimit else { return false }
+        launches += 1
+        if try await couldLaunch() { return true }
       }
-      try await Task.sleep(for: .milliseconds(250))
+      try await Task.sleep(for: .milliseconds(250 * max(1, launches)))
     }
     return false
   }

@@ -37,18 +37,29 @@ extension Agent {
     (self.server, self.capture, self.keyframes) = (server, capture, keyframes)
     keyframes.attach()
     try await blocking { [directory] in try DrainedMarker(directory).clear() }
-    try await startServer(recovering: prepared.expectation != nil)
-    steps.mark("server")
-    prepared.warmed?.cool()
-    if let expectation = prepared.expectation {
-      try await prove(expectation, prepared)
-      steps.mark("proof")
-    }
+    try await bringUp(prepared)
     capture.start()
     try await waitForStream(capture, server)
     watch(capture)
     steps.mark("capture")
     startBackground(prepared, capture, keyframes, server)
+  }
+
+  /// Starts the server and proves the moment; a page that could not be made is named.
+  private func bringUp(_ prepared: PreparedCompute) async throws {
+    do {
+      try await startServer(recovering: prepared.expectation != nil)
+      steps.mark("server")
+      prepared.warmed?.cool()
+      guard let expectation = prepared.expectation else { return }
+      try await prove(expectation, prepared)
+      steps.mark("proof")
+    } catch {
+      guard let why = prepared.lazy?.failure else { throw error }
+      throw ComputeError(
+        .damagedHistory, "\((error as? ComputeError)?.message ?? "\(error)"): \(why)",
+        hint: "run 'exzo verify'; a moment before the damage opens")
+    }
   }
 
   /// No client before the stream runs: only then does a slot keep the WAL that is not stored yet.

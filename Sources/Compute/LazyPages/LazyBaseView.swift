@@ -31,6 +31,7 @@ final class LazyBaseView: BaseView {
   private let pages: MadePages
   let relations: [FileID: LazyFile]
   private let isClosed = Atomic<Bool>(false)
+  private let lastFailure = Mutex<String?>(nil)
   /// Pages made for reads, and ahead of them.
   let made = Atomic<UInt64>(0)
   /// Whether ``makeAhead()`` has come to its end.
@@ -53,6 +54,20 @@ final class LazyBaseView: BaseView {
 
   func read(
     file: FileID, startBlock: UInt32, count: Int, into buffer: UnsafeMutableRawBufferPointer
+  ) throws {
+    do {
+      try readBlocks(file, startBlock, count, buffer)
+    } catch {
+      lastFailure.withLock { $0 = "\(error)" }
+      throw error
+    }
+  }
+
+  /// What a server says of a read that failed is an input/output error; this is why.
+  var failure: String? { lastFailure.withLock { $0 } }
+
+  private func readBlocks(
+    _ file: FileID, _ startBlock: UInt32, _ count: Int, _ buffer: UnsafeMutableRawBufferPointer
   ) throws {
     guard let known = relations[file] else {
       return try readImage(file, startBlock, count, buffer)
