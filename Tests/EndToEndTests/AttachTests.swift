@@ -106,9 +106,13 @@ import Testing
     func waitForKeyframes(_ count: Int) async throws {
       let line = try following()
       let path = "\(platform.directory)/data/objects/objects/lines/\(line)/keyframes"
-      for _ in 0..<600 {
-        if try FileManager.default.contentsOfDirectory(atPath: path).count >= count { return }
-        try await Task.sleep(for: .milliseconds(100))
+      // A standby that could not come up is tried again after half a minute.
+      for _ in 0..<36 {
+        try server.psql("CHECKPOINT")
+        for _ in 0..<50 {
+          if try FileManager.default.contentsOfDirectory(atPath: path).count >= count { return }
+          try await Task.sleep(for: .milliseconds(100))
+        }
       }
       throw CommandFailure(description: "fewer than \(count) keyframes of line \(line)")
     }
@@ -166,7 +170,6 @@ import Testing
       load.signal(SIGINT)
       load.wait()
       // Its checkpoints become keyframes here.
-      try scene.server.psql("CHECKPOINT")
       try await scene.waitForKeyframes(2)
       // The server goes away and comes back.
       try scene.server.restart()

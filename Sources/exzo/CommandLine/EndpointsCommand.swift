@@ -84,12 +84,14 @@ struct EndpointsCommand: AsyncParsableCommand {
     @Argument(help: "The endpoint's id.") var id: String
     @Option(help: "The branch to serve: name or id.", completion: .branches) var branch: String?
     @Option(help: "Idle seconds before it suspends.") var suspendTimeout: Int?
+    @Option(name: .customLong("cu"), help: "Its size in compute units, of 4 GB of memory each.")
+    var units: Double?
     @Flag(inversion: .prefixedEnableDisable, help: "Whether it takes connections.")
     var connections: Bool?
 
     func validate() throws {
-      if branch == nil, suspendTimeout == nil, connections == nil {
-        throw ValidationError("Give --branch, --suspend-timeout or --disable-connections.")
+      if branch == nil, suspendTimeout == nil, connections == nil, units == nil {
+        throw ValidationError("Give --branch, --suspend-timeout, --cu or --disable-connections.")
       }
     }
 
@@ -99,7 +101,8 @@ struct EndpointsCommand: AsyncParsableCommand {
       var branchID: String?
       if let branch { branchID = try await session.branch(branch, project: project).id }
       let update = API.EndpointUpdate(
-        branchID: branchID, isDisabled: connections.map { !$0 },
+        branchID: branchID, autoscalingLimitMinCU: units, autoscalingLimitMaxCU: units,
+        isDisabled: connections.map { !$0 },
         suspendTimeoutSeconds: suspendTimeout)
       let request = try session.request(
         .patch, ["projects", project, "endpoints", id],
