@@ -23,36 +23,28 @@ public struct Housekeeping: Sendable {
   /// Runs a round every `interval` until the task is cancelled; a failed round is logged and the
   /// next one tries again.
   public func run(every interval: Duration = .seconds(1)) async {
-    while !Task.isCancelled {
-      do {
+    await PausedLoop(every: interval).run(
+      onFailure: { core.logger.error("housekeeping failed", metadata: ["error": "\($0)"]) },
+      {
         try await round()
-        try await Task.sleep(for: interval)
-      } catch is CancellationError {
-        return
-      } catch {
-        core.logger.error("housekeeping failed", metadata: ["error": "\(error)"])
-        await core.ended.wait(since: core.ended.generation, timeout: interval)
-      }
-    }
+        return false
+      })
   }
 
   /// Measures sizes and removes dumps until the task is cancelled; beside ``run(every:)``, because
   /// it takes long.
   func measure(every interval: Duration = .seconds(5)) async {
-    while !Task.isCancelled {
-      do {
+    await PausedLoop(every: interval).run(
+      onFailure: {
+        core.logger.error(
+          "measuring sizes or removing dumps failed", metadata: ["error": "\($0)"])
+      },
+      {
         try await meter.measure()
         try await TenantSync(core: core).round()
         try await DumpHousekeeping(core: core).round()
-        try await Task.sleep(for: interval)
-      } catch is CancellationError {
-        return
-      } catch {
-        core.logger.error(
-          "measuring sizes or removing dumps failed", metadata: ["error": "\(error)"])
-        await core.ended.wait(since: core.ended.generation, timeout: interval)
-      }
-    }
+        return false
+      })
   }
 
   /// One round; what it started runs as operations.

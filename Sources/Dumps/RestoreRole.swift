@@ -33,12 +33,15 @@ struct RestoreRole {
     }
   }
 
-  /// Roles of the cluster that are neither the platform's nor the server's own.
-  ///
-  /// A server that is attached has superusers of its own: they come back as ordinary roles.
+  /// Of `pg_roles`: what is neither the platform's nor the server's own. A server that is attached has
+  /// superusers of its own: they come back as ordinary roles.
+  static let isTenant =
+    "rolname <> '\(PostgresTenantConfigurator.superuser)' AND rolname !~ '^pg_'"
+
+  /// Roles of the cluster; see ``isTenant``.
   static func roles(_ cluster: PostgresConnection) throws -> [String] {
     try cluster.query(
-      "SELECT rolname FROM pg_roles WHERE rolname <> 'exzo_superuser' AND rolname !~ '^pg_' ORDER BY oid"
+      "SELECT rolname FROM pg_roles WHERE \(isTenant) ORDER BY oid"
     ).rows.map { try $0.value("rolname") }
   }
 

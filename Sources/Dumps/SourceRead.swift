@@ -72,7 +72,7 @@ struct SourceRead {
       CASE WHEN rolcreaterole THEN 'CREATEROLE' ELSE 'NOCREATEROLE' END,
       CASE WHEN rolcreatedb THEN 'CREATEDB' ELSE 'NOCREATEDB' END,
       CASE WHEN rolcanlogin THEN 'LOGIN' ELSE 'NOLOGIN' END, rolconnlimit)
-    FROM pg_roles WHERE rolname <> 'exzo_superuser' AND rolname !~ '^pg_' ORDER BY rolname
+    FROM pg_roles WHERE \(RestoreRole.isTenant) ORDER BY rolname
     """,
     """
     SELECT format('GRANT %I TO %I%s;', g.rolname, m.rolname,

@@ -50,7 +50,7 @@ import Testing
   }
 
   @Test func theConnectionStringQuotesItsDirectory() {
-    let settings = Agent.followingSettings("/da ta/it's/run")
+    let settings = Agent.replicaSettings("/da ta/it's/run")
     #expect(settings["primary_conninfo"]?.hasPrefix("host='/da ta/it\\'s/run' port=5432 ") == true)
     #expect(settings["wal_receiver_create_temp_slot"] == "on")
   }

@@ -12,20 +12,23 @@ public struct AttachmentRecord: CatalogRecord, Hashable {
     case interrupted
   }
 
-  /// What the server said of itself; the control plane's `SourceDescription`.
+  /// What the server said of itself.
   public struct Source: Codable, Hashable, Sendable {
-    public var systemIdentifier: String
+    public var systemIdentifier: UInt64
+    /// Such as `15.14`.
     public var serverVersion: String
     public var major: Int
-    public var segmentSize: Int
+    public var segmentSize: UInt64
     public var hasChecksums: Bool
+    /// The role that `initdb` made.
     public var bootstrapRole: String
     public var databases: [String]
+    /// Settings that go along with the data.
     public var settings: [String: String]
     public var bytes: Int
 
     public init(
-      systemIdentifier: String, serverVersion: String, major: Int, segmentSize: Int,
+      systemIdentifier: UInt64, serverVersion: String, major: Int, segmentSize: UInt64,
       hasChecksums: Bool, bootstrapRole: String, databases: [String], settings: [String: String],
       bytes: Int
     ) {

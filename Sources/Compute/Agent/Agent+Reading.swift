@@ -31,7 +31,7 @@ extension Agent {
     try await waitUntilReplayed(prepared.target)
     prepared.warmed?.cool()
     steps.mark("proof")
-    if specification.follows != nil { startFollowing(prepared) }
+    if specification.follows != nil { watchReplica(prepared) }
   }
 
   /// Connections are accepted from the first consistent point on, which may lie before the moment.
@@ -64,7 +64,7 @@ extension Agent {
 
   /// Settings that make the server one that reads.
   var readingSettings: [String: String] {
-    if let upstream = specification.follows { return Self.followingSettings(upstream) }
+    if let upstream = specification.follows { return Self.replicaSettings(upstream) }
     return Self.standstillSettings
   }
 

@@ -11,7 +11,7 @@ extension Agent {
   /// of it is durable, because it is opened from history again after any accident; for the same reason a
   /// crash of one of its processes ends it, rather than that it replays its own `pg_wal`, in which records
   /// that were no-ops at the opening lie beside their originals.
-  static func followingSettings(_ upstream: String) -> [String: String] {
+  static func replicaSettings(_ upstream: String) -> [String: String] {
     [
       "hot_standby": "on", "autovacuum": "off", "primary_conninfo": conninfo(upstream),
       "wal_receiver_create_temp_slot": "on", "wal_retrieve_retry_interval": "1s",
@@ -25,7 +25,7 @@ extension Agent {
   }
 
   /// Looks after a server that follows another, until the compute ends.
-  func startFollowing(_ prepared: PreparedReading) {
+  func watchReplica(_ prepared: PreparedReading) {
     background.append(Task { await self.watchReplay() })
     background.append(Task { await self.boundLog(of: prepared.volume) })
     if let lazy = prepared.lazy { makePagesAhead(lazy) }
@@ -35,7 +35,7 @@ extension Agent {
   private var isUp: Bool { status.phase == .opening || status.phase == .running }
 
   /// The compute is of no use any more: it ends, and whoever started it opens it anew.
-  func failFollowing(_ reason: String) {
+  func failReplica(_ reason: String) {
     guard status.phase == .running else { return }
     let error = ComputeError(
       .process, "follow the branch's server: \(reason)", hint: "it is opened anew from history")
@@ -55,11 +55,11 @@ extension Agent {
         let sight = try await server.run { try ReplayWatch.Sight($0) }
         switch watch.observe(sight, at: .now) {
         case .nothing: break
-        case .end(let reason): failFollowing(reason)
+        case .end(let reason): failReplica(reason)
         case .compareWithStore:
           let stored = try await storedHead()
           if stored > sight.replayed {
-            failFollowing("it stands at \(sight.replayed), history goes on to \(stored)")
+            failReplica("it stands at \(sight.replayed), history goes on to \(stored)")
           }
         }
       } catch is CancellationError {

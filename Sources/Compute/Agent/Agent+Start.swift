@@ -253,10 +253,7 @@ func layOut(_ directory: LineDirectory, specification: AgentSpecification) throw
     try files.createDirectory(
       atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
   }
-  // The spool's promise hangs on every name above it; AgentFleet saw to those above the line's.
-  try SystemFileSystem().syncDirectory(directory.path, operation: "lay out compute")
   try writeAccess(directory, specification: specification)
-  try giveDirectory(directory.run, to: specification.identity)
   try giveDirectory(directory.wal, to: specification.identity)
 }
 

@@ -89,7 +89,7 @@ extension Agent {
         if let postmaster, postmaster.exitStatus == nil { continue }
         log.error("server ended", metadata: ["how": "\(describe(waitStatus: status))"])
         if specification.follows != nil {
-          failFollowing("its server \(describe(waitStatus: status))")
+          failReplica("its server \(describe(waitStatus: status))")
           continue
         }
         failures += 1

@@ -61,7 +61,7 @@ extension AgentRequest {
 }
 
 /// Runs blocking work on a thread of its own and waits for it without holding the cooperative pool.
-func withThread<Result: Sendable>(
+public func withThread<Result: Sendable>(
   named name: String, _ work: @escaping @Sendable () throws -> Result
 ) async throws -> Result {
   try await withCheckedThrowingContinuation { continuation in

@@ -230,12 +230,16 @@ public final class AgentFleet: Sendable {
     try FileManager.default.createDirectory(
       atPath: directory.path, withIntermediateDirectories: true,
       attributes: [.posixPermissions: 0o711])
-    try SystemFileSystem().syncNames(
-      from: parentDirectory(of: directory.path), upTo: configuration.dataDirectory,
-      "make the line's directory")
+    let files = SystemFileSystem()
+    // Once: the spool's promise hangs on every name above it, and a specification follows them.
+    if try files.status(directory.specification, operation: "write compute.json") == nil {
+      try files.syncNames(
+        from: parentDirectory(of: directory.path), upTo: configuration.dataDirectory,
+        "make the line's directory")
+    }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-    try SystemFileSystem().replaceFile(
+    try files.replaceFile(
       directory.specification, with: [UInt8](encoder.encode(specification)),
       operation: "write compute.json")
   }

@@ -30,7 +30,7 @@ public struct SourceSpecification: Codable, Sendable, Equatable {
   }
 
   /// The variable that an agent's environment carries the password in: it is on no disk.
-  static let passwordVariable = "EXZO_SOURCE_PASSWORD"
+  public static let passwordVariable = "EXZO_SOURCE_PASSWORD"
 
   /// How to reach it, the address not looked up yet.
   public func connection(password: String?) -> ConnectionParameters {

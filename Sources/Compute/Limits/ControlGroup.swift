@@ -24,7 +24,7 @@ public struct ControlGroup: Codable, Sendable, Equatable {
   func make() throws {
     for directory in directories {
       guard mkdir(directory.path, 0o755) == 0 || errno == EEXIST else {
-        throw failure("make", directory.path)
+        throw controlGroupFailure("make", directory.path)
       }
       let files =
         switch directory.kind {
@@ -60,15 +60,16 @@ public struct ControlGroup: Codable, Sendable, Equatable {
 func writeControl(_ path: String, _ value: String) throws {
   // A file that is not there is not to be made: outside tests it cannot be.
   let descriptor = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC)
-  guard descriptor >= 0 else { throw failure("open", path) }
+  guard descriptor >= 0 else { throw controlGroupFailure("open", path) }
   defer { close(descriptor) }
   let bytes = Array(value.utf8)
   guard write(descriptor, bytes, bytes.count) == bytes.count else {
-    throw failure("write '\(value)' to", path)
+    throw controlGroupFailure("write '\(value)' to", path)
   }
 }
 
-private func failure(_ verb: String, _ path: String) -> ComputeError {
+/// What the last call of the system was refused.
+func controlGroupFailure(_ verb: String, _ path: String) -> ComputeError {
   ComputeError(
     .environment, "limit a compute: \(verb) '\(path)': \(String(cString: strerror(errno)))",
     hint: "run serve as root, or have its control group delegated to it (Delegate=yes in systemd)")

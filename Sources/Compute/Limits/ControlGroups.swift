@@ -30,7 +30,7 @@ public struct ControlGroups: Sendable, Equatable {
       case .v2(let own): ([own], "v2")
       }
     for directory in directories where access(directory, W_OK) != 0 {
-      throw refusal("write to", directory)
+      throw controlGroupFailure("write to", directory)
     }
     return "\(version): \(directories.joined(separator: ", "))"
   }
@@ -68,7 +68,7 @@ public struct ControlGroups: Sendable, Equatable {
     }
     for parent in parents {
       guard mkdir(parent.path, 0o755) == 0 || errno == EEXIST else {
-        throw refusal("make", parent.path)
+        throw controlGroupFailure("make", parent.path)
       }
       switch parent.kind {
       case .memoryV1: break
@@ -80,13 +80,6 @@ public struct ControlGroups: Sendable, Equatable {
       }
     }
     return ControlGroups(parents: parents, limitsProcessors: limitsProcessors)
-  }
-
-  private static func refusal(_ verb: String, _ path: String) -> ComputeError {
-    ComputeError(
-      .environment, "limit computes: \(verb) '\(path)': \(String(cString: strerror(errno)))",
-      hint: "run serve as root, or have its control group delegated to it (Delegate=yes in systemd)"
-    )
   }
 
   /// All computes together against another process or group beside them, which weighs 1.
@@ -102,7 +95,9 @@ public struct ControlGroups: Sendable, Equatable {
     let wanted = controllers.split(separator: " ").map { $0.dropFirst() }
     if enabled?.isSuperset(of: wanted) == true { return }
     let leaf = "\(base)/\(serveGroup)"
-    guard mkdir(leaf, 0o755) == 0 || errno == EEXIST else { throw refusal("make", leaf) }
+    guard mkdir(leaf, 0o755) == 0 || errno == EEXIST else {
+      throw controlGroupFailure("make", leaf)
+    }
     let processes = FileManager.default.contents(atPath: "\(base)/cgroup.procs").map {
       String(decoding: $0, as: UTF8.self).split(separator: "\n")
     }

@@ -1,3 +1,4 @@
+import Catalog
 import PostgresClient
 import PostgresFormat
 
@@ -46,37 +47,8 @@ public struct AttachedServer: Hashable, Sendable {
   }
 }
 
-/// What a server says of itself. See `SourceFacts` in Compute.
-public struct SourceDescription: Codable, Hashable, Sendable {
-  public var systemIdentifier: UInt64
-  /// Such as `15.14`.
-  public var serverVersion: String
-  public var major: Int
-  public var segmentSize: UInt64
-  public var hasChecksums: Bool
-  /// The role that `initdb` made.
-  public var bootstrapRole: String
-  public var databases: [String]
-  /// Settings that go along with the data.
-  public var settings: [String: String]
-  public var bytes: Int
-
-  public init(
-    systemIdentifier: UInt64, serverVersion: String, major: Int, segmentSize: UInt64,
-    hasChecksums: Bool, bootstrapRole: String, databases: [String], settings: [String: String],
-    bytes: Int
-  ) {
-    self.systemIdentifier = systemIdentifier
-    self.serverVersion = serverVersion
-    self.major = major
-    self.segmentSize = segmentSize
-    self.hasChecksums = hasChecksums
-    self.bootstrapRole = bootstrapRole
-    self.databases = databases
-    self.settings = settings
-    self.bytes = bytes
-  }
-}
+/// What a server says of itself; `SourceFacts` in Compute.
+public typealias SourceDescription = AttachmentRecord.Source
 
 /// A line that is to follow a server.
 public struct FollowRequest: Hashable, Sendable {

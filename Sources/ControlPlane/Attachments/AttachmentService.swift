@@ -93,9 +93,9 @@ public struct AttachmentService: Sendable {
       projectID: record.projectID.rawValue, branchID: record.branchID.rawValue,
       status: API.AttachmentStatus(rawValue: record.status.rawValue) ?? .failed,
       host: record.host, port: record.port, user: record.roleName, database: record.databaseName,
-      slot: record.slot, systemIdentifier: record.source.systemIdentifier,
+      slot: record.slot, systemIdentifier: "\(record.source.systemIdentifier)",
       serverVersion: record.source.serverVersion, dataChecksums: record.source.hasChecksums,
-      walSegmentBytes: record.source.segmentSize, error: record.error,
+      walSegmentBytes: Int(record.source.segmentSize), error: record.error,
       createdAt: record.createdAt, detachedAt: record.detachedAt)
     guard let status, record.status == .copying || record.status == .following else { return shown }
     if record.status == .copying {

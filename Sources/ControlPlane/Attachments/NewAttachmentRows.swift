@@ -84,13 +84,8 @@ struct NewAttachmentRows {
       projectID: project.id, accountID: owner.id, plan: plan.name, branchID: branch.id,
       lineID: branch.lineID, host: server.host, port: server.port, roleName: server.user,
       databaseName: server.database, sslMode: server.sslMode, sealedPassword: sealed, slot: slot,
-      source: AttachmentRecord.Source(
-        systemIdentifier: "\(description.systemIdentifier)",
-        serverVersion: description.serverVersion, major: description.major,
-        segmentSize: Int(description.segmentSize), hasChecksums: description.hasChecksums,
-        bootstrapRole: description.bootstrapRole, databases: description.databases,
-        settings: description.settings, bytes: description.bytes),
-      status: .copying, createdAt: project.createdAt, updatedAt: project.createdAt)
+      source: description, status: .copying, createdAt: project.createdAt,
+      updatedAt: project.createdAt)
   }
 
   static func passwordContext(_ project: ProjectID) -> String { "attachment \(project)" }
@@ -110,11 +105,6 @@ extension AttachmentRecord {
         host: host, port: port, user: roleName, password: password, database: databaseName,
         sslMode: sslMode),
       slot: slot,
-      description: SourceDescription(
-        systemIdentifier: UInt64(source.systemIdentifier) ?? 0,
-        serverVersion: source.serverVersion, major: source.major,
-        segmentSize: UInt64(source.segmentSize), hasChecksums: source.hasChecksums,
-        bootstrapRole: source.bootstrapRole, databases: source.databases,
-        settings: source.settings, bytes: source.bytes))
+      description: source)
   }
 }

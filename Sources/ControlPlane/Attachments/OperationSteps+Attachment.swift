@@ -113,17 +113,12 @@ struct AttachmentKeeper: Sendable {
 
   /// Runs until the task is cancelled.
   func run(every interval: Duration = .seconds(2)) async {
-    while !Task.isCancelled {
-      do {
+    await PausedLoop(every: interval).run(
+      onFailure: { core.logger.error("following failed", metadata: ["error": "\($0)"]) },
+      {
         try await round()
-        try await Task.sleep(for: interval)
-      } catch is CancellationError {
-        return
-      } catch {
-        core.logger.error("following failed", metadata: ["error": "\(error)"])
-        await core.ended.wait(since: core.ended.generation, timeout: interval)
-      }
-    }
+        return false
+      })
   }
 
   func round() async throws {

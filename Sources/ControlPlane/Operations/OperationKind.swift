@@ -27,9 +27,7 @@ enum OperationKind: String, CaseIterable, Sendable {
   case detachSource = "detach_source"
 
   /// Kinds that may run for hours: they have workers of their own, so that they hold up no other.
-  static let long: [OperationKind] = [
-    .makeDump, .verifyDump, .restoreDump, .recoverTable,
-  ]
+  static let long: [OperationKind] = [.makeDump, .verifyDump, .restoreDump, .recoverTable]
 
   /// The word for it that the oldest client knows.
   var action: API.OperationAction {

@@ -247,7 +247,8 @@ private struct TenantSession {
       """
       SELECT d.datname, r.rolname FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba
       WHERE NOT d.datistemplate
-        AND (NOT r.rolsuper OR r.rolname <> 'exzo_superuser' AND d.datname <> 'postgres')
+        AND (NOT r.rolsuper OR r.rolname <> '\(PostgresTenantConfigurator.superuser)'
+          AND d.datname <> 'postgres')
       ORDER BY d.oid
       """
     ).rows.map { DatabaseRequest(name: try $0.value("datname"), owner: try $0.value("rolname")) }

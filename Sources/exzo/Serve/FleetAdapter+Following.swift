@@ -7,7 +7,7 @@ extension FleetAdapter {
   func inspect(_ source: AttachedServer) async throws -> SourceDescription {
     let (networks, major) = (networks, Installation.postgresMajor)
     return try await translatingSource {
-      let facts = try await onThread("inspect-source") {
+      let facts = try await withThread(named: "inspect-source") {
         let parameters = ConnectionParameters(
           host: source.host, port: source.port, user: source.user, password: source.password,
           database: source.database, applicationName: "exzo attach", sslMode: source.sslMode)
@@ -27,7 +27,8 @@ extension FleetAdapter {
       if let status = await client.status(), status.phase == .running {
         return Self.followStatus(status)
       }
-      let secrets = request.server.password.map { ["EXZO_SOURCE_PASSWORD": $0] } ?? [:]
+      let secrets =
+        request.server.password.map { [SourceSpecification.passwordVariable: $0] } ?? [:]
       let status = try await self.fleet.start(
         try self.specification(following: request), secrets: secrets)
       return Self.followStatus(status)
@@ -47,7 +48,7 @@ extension FleetAdapter {
       if !keepsSlot {
         let source = self.source(of: request)
         let connection = source.connection(password: request.server.password)
-        try await onThread("drop-slot") { try SourceSlot(source, connection).drop() }
+        try await withThread(named: "drop-slot") { try SourceSlot(source, connection).drop() }
       }
       try await self.fleet.destroy(line: request.lineID)
       self.forget(line: request.lineID)
@@ -97,16 +98,5 @@ extension FleetAdapter {
       let code: ComputeFleetError.Code = error.isConnectionLoss ? .temporary : .permanent
       throw ComputeFleetError(code, "talk to the source: \(error.message)\(hint)")
     }
-  }
-}
-
-/// Runs blocking work on a thread of its own.
-private func onThread<Result: Sendable>(
-  _ name: String, _ work: @escaping @Sendable () throws -> Result
-) async throws -> Result {
-  try await withCheckedThrowingContinuation { continuation in
-    let thread = Thread { continuation.resume(with: Swift.Result { try work() }) }
-    thread.name = name
-    thread.start()
   }
 }
