@@ -49,7 +49,7 @@ import Testing
         ("view 'public.above'", "it needs view"), ("index 'public.customers_twice'", "it needs"),
         ("extension 'pageinspect'", "only a superuser"), ("view 'public.pages'", "it needs ext"),
         ("publication 'everything'", "only a superuser"),
-        ("function 'public.twice(integer)'", "in language internal"),
+        ("function 'public.twice(integer)'", "only a superuser can make it in language internal"),
       ] {
         #expect(
           notes.contains { $0.contains("left out: \(name): \(reason)") }, "\(name): \(notes)")

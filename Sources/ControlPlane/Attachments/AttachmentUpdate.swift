@@ -78,7 +78,7 @@ struct AttachmentUpdate {
     guard record.status == .detached || record.status == .interrupted else { return }
     throw ControlPlaneError(
       .attachmentNotFound,
-      "change how project '\\(record.projectID)' follows its server: it does not follow one any more",
+      "change how project '\(record.projectID)' follows its server: it does not follow one any more",
       hint: "copy_anew ('exzo attach update --copy-anew') copies it anew into the project")
   }
 
@@ -88,8 +88,8 @@ struct AttachmentUpdate {
     guard found.systemIdentifier == record.source.systemIdentifier else {
       throw ControlPlaneError(
         .sourceRefused,
-        "follow '\\(server.host):\\(server.port)': its system identifier is \\(found.systemIdentifier), the "
-          + "project follows server \\(record.source.systemIdentifier)",
+        "follow '\(server.host):\(server.port)': its system identifier is \(found.systemIdentifier), the "
+          + "project follows server \(record.source.systemIdentifier)",
         hint: "attach it as a project of its own")
     }
   }
