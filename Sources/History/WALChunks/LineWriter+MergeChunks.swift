@@ -30,7 +30,7 @@ extension LineWriter {
       try await checkOwnership()
       var whole = try await read(run[0])
       for chunk in run.dropFirst() { whole.append(try await read(chunk)) }
-      let merged = try await put(whole, level: 1)
+      let merged = try await put(whole, as: try await takeNumberOfMerge(), level: 1)
       replace(run, with: merged)
       replacedChunks += run
       count += run.count
