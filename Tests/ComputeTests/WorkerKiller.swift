@@ -30,7 +30,7 @@ final class WorkerKiller: Sendable {
         {
           kills.add(1, ordering: .relaxed)
         }
-        usleep(useconds_t.random(in: 20_000...250_000))
+        usleep(useconds_t.random(in: 50_000...400_000))
       }
       done.signal()
     }
