@@ -6,9 +6,9 @@ import subprocess
 import time
 
 from exzo_client import Failure, Project, Serve, psql
-from measure import Background, median, pgbench, spread, timed, wal_position
+from measure import Background, directory_bytes, median, pgbench, spread, timed, wal_position
 from rows_moments import record_marks, require_marks
-from rows_throughput import INCOMPRESSIBLE, store_bytes, tps_of
+from rows_throughput import INCOMPRESSIBLE, tps_of
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SCAN = ("SET max_parallel_workers_per_gather = 0; "
@@ -172,6 +172,15 @@ def redo(context):
             "further": further}
 
 
+def line_bytes(context):
+    """What the store holds of lines: the catalog's journal writes an object a second beside them."""
+    store = pathlib.Path(os.environ.get("EXZO_BENCH_STORE", context.serve.data / "objects"))
+    lines = store / "objects" / "lines"
+    if not lines.is_dir():
+        raise Failure(f"no lines below {store}: EXZO_BENCH_STORE must name a local store's directory")
+    return directory_bytes(lines)
+
+
 def history_bytes(context):
     """Bytes that the store keeps for a byte of WAL over the load, with both kinds of filler."""
     script = pathlib.Path(context.directory) / "incompressible.sql"
@@ -182,11 +191,11 @@ def history_bytes(context):
                "incompressible": ["-f", str(script), "-D", f"scale={context.parameters.scale}"]}
     for name, options in fillers.items():
         settle(context)
-        before, wal = store_bytes(context), wal_position(uri)
+        before, wal = line_bytes(context), wal_position(uri)
         pgbench(uri, ["-n", "-c", "8", "-j", "2", "-T", str(context.parameters.history_seconds), *options])
         context.checkpoint(uri)
         settle(context)
-        kept, written = store_bytes(context) - before, wal_position(uri) - wal
+        kept, written = line_bytes(context) - before, wal_position(uri) - wal
         result[f"{name}_bytes_per_wal_byte"] = round(kept / written, 3)
         result[name] = {"kept_bytes": kept, "wal_bytes": written,
                         "seconds": context.parameters.history_seconds}
@@ -194,12 +203,12 @@ def history_bytes(context):
 
 
 def settle(context, timeout=300):
-    """Waits until uploads and merges are done: the store has not changed for ten seconds."""
-    last, since, deadline = store_bytes(context), time.monotonic(), time.monotonic() + timeout
+    """Waits until uploads and merges are done: the lines in the store have not changed for ten seconds."""
+    last, since, deadline = line_bytes(context), time.monotonic(), time.monotonic() + timeout
     while time.monotonic() - since < 10:
         if time.monotonic() > deadline:
-            raise Failure(f"the store still changes after {timeout} s")
+            raise Failure(f"the lines in the store still change after {timeout} s")
         time.sleep(1)
-        now = store_bytes(context)
+        now = line_bytes(context)
         if now != last:
             last, since = now, time.monotonic()
