@@ -31,7 +31,11 @@ struct RegressionSuiteTests {
         .appendingPathComponent("scripts/regress").path
       let result = try await onThread {
         try run(
-          [script, socket, "5432", "--user", ServerAccess.superuser, "--as-caller"],
+          [
+            script, socket, "5432", "--user", ServerAccess.superuser, "--as-caller",
+            // Its types need its library as long as anybody reads them.
+            "--keep", "\(engine.directory)/suite",
+          ],
           allowFailure: true)
       }
       print(result.output.suffix(12_000))
