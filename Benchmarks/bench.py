@@ -22,6 +22,7 @@ import rows_dumps
 import rows_latency
 import rows_moments
 import rows_redo
+import rows_store
 import rows_throughput
 from context import Context, Parameters
 from exzo_client import PG_BIN, Failure
@@ -58,6 +59,16 @@ ROWS = [
     ("backrest", "pgBackRest restore to a moment, same data", "printed beside ours", rows_latency.backrest),
     ("dump", "dump to the local store, directory format, 2 jobs, against pg_dump -Fd -j 2 to the same disk",
      "≥ 0.9x", rows_dumps.dump_directory),
+    ("s3-moments", "branch at a random moment from S3 (rclone serve s3 on loopback), cold caches, incompressible filler",
+     "p50 ≤ 2 s, worst ≤ 5 s; bytes read ≤ 15 % of the database at scale 100", rows_store.s3_moments),
+    ("s3-moments-1000", "the same at scale 1000", "≤ 1.3x of scale 100; bytes read ≤ 3 % of the database",
+     rows_store.s3_moments_1000),
+    ("object-store-durability", "TPC-B with object-store durability, 32 clients, a bucket at 20 ms a write, against local",
+     "≥ 0.5x", rows_store.object_store_durability),
+    ("attach", "attach of a server until its first branch answers, against pg_basebackup to the same disk", "≥ 0.8x",
+     rows_store.attached_server),
+    ("losses", "machines lost under load, 20 in each durability", "≤ 1 s lost in local, nothing in object-store",
+     rows_store.machine_losses),
     ("scale-1000", "moments at scale 1000 against scale 100", "≤ 1.3x", rows_moments.scale_1000),
 ]
 

@@ -14,7 +14,7 @@ extension FleetAdapter {
           computeID: request.endpointID ?? request.id, projectID: request.projectID, branchID: "",
           endpointID: "",
           lineID: request.id, origin: .branch(parentLine: request.lineID, lsn: request.lsn),
-          major: request.major, settings: request.settings, roles: [], databases: []))
+          major: request.major, settings: request.settings, roles: request.roles, databases: []))
       specification.readsOnly = true
       specification.follows = request.followsLine.map { self.fleet.directory(line: $0).run }
       let opened = specification

@@ -134,6 +134,7 @@ struct Installation {
         .init(
           service: MirrorService(
             mirror: storage.mirror, dataDirectory: options.dataDirectory, log: log)),
+        .init(service: UploadCleaningService(buckets: storage.buckets, log: log)),
         .init(service: collector(plane, adapter, journal, log)),
         .init(service: ProxyService(proxy: proxy)),
         .init(service: api),
