@@ -21,6 +21,7 @@ import time
 import rows_dumps
 import rows_latency
 import rows_moments
+import rows_redo
 import rows_store
 import rows_throughput
 from context import Context, Parameters
@@ -44,6 +45,13 @@ ROWS = [
      rows_moments.tpcb_on_branch),
     ("branch-disk", "disk of a branch before its first write",
      "≤ 32 MB + 1.1 x 8 KiB x distinct blocks of its tail", rows_moments.branch_disk),
+    ("tails", "a moment whose newest image of pages lies 10 s to 60 min of saturating TPC-B back, request to answer",
+     "stopped p50 ≤ 0.6 s each, 60 min ≤ 1.3x of 10 s; running p50 ≤ 1.2 s", rows_redo.tails),
+    ("fresh-branch", "select-only and a scan on a branch opened a moment ago, against its warm parent",
+     "select-only ≥ 0.3x in the first 30 s, ≥ 0.9x after 5 min; scan ≥ 0.25x", rows_redo.fresh_branch),
+    ("redo", "page redo, one worker, chains up to 10 records", "≥ 15,000 pages a second", rows_redo.redo),
+    ("history-bytes", "history bytes kept a WAL byte, compressible and incompressible filler", "≤ 1.5",
+     rows_redo.history_bytes),
     ("wake", "wake of a suspended endpoint", "p50 ≤ 0.3 s", rows_latency.wake),
     ("new-project", "new project, request to first answer", "≤ 3 s", rows_latency.new_project),
     ("commit-to-store", "commit to WAL in the object store", "p99 ≤ 1 s", rows_latency.commit_to_store),

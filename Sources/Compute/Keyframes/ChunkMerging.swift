@@ -3,7 +3,8 @@ import Logging
 
 /// Merges WAL chunks as they age, so that finding a block's records looks into few of them.
 ///
-/// Capture stores a chunk every 300 ms; an hour would be 12,000. Merged ones hold 8 to 16 MiB of WAL.
+/// Capture stores a chunk every 300 ms; an hour would be 12,000. Merged ones hold 8 to 16 MiB of WAL, and those
+/// become long ones of 48 to 64 MiB.
 struct ChunkMerging: Sendable {
   let writer: LineWriter
   let log: Logger
@@ -12,6 +13,8 @@ struct ChunkMerging: Sendable {
   var batch = 24
   /// Whoever has listed younger chunks is likely to be reading them.
   var age: Duration = .seconds(2)
+  /// The same for merged ones, whose readers are readers of a moment that was opened.
+  var longAge: Duration = .seconds(60)
 
   /// Runs until its task is cancelled.
   func run() async {
@@ -21,6 +24,9 @@ struct ChunkMerging: Sendable {
         try await Task.sleep(for: pause)
         if await writer.mergeableChunks(olderThan: age) >= batch {
           try await writer.mergeChunks(olderThan: age)
+        }
+        if await writer.hasLongRun(olderThan: longAge) {
+          try await writer.mergeLongChunks(olderThan: longAge)
         }
         pause = interval
       } catch is CancellationError {

@@ -30,19 +30,24 @@ extension LineWriter {
       try await checkOwnership()
       var whole = try await read(run[0])
       for chunk in run.dropFirst() { whole.append(try await read(chunk)) }
-      let merged = try await put(whole, level: 1)
+      let merged = try await put(whole, as: try await takeNumberOfMerge(), level: 1)
       replace(run, with: merged)
       replacedChunks += run
       count += run.count
     }
-    if replacedChunks.isEmpty { return 0 }
+    try await deleteReplacedChunks()
+    return count
+  }
+
+  /// Lists the new chunks, then deletes what they stand for.
+  func deleteReplacedChunks() async throws {
+    if replacedChunks.isEmpty { return }
     try await writeManifest()
     try await checkOwnership(now: true)
     while let chunk = replacedChunks.last {
       try await delete(keys.wal(chunk.number))
       replacedChunks.removeLast()
     }
-    return count
   }
 
   private func read(_ chunk: WALChunkReference) async throws -> WALChunk {
@@ -51,27 +56,36 @@ extension LineWriter {
     return try await reader.readAll()
   }
 
-  /// Neighbouring chunks that are old enough, do not reach past the size, and are at least two.
   private func chunkRuns(olderThan age: Duration) -> [[WALChunkReference]] {
+    chunkRuns(
+      olderThan: age, of: 0..<LineWriter.mergedChunkBytes / 2, limit: LineWriter.mergedChunkBytes
+    ).filter { $0.count > 1 }
+  }
+
+  /// Neighbouring chunks that are old enough and of a size, in runs that do not reach past `limit`.
+  /// - Parameter sizes: bytes of WAL of a chunk.
+  func chunkRuns(
+    olderThan age: Duration, of sizes: Range<UInt64>, limit: UInt64
+  ) -> [[WALChunkReference]] {
     let now = environment.uptime()
     var runs: [[WALChunkReference]] = []
     var run: [WALChunkReference] = []
     func endRun() {
-      if run.count > 1 { runs.append(run) }
+      if !run.isEmpty { runs.append(run) }
       run = []
     }
     for span in contents.spans() {
       let chunk = span.chunk
       // One that a take-over cut holds bytes that do not count: it stays as it is.
       let isMergeable =
-        span.endLSN == chunk.endLSN && chunk.summary.byteCount < LineWriter.mergedChunkBytes / 2
+        span.endLSN == chunk.endLSN && sizes.contains(chunk.summary.byteCount)
         && (putTimes[chunk.number].map { now - $0 >= age } ?? true)
       guard isMergeable else {
         endRun()
         continue
       }
       if let first = run.first, let last = run.last {
-        let fits = chunk.endLSN - first.startLSN <= LineWriter.mergedChunkBytes
+        let fits = chunk.endLSN - first.startLSN <= limit
         let follows =
           last.endLSN == chunk.startLSN && last.summary.timeline == chunk.summary.timeline
           && last.summary.systemIdentifier == chunk.summary.systemIdentifier
@@ -83,7 +97,7 @@ extension LineWriter {
     return runs
   }
 
-  private func replace(_ run: [WALChunkReference], with merged: WALChunkReference) {
+  func replace(_ run: [WALChunkReference], with merged: WALChunkReference) {
     let old = Set(run.map(\.number))
     contents.chunks.removeAll { old.contains($0.number) }
     for number in old { putTimes[number] = nil }

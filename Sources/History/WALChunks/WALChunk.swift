@@ -15,6 +15,8 @@ enum WALChunkPartType {
   /// The first key of each of those parts.
   static let blockFence: UInt8 = 33
   static let blockCuts: UInt8 = 34
+  /// Summaries of the chunks that a long one was made of.
+  static let runs: UInt8 = 35
 }
 
 /// A run of WAL with its index, not yet in the store.
@@ -43,22 +45,15 @@ public struct WALChunk: Sendable {
           level: level)
       }
     }
-    try addBlockIndex(to: &envelope)
+    if let blockRecords {
+      try envelope.addBlockIndex(blockRecords, base: summary.recordBase)
+    }
     try envelope.addPart(type: WALChunkPartType.activity, activity.encoded)
     var writer = BinaryWriter()
     summary.encode(to: &writer)
     try envelope.addPart(type: WALChunkPartType.summary, writer.bytes)
     try envelope.finish()
     return envelope.takePending()
-  }
-
-  /// After the WAL, so that the fence lies near the object's end, which is read first.
-  private func addBlockIndex(to envelope: inout EnvelopeWriter) throws {
-    guard let blockRecords else { return }
-    let index = blockRecords.encoded(base: summary.recordBase)
-    for part in index.parts { try envelope.addPart(type: WALChunkPartType.blockRecords, part) }
-    try envelope.addPart(type: WALChunkPartType.blockCuts, index.cuts)
-    try envelope.addPart(type: WALChunkPartType.blockFence, index.fence)
   }
 
   /// Adds the chunk that follows this one. Without the index of both there is none.
@@ -72,5 +67,15 @@ public struct WALChunk: Sendable {
     summary.append(next.summary)
     activity.append(next.activity)
     bytes += next.bytes
+  }
+}
+
+extension EnvelopeWriter {
+  /// After the WAL, so that the fence lies near the object's end, which is read first.
+  mutating func addBlockIndex(_ records: BlockRecords, base: LSN) throws {
+    let index = records.encoded(base: base)
+    for part in index.parts { try addPart(type: WALChunkPartType.blockRecords, part) }
+    try addPart(type: WALChunkPartType.blockCuts, index.cuts)
+    try addPart(type: WALChunkPartType.blockFence, index.fence)
   }
 }

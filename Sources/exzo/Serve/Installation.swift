@@ -205,8 +205,18 @@ struct Installation {
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
       mirror: storage.mirror, controlGroups: makeControlGroups(log),
-      networks: options.attachNetworks)
+      networks: options.attachNetworks, completeLayers: try completeLayers())
     return (adapter, installation.binaries)
+  }
+
+  /// For measurements: `always` or `never` instead of what `KeyframePolicy` decides.
+  private func completeLayers() throws -> AgentSpecification.CompleteLayers? {
+    let environment = ProcessInfo.processInfo.environment
+    guard let word = environment["EXZO_COMPLETE_LAYERS"] else { return nil }
+    guard let layers = AgentSpecification.CompleteLayers(rawValue: word) else {
+      throw ServeError("EXZO_COMPLETE_LAYERS: '\(word)' is neither 'always' nor 'never'")
+    }
+    return layers
   }
 
   /// `nil` where limits are off, or the machine lets nobody set any: computes run all the same.
