@@ -34,7 +34,7 @@ extension Agent {
   private func noteAway(_ why: String) {
     guard following?.phase != .failed else { return }
     following?.trouble = why
-    following?.awaySince = following?.awaySince ?? .now
+    if following?.awaySince == nil { following?.awaySince = .now }
   }
 
   private func noteFailure(_ error: CaptureError) async {
