@@ -1,4 +1,5 @@
 import Foundation
+import PostgresClient
 
 extension Agent {
   /// Brings today's roles into a moment of a server elsewhere that sessions are to log in to: a standby can make
@@ -26,6 +27,7 @@ extension Agent {
       defer { postmaster.signal(SIGKILL) }
       try postmaster.waitUntilReady(seconds: 600)
       try adoption.run()
+      try Self.letIn(roles, directory)
       postmaster.signal(SIGINT)
       guard postmaster.waitForExit(seconds: 120) == 0 else {
         throw ComputeError(
@@ -41,5 +43,15 @@ extension Agent {
     var adopted = prepared
     adopted.bootstrapRole = nil
     return adopted
+  }
+
+  /// Adopted roles cannot log in until they are today's.
+  private static func letIn(_ roles: [RoleCredential], _ directory: LineDirectory) throws {
+    let connection = try PostgresConnection(
+      ConnectionParameters(
+        host: directory.run, user: ServerAccess.superuser, database: "postgres",
+        applicationName: "exzo agent", options: "-c synchronous_commit=local"))
+    defer { connection.close() }
+    try TodaysRoles(roles: roles).install(connection)
   }
 }
