@@ -57,7 +57,7 @@ extension LineWriter {
   }
 
   private func putLong(_ run: [WALChunkReference]) async throws -> WALChunkReference {
-    let number = takeNumber()
+    let number = try await takeNumberOfMerge()
     let key = keys.wal(number)
     let path = "\(environment.spoolDirectory)/chunk-\(description.id)-\(number)"
     let fileSystem = environment.fileSystem
