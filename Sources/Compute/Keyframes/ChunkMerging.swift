@@ -3,7 +3,8 @@ import Logging
 
 /// Merges WAL chunks as they age, so that finding a block's records looks into few of them.
 ///
-/// Capture stores a chunk every 300 ms; an hour would be 12,000. Merged ones hold 8 to 16 MiB of WAL.
+/// Capture stores a chunk every 300 ms; an hour would be 12,000. Merged ones hold 8 to 16 MiB of WAL, later
+/// hundreds of a busy line.
 struct ChunkMerging: Sendable {
   let writer: LineWriter
   let log: Logger
@@ -19,7 +20,7 @@ struct ChunkMerging: Sendable {
     while !Task.isCancelled {
       do {
         try await Task.sleep(for: pause)
-        if await writer.mergeableChunks(olderThan: age) >= batch {
+        if await writer.isMergeDue(olderThan: age, count: batch) {
           try await writer.mergeChunks(olderThan: age)
         }
         pause = interval

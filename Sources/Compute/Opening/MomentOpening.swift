@@ -96,9 +96,10 @@ struct MomentOpening: Sendable {
     let view = try await LazyPages(
       specification: specification, directory: directory, environment: environment
     ).view(history, base: origin.base, moment: plan.lsn, tree: origin.tree ?? summary.moment.tree)
-    let (volume, control) = try await openVolume(on: view, plan)
+    let base = MovingBaseView(view)
+    let (volume, control) = try await openVolume(on: base, plan)
     return PreparedCompute(
-      volume: volume, writer: writer,
+      volume: volume, writer: writer, base: base,
       expectation: RecoveryExpectation(
         target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
       control: control, mayHoldSubscriptions: mayHoldSubscriptions(view.tree), lazy: view)

@@ -26,7 +26,7 @@ public struct WALChunk: Sendable {
   public internal(set) var summary: WALChunkSummary
   public internal(set) var activity: WALActivity
   public internal(set) var bytes: [UInt8]
-  /// `nil` where the chunk comes from the store and has no index.
+  /// `nil` for a chunk without an index.
   var blockRecords: BlockRecords?
 
   /// The object that holds the chunk. Costs the compression of the bytes: some milliseconds a
@@ -59,18 +59,5 @@ public struct WALChunk: Sendable {
     for part in index.parts { try envelope.addPart(type: WALChunkPartType.blockRecords, part) }
     try envelope.addPart(type: WALChunkPartType.blockCuts, index.cuts)
     try envelope.addPart(type: WALChunkPartType.blockFence, index.fence)
-  }
-
-  /// Adds the chunk that follows this one. Without the index of both there is none.
-  mutating func append(_ next: WALChunk) {
-    precondition(next.summary.startLSN == summary.endLSN, "chunks that do not touch")
-    if let records = next.blockRecords, blockRecords != nil {
-      blockRecords?.append(records)
-    } else {
-      blockRecords = nil
-    }
-    summary.append(next.summary)
-    activity.append(next.activity)
-    bytes += next.bytes
   }
 }

@@ -54,7 +54,9 @@ extension RetentionWorld {
       guard living.contains(line) else { throw Broken("'\(key)' of a dead line") }
       switch parts[2] {
       case "wal", "layers", "keyframes":
-        guard needed.contains(key) else { throw Broken("'\(key)' is left") }
+        guard needed.contains(key) else {
+          throw Broken("'\(key)' is left\n\(try await explanation(of: line))")
+        }
       case "owner":
         let count = store.keys.filter { $0.hasPrefix("lines/\(line)/owner/") }.count
         guard count == 1 else { throw Broken("\(count) owners of line \(line)") }
@@ -65,6 +67,29 @@ extension RetentionWorld {
       default: break
       }
     }
+  }
+
+  /// What a line and its relatives hold, and what is wanted of them.
+  private func explanation(of line: LineID) async throws -> String {
+    var text = ""
+    for (id, demand) in demands.sorted(by: { $0.key < $1.key }) {
+      let contents = try await LineContents.load(id, store: store)
+      let origin = contents.description.parent
+      text += "\(id == line ? "*" : " ")\(id) from \(contents.description.startLSN)"
+      text += " on \(origin.map { "\($0.line) \($0.isLazy ? "lazy" : "")" } ?? "-")"
+      text += " window \(demand.window.map { "\($0)" } ?? "-") moments \(demand.moments)"
+      text += " promised \(frozen?[id] ?? []) floor \(lines[id]!.floor)\n"
+      for keyframe in contents.keyframes {
+        let state = contents.evictions.keyframe(keyframe.number)
+        text += "    keyframe \(keyframe.number) at \(keyframe.consistentLSN) from "
+        text += "\(keyframe.oldestRedoLSN) \(keyframe.isComplete ? "complete" : "")"
+        text += " \(state.map { $0.isDropped ? "dropped" : "withdrawn" } ?? "") made "
+        text += "\(keyframe.createdAt.rawValue / 1_000_000)\n"
+      }
+      text += "    WAL \(contents.spans().map { "\($0.startLSN)-\($0.endLSN)" })"
+      text += " evicted \(contents.evictions.wal.map(\.range))\n"
+    }
+    return text
   }
 
   /// Of a line that is written, evictions name no keyframe that its writer has forgotten.
