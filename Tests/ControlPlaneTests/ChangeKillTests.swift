@@ -109,8 +109,9 @@ import Testing
       try await finish(
         try await roles.resetPassword("app", branch: main, project: project, account: account)
           .operations, boundary)
-      let line = try await core.catalog.read { try $0.branch(main)?.lineID.rawValue }
-      let held = try #require(installation.tenants[try #require(line)])
+      let row = try await core.catalog.read { try $0.branch(main) }
+      let line = try #require(row).lineID.rawValue
+      let held = try #require(installation.tenants[line])
       #expect(held.databases.map(\.name).sorted() == ["exzodb", "renamed"], "boundary \(boundary)")
     }
 
