@@ -30,6 +30,11 @@ public struct CaptureConfiguration: Sendable {
   public var fileSystem: any FileSystem
   public var major: PostgresMajor
   public var durability: CaptureDurability
+  /// The server's `pg_wal`, where it is on this machine: a busy server's WAL is then read from there, in `local`
+  /// durability.
+  public var walDirectory: String?
+  /// How `walDirectory` is read.
+  public var walFileSystem: any FileSystem = SystemFileSystem()
   /// Once this many bytes wait for the store nothing more is received, until uploads make room. The
   /// spool's files take up to two segments more.
   public var spoolLimit: UInt64 = 8 << 30

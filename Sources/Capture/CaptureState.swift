@@ -29,6 +29,12 @@ struct CaptureState {
   /// Switches of the timeline that the sealing thread has not taken yet.
   var cuts: [TimelineSwitch] = []
   var isStreaming = false
+  /// The server's files are read instead of a stream.
+  var isReadingFiles = false
+  /// Only a stream will do from now on.
+  var wantsStream = false
+  /// Uptime before which files are left alone.
+  var filesNotBefore = Duration.zero
   var isStoreReachable = true
   var isUploading = false
   var isStopping = false

@@ -8,7 +8,7 @@ import Synchronization
 /// Streams a compute's WAL into its line.
 ///
 /// ## Purpose
-/// Replication stream → spool (synced) → verified records → chunks in the object store.
+/// Replication stream, or a busy server's WAL files → spool (synced) → verified records → chunks in the object store.
 ///
 /// ## State and invariants
 /// 1. `receivedLSN ≥ flushedLSN ≥ uploadedLSN`, and none of the last two ever falls.
@@ -119,7 +119,7 @@ public final class WALCapture: Sendable {
         serverLSN: max(state.serverLSN, received), receivedLSN: received,
         flushedLSN: state.level(.flushed), uploadedLSN: state.uploaded,
         lagBytes: max(state.serverLSN, received) - state.uploaded, lag: state.lag(now: now),
-        spoolBytes: state.spooledBytes, isStreaming: state.isStreaming,
+        spoolBytes: state.spooledBytes, isStreaming: state.isStreaming || state.isReadingFiles,
         isStoreReachable: state.isStoreReachable, failure: state.failure?.description)
     }
   }
@@ -132,18 +132,20 @@ public final class WALCapture: Sendable {
   public func flush(to lsn: LSN, timeout: Duration) async throws -> LSN {
     state.withLock { $0.flushTarget = max($0.flushTarget, lsn) }
     sealSignal.signal()
+    wake.wake()
     return try await wait(.uploaded, lsn, timeout, "upload WAL")
   }
 
   /// Returns ``CapturePositions/receivedLSN`` when it is `lsn` or more.
   /// - Throws: as ``flush(to:timeout:)``.
   public func waitReceived(_ lsn: LSN, timeout: Duration) async throws -> LSN {
-    try await wait(.received, lsn, timeout, "receive WAL")
+    wake.wake()
+    return try await wait(.received, lsn, timeout, "receive WAL")
   }
 
   /// Waits until the server, shutting down, has sent all of its WAL; returns its end.
   ///
-  /// Must be called before the shutdown begins.
+  /// Must be called before the shutdown begins, after ``expectServerEnd(timeout:)``.
   /// - Throws: as ``flush(to:timeout:)``.
   public func waitServerEnd(timeout: Duration) async throws -> LSN {
     try await wait(.serverEnded, .invalid, timeout, "wait for the server's last WAL")

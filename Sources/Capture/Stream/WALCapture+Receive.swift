@@ -10,7 +10,11 @@ extension WALCapture {
     var attempt = 0
     while !isEnding {
       do {
-        try stream { attempt = 0 }
+        if try stream({ attempt = 0 }) == .busy {
+          state.withLock { $0.isStreaming = false }
+          followFiles()
+          continue
+        }
       } catch let error as CaptureError {
         return fail(error)
       } catch {
@@ -28,8 +32,12 @@ extension WALCapture {
     }
   }
 
-  /// One connection's life. Returns where the server ended it.
-  private func stream(_ didStart: () -> Void) throws {
+  /// Why a stream ended without an error.
+  private enum StreamEnd { case byServer, busy }
+
+  /// One connection's life. Returns where the server ended it, or where it brings so much that its files are read
+  /// instead.
+  private func stream(_ didStart: () -> Void) throws -> StreamEnd {
     var parameters = configuration.connection
     parameters.applicationName = configuration.slotName
     let connection = try ReplicationConnection(try configuration.pin(parameters))
@@ -40,20 +48,24 @@ extension WALCapture {
     if let next = try connection.startStreaming(
       slot: configuration.slotName, from: start, timeline: timeline)
     {
-      return switchTimeline(next)
+      switchTimeline(next)
+      return .byServer
     }
     // Commits that wait for the store wait for these two as well.
     if configuration.durability == .local, let sender = connection.localProcess {
       BatchScheduling.apply(to: sender)
       BatchScheduling.enter()
     }
-    var session = StreamSession(generation: generation, slotIsNew: isNewSlot)
+    var session = StreamSession(
+      generation: generation, slotIsNew: isNewSlot, now: configuration.clock.uptime())
     // Not before the first message: a status would set a new slot back to WAL that may be gone.
     do {
       while !isEnding, !session.isEnded {
         try step(connection, &session)
         if !session.isFirstMessage { didStart() }
+        if session.isBusy, mayReadFiles { return .busy }
       }
+      return .byServer
     } catch let error as PostgresError where error.sqlState == "58P01" {
       // The server no longer has the WAL that must come next.
       throw try gapError(from: start)
@@ -136,10 +148,13 @@ struct StreamSession {
   var isReplyDue = false
   var reported = LSN.invalid
   var reportedAt = Duration.zero
+  var load: StreamLoad
+  var isBusy = false
 
-  init(generation: Int, slotIsNew: Bool) {
+  init(generation: Int, slotIsNew: Bool, now: Duration) {
     self.generation = generation
     self.slotIsNew = slotIsNew
+    load = StreamLoad(now: now)
   }
 }
 
@@ -165,6 +180,7 @@ extension WALCapture {
     case .wal(let start, let serverEnd, let bytes):
       noteFirst(&session)
       try receive(bytes, at: start, serverEnd: serverEnd, session.generation)
+      session.isBusy = session.load.note(now: configuration.clock.uptime())
     case .keepalive(let serverEnd, let isReplyRequested):
       noteFirst(&session)
       state.withLock { state in
@@ -198,7 +214,8 @@ extension WALCapture {
     eventSink.yield(.streaming(from: received))
   }
 
-  private func receive(
+  /// Takes the bytes that follow what was received.
+  func receive(
     _ bytes: UnsafeRawBufferPointer, at start: LSN, serverEnd: LSN, _ generation: Int
   ) throws {
     let expected = state.withLock { $0.received }
@@ -227,7 +244,7 @@ extension WALCapture {
     resumeSatisfied()
   }
 
-  private var isSpoolFull: Bool {
+  var isSpoolFull: Bool {
     state.withLock { $0.spooledBytes >= configuration.spoolLimit }
   }
 

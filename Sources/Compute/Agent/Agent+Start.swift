@@ -138,13 +138,14 @@ extension Agent {
   private func openCapture(
     _ prepared: PreparedCompute, _ environment: HistoryEnvironment
   ) async throws -> WALCapture {
-    let configuration = CaptureConfiguration(
+    var configuration = CaptureConfiguration(
       connection: ConnectionParameters(
         host: directory.run, user: ServerAccess.superuser, database: "postgres",
         applicationName: ServerSettings.captureName, isReplication: true),
       line: prepared.writer, store: environment.store, spoolDirectory: directory.spool,
       major: try postgresMajor(specification.major),
       durability: specification.settings.waitsForObjectStore ? .objectStore : .local)
+    configuration.walDirectory = directory.wal
     return try await WALCapture.open(configuration)
   }
 

@@ -21,6 +21,7 @@ extension Agent {
     await server?.close()
     // Asked for before the shutdown begins, so that its end cannot be missed.
     let capture = capture
+    if wasRunning { try await capture?.expectServerEnd(timeout: .seconds(5)) }
     let lastWAL = Task.detached { try await capture?.waitServerEnd(timeout: .seconds(150)) }
     await Task.yield()
     if let postmaster, postmaster.exitStatus == nil {

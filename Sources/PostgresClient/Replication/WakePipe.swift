@@ -31,6 +31,14 @@ public final class WakePipe: @unchecked Sendable {
     _ = write(writeEnd, &byte, 1)
   }
 
+  /// Waits for ``wake()``, at most `limit`.
+  public func wait(atMost limit: Duration) {
+    var descriptor = pollfd(fd: readEnd, events: Int16(POLLIN), revents: 0)
+    let milliseconds = Int32(clamping: Int64((limit / .milliseconds(1)).rounded(.up)))
+    // Interrupted by a signal it ends early, as by a wake-up.
+    if poll(&descriptor, 1, max(0, milliseconds)) > 0 { drain() }
+  }
+
   func drain() {
     var bytes = (UInt64(0), UInt64(0))
     while withUnsafeMutableBytes(of: &bytes, { read(readEnd, $0.baseAddress, $0.count) }) > 0 {}
