@@ -102,19 +102,17 @@ def branches_at_once(context):
 
 # MARK: Many projects
 
-def processes_below(pid):
-    """A process and all its descendants."""
-    children = {}
+def processes_of(serve):
+    """serve, its metadata server, its computes: all that were started on the data directory or work in it."""
+    found, data = [], str(serve.data)
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
-        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
-            parent = int(file.read().rsplit(")", 1)[1].split()[1])
-            children.setdefault(parent, []).append(int(name))
-    found, waiting = [], [pid]
-    while waiting:
-        found.append(waiting.pop())
-        waiting += children.get(found[-1], [])
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                command = file.read().decode(errors="replace")
+            if data in command or os.readlink(f"/proc/{name}/cwd").startswith(data):
+                found.append(int(name))
     return found
 
 
@@ -181,7 +179,7 @@ def many_suspended(context):
         projects = [first] + [suspended(serve, number, 5) for number in range(1, count)]
         # What the last suspension left to do is over.
         time.sleep(20)
-        pids, before, clock = processes_below(serve.process.pid), objects(serve), time.monotonic()
+        pids, before, clock = processes_of(serve), objects(serve), time.monotonic()
         used = cpu_seconds(pids)
         time.sleep(idle)
         used, clock = cpu_seconds(pids) - used, time.monotonic() - clock

@@ -33,7 +33,8 @@ import Testing
   @Test func itTakesEffectWithTheNextStartAndHistoryGoesOn() async throws {
     try await withEngine { engine in
       let files = FileManager.default
-      let binaries = "\(engine.directory)/bin"
+      // Not in a directory 'bin', from which the server would look for its libraries ('make_relative_path').
+      let binaries = "\(engine.directory)/programs"
       try files.createDirectory(atPath: binaries, withIntermediateDirectories: true)
       for name in try files.contentsOfDirectory(atPath: engine.installation.binaries) {
         try files.createSymbolicLink(

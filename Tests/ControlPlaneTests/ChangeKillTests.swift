@@ -63,6 +63,11 @@ import Testing
       endpoint = EndpointID(created.endpoints[0].id)
     }
 
+    /// Computes of endpoints that read; moments that are read stay open for a while.
+    private var replicas: [String] {
+      installation.fleet.readings.keys.filter { $0.hasPrefix("ro-") }
+    }
+
     private func finish(_ operations: [API.Operation], _ boundary: Int) async throws {
       let ended = try await installation.end(operations)
       #expect(ended.allSatisfy { $0.status == .finished }, "boundary \(boundary): \(ended)")
@@ -80,7 +85,7 @@ import Testing
       let ended = try await OperationService(core: core).end(of: last[0].id)
       #expect(ended?.status == .finished, "boundary \(boundary)")
       #expect(await installation.fleet.running().isEmpty)
-      #expect(installation.fleet.readings.isEmpty)
+      #expect(replicas.isEmpty)
     }
 
     /// Databases and roles, as the server has them afterwards.
@@ -126,12 +131,12 @@ import Testing
         API.NewEndpoint(branchID: main.rawValue, type: .readOnly), project: project,
         account: account)
       try await finish(reader.operations, boundary)
-      #expect(installation.fleet.readings.count == 1, "boundary \(boundary)")
+      #expect(replicas.count == 1, "boundary \(boundary)")
       try await finish(
         try await service.delete(
           EndpointID(reader.endpoint.id), project: project, account: account
         ).operations, boundary)
-      #expect(installation.fleet.readings.isEmpty, "boundary \(boundary)")
+      #expect(replicas.isEmpty, "boundary \(boundary)")
     }
 
     private func branches(_ boundary: Int) async throws {
