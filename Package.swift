@@ -163,7 +163,7 @@ let package = Package(
       "ControlPlane",
       [
         "ControlPlane", "ControlPlaneSimulation", "Catalog", "APITypes", "PostgresClient",
-        "PostgresFormat",
+        "PostgresFormat", "History", "Volume", "ObjectStorage", "DurableIO",
       ]),
     tests("Dumps", ["Dumps", "ControlPlane", "APITypes", "ObjectStorage", log]),
     tests(

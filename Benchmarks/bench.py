@@ -22,6 +22,8 @@ import rows_dumps
 import rows_latency
 import rows_moments
 import rows_platform
+import rows_redo
+import rows_store
 import rows_throughput
 from context import Context, Parameters
 from exzo_client import PG_BIN, Failure
@@ -44,6 +46,13 @@ ROWS = [
      rows_moments.tpcb_on_branch),
     ("branch-disk", "disk of a branch before its first write",
      "≤ 32 MB + 1.1 x 8 KiB x distinct blocks of its tail", rows_moments.branch_disk),
+    ("tails", "a moment whose newest image of pages lies 10 s to 60 min of saturating TPC-B back, request to answer",
+     "stopped p50 ≤ 0.6 s each, 60 min ≤ 1.3x of 10 s; running p50 ≤ 1.2 s", rows_redo.tails),
+    ("fresh-branch", "select-only and a scan on a branch opened a moment ago, against its warm parent",
+     "select-only ≥ 0.3x in the first 30 s, ≥ 0.9x after 5 min; scan ≥ 0.25x", rows_redo.fresh_branch),
+    ("redo", "page redo, one worker, chains up to 10 records", "≥ 15,000 pages a second", rows_redo.redo),
+    ("history-bytes", "history bytes kept a WAL byte, compressible and incompressible filler", "≤ 1.5",
+     rows_redo.history_bytes),
     ("wake", "wake of a suspended endpoint", "p50 ≤ 0.3 s", rows_latency.wake),
     ("new-project", "new project, request to first answer", "≤ 3 s", rows_latency.new_project),
     ("commit-to-store", "commit to WAL in the object store", "p99 ≤ 1 s", rows_latency.commit_to_store),
@@ -63,6 +72,16 @@ ROWS = [
     ("pooled", "1,000 idle connections on a -pooler host", "serve grows ≤ 50 MB",
      rows_platform.pooled_connections),
     ("api", "API reads at 500 a second", "p99 ≤ 50 ms, no error", rows_platform.api_reads),
+    ("s3-moments", "branch at a random moment from S3 (rclone serve s3 on loopback), cold caches, incompressible filler",
+     "p50 ≤ 2 s, worst ≤ 5 s; bytes read ≤ 15 % of the database at scale 100", rows_store.s3_moments),
+    ("s3-moments-1000", "the same at scale 1000", "≤ 1.3x of scale 100; bytes read ≤ 3 % of the database",
+     rows_store.s3_moments_1000),
+    ("object-store-durability", "TPC-B with object-store durability, 32 clients, a bucket at 20 ms a write, against local",
+     "≥ 0.5x", rows_store.object_store_durability),
+    ("attach", "attach of a server until its first branch answers, against pg_basebackup to the same disk", "≥ 0.8x",
+     rows_store.attached_server),
+    ("losses", "machines lost under load, 20 in each durability", "≤ 1 s lost in local, nothing in object-store",
+     rows_store.machine_losses),
     ("scale-1000", "moments at scale 1000 against scale 100", "≤ 1.3x", rows_moments.scale_1000),
 ]
 

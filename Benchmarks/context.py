@@ -17,13 +17,15 @@ class Parameters:
     load_seconds: int = 1800   # of the load that moments are taken from
     moments: int = 30
     small_samples: int = 20    # wakes, new projects, commits
+    tails: tuple = (10, 60, 600, 3600)  # seconds of load between the newest image of pages and a moment
+    history_seconds: int = 3600  # of each load whose history is weighed
     seed: int = 1
     superuser: str = "exzo_superuser"
 
     @staticmethod
     def short(seconds=60):
         return Parameters(seconds=seconds, rounds=1, scale=10, load_seconds=2 * seconds, moments=6,
-                          small_samples=5)
+                          small_samples=5, tails=(10, 2 * seconds), history_seconds=seconds)
 
 
 class Context:

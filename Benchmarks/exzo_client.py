@@ -37,7 +37,7 @@ def psql(uri, sql, env=None, timeout=120):
 class Serve:
     """`exzo serve` on a directory of its own; keeps its log in DIR/../serve.log."""
 
-    def __init__(self, directory, binary=None, options=()):
+    def __init__(self, directory, binary=None, options=(), variables=None):
         self.directory = pathlib.Path(directory)
         self.data = self.directory / "data"
         self.binary = binary or os.environ.get("EXZO") or shutil.which("exzo")
@@ -45,6 +45,7 @@ class Serve:
             raise Failure(f"no exzo at '{self.binary}': make build")
         self.http, self.postgres = free_port(), free_port()
         self.options = list(options)
+        self.variables = dict(variables or {})
         self.log = self.directory / "serve.log"
         self.process = None
 
@@ -56,7 +57,8 @@ class Serve:
                 [self.binary, "serve", "--data-dir", str(self.data),
                  "--http", f"127.0.0.1:{self.http}", "--postgres", f"127.0.0.1:{self.postgres}",
                  # The plain server beside it has no limits either.
-                 "--compute-limits", "off", *self.options], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                 "--compute-limits", "off", *self.options], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, **self.variables})
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

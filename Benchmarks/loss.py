@@ -203,7 +203,7 @@ def round_of(directory, durability, options):
 
 
 def rounds_of(base, durability, options):
-    """All losses in one durability; what was lost that must not be."""
+    """All losses in one durability: what was lost that must not be, and the sums."""
     failures, totals, windows, times = [], [0, 0, 0, 0], [], []
     for number in range(1, options.rounds + 1):
         # Short: the path of a unix socket has 103 bytes at most.
@@ -227,7 +227,9 @@ def rounds_of(base, durability, options):
     print(f"{durability}: {options.rounds} losses, {totals[0]} commits and {totals[1]} API writes acknowledged, "
           f"{totals[2]} and {totals[3]} lost, worst {max(windows):.2f} s; first answer after "
           f"{sorted(times)[len(times) // 2]:.1f} s (median), {max(times):.1f} s (worst)", flush=True)
-    return failures
+    return failures, {
+        "commits": totals[0], "commits_lost": totals[2], "api_writes_lost": totals[3],
+        "worst_seconds_lost": round(max(windows), 2), "first_answer_p50": round(sorted(times)[len(times) // 2], 1)}
 
 
 def main():
@@ -243,7 +245,7 @@ def main():
     random.seed(options.seed)
     base = pathlib.Path(options.directory or tempfile.mkdtemp(prefix="exzo-loss-", dir="/var/tmp"))
     kinds = ["local", "object-store"] if options.durability == "both" else [options.durability]
-    failures = [line for durability in kinds for line in rounds_of(base, durability, options)]
+    failures = [line for durability in kinds for line in rounds_of(base, durability, options)[0]]
     if not options.keep and not failures:
         shutil.rmtree(base, ignore_errors=True)
     for line in failures:

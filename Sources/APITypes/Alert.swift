@@ -60,6 +60,10 @@ extension API {
     case verificationFailed = "verification_failed"
     case lowDisk = "low_disk"
     case slotGrowth = "slot_growth"
+    /// A server elsewhere is not followed any more.
+    case attachmentFailed = "attachment_failed"
+    /// A server elsewhere has not been reached for long.
+    case sourceAway = "source_away"
     case storeUnreachable = "store_unreachable"
     case mirrorLag = "mirror_lag"
   }

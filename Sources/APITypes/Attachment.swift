@@ -43,7 +43,10 @@ extension API {
     public var storedLSN: String?
     /// Age of the oldest commit that is not in the object store.
     public var lagSeconds: Double?
+    /// Why it cannot go on, or, where it goes on trying, what stands in the way.
     public var error: String?
+    /// How long nothing has come in; absent where WAL comes in.
+    public var awaySeconds: Double?
     public var createdAt: Date
     public var detachedAt: Date?
 
@@ -84,6 +87,7 @@ extension API {
       case receivedLSN = "received_lsn"
       case storedLSN = "stored_lsn"
       case lagSeconds = "lag_seconds"
+      case awaySeconds = "away_seconds"
       case createdAt = "created_at"
       case detachedAt = "detached_at"
     }
@@ -103,10 +107,38 @@ extension API {
   public struct AttachSource: Codable, Hashable, Sendable {
     /// `postgresql://user:password@host:port/database?sslmode=…`; nothing else is taken.
     public var connectionString: String
+    /// PEM of the authorities that the server's certificate is checked against with sslmode verify-ca and
+    /// verify-full; this machine's where it is absent.
+    public var rootCertificate: String?
 
-    public init(connectionString: String) { self.connectionString = connectionString }
+    public init(connectionString: String, rootCertificate: String? = nil) {
+      self.connectionString = connectionString
+      self.rootCertificate = rootCertificate
+    }
 
-    enum CodingKeys: String, CodingKey { case connectionString = "connection_string" }
+    enum CodingKeys: String, CodingKey {
+      case connectionString = "connection_string"
+      case rootCertificate = "root_certificate"
+    }
+  }
+
+  /// The body of `PATCH /projects/{project_id}/attachment`.
+  public struct AttachmentUpdateRequest: Codable, Hashable, Sendable {
+    /// Where the same server is from now on, and who connects to it. What a connection string leaves out is
+    /// as in a new one, but for the password and the certificate, which stay. Absent: as it was.
+    public var source: AttachSource?
+    /// Copy the server anew, where following cannot go on: what the branch held becomes a branch beside it.
+    public var copyAnew: Bool?
+
+    public init(source: AttachSource? = nil, copyAnew: Bool? = nil) {
+      self.source = source
+      self.copyAnew = copyAnew
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case source
+      case copyAnew = "copy_anew"
+    }
   }
 
   /// Of the project that is made for an attached server.
@@ -165,8 +197,8 @@ extension API {
     enum CodingKeys: String, CodingKey { case keepSlot = "keep_slot" }
   }
 
-  /// The answer of `POST /projects/{project_id}/detach`.
-  public struct DetachedResponse: Codable, Hashable, Sendable {
+  /// The answer of `PATCH /projects/{project_id}/attachment` and `POST /projects/{project_id}/detach`.
+  public struct AttachmentOperations: Codable, Hashable, Sendable {
     public var attachment: Attachment
     public var operations: [Operation]
 

@@ -66,6 +66,9 @@ public protocol ComputeFleet: Sendable {
   func follow(_ request: FollowRequest) async throws -> FollowStatus
   /// How far a line is with following; `nil` where nothing follows now.
   func followStatus(line: String) async -> FollowStatus?
+  /// Stops what follows on a line, so that the next ``follow(_:)`` begins it anew; the slot stays. No error where
+  /// nothing follows.
+  func pauseFollowing(line: String) async throws
   /// Ends the following: what came is in the store, the slot is dropped, nothing stays on this machine.
   /// - Parameter keepsSlot: leave the source alone, where it does not answer any more.
   func release(_ request: FollowRequest, keepsSlot: Bool) async throws
@@ -79,6 +82,7 @@ extension ComputeFleet {
     throw ComputeFleetError(.permanent, "attach: this fleet follows no servers")
   }
   public func followStatus(line: String) async -> FollowStatus? { nil }
+  public func pauseFollowing(line: String) async throws {}
   public func release(_ request: FollowRequest, keepsSlot: Bool) async throws {}
   public func takeOver(line: String) async throws -> ResolvedMoment? {
     do { return try await resolve(line: line, moment: .head) } catch let error as ComputeFleetError
@@ -310,11 +314,14 @@ public struct ReadingRequest: Codable, Hashable, Sendable {
   public var endpointID: String?
   /// The line whose server it follows from the moment on; it is opened under that line's identity.
   public var followsLine: String?
+  /// Roles that are to log in to a moment of a server elsewhere, which does not have them; else empty.
+  public var roles: [RoleRequest]
 
   public init(
     id: String, projectID: String, lineID: String, lsn: LSN, major: Int, settings: ComputeSettings,
-    endpointID: String? = nil, followsLine: String? = nil
+    endpointID: String? = nil, followsLine: String? = nil, roles: [RoleRequest] = []
   ) {
+    self.roles = roles
     self.id = id
     self.projectID = projectID
     self.lineID = lineID

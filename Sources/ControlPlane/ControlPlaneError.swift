@@ -58,6 +58,7 @@ public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equat
     case serverIsAttached = "server_is_attached"
     case sourceRefused = "source_refused"
     case attachmentNotFound = "attachment_not_found"
+    case attachmentAlreadyExists = "attachment_already_exists"
     case drillNotFound = "drill_not_found"
     case verificationNotFound = "verification_not_found"
   }

@@ -41,6 +41,8 @@ public final class SimulatedFleet: ComputeFleet {
 
   private let state = Mutex(State())
   private let clock: any WallClock
+  /// Servers that live elsewhere.
+  public let sources = SimulatedSources()
 
   public init(clock: any WallClock) { self.clock = clock }
 

@@ -24,7 +24,13 @@ struct ContentsRead {
     try connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     var contents = try Self.contents(in: connection)
     try connection.execute("COMMIT")
-    contents.schema = try schema()
+    let (text, privileged) = try schema(try ServerTrust(connection, presentIsFine: false))
+    contents.schema = text
+    contents.notes += privileged.notes
+    for name in try privileged.relations {
+      contents.tables[name] = nil
+      contents.sequences[name] = nil
+    }
     return contents
   }
 
@@ -131,17 +137,26 @@ struct ContentsRead {
       rows: try row?.value("rows", as: Int.self) ?? 0, hash: try row?.value("hash") ?? "")
   }
 
-  private func schema() throws -> String {
-    let output = "\(directory)/schema.sql"
-    let program = try ChildProgram(
+  /// The statements that an ordinary role can run, and what they leave out.
+  private func schema(_ server: ServerTrust) throws -> (String, PrivilegedEntries) {
+    let archive = "\(directory)/schema.archive"
+    let dump = try ChildProgram(
       "\(tools.binaries)/pg_dump",
       [
-        "--schema-only", "--no-password", "--file", output, "--dbname",
+        "--schema-only", "--format=custom", "--no-password", "--file", archive, "--dbname",
         tools.connectionString(compute, database, user: tools.superuser(of: compute)),
       ], errors: "\(directory)/schema.err")
-    try program.check("read the schema of '\(database)'")
-    return Self.schemaText(
-      String(decoding: try Data(contentsOf: URL(fileURLWithPath: output)), as: UTF8.self))
+    try dump.check("read the schema of '\(database)'")
+    let privileged = PrivilegedEntries(try RestoreRun.contents(archive, .custom), server)
+    let (list, output) = ("\(directory)/schema.list", "\(directory)/schema.sql")
+    try Data(privileged.kept.map { "\($0.id);\n" }.joined().utf8)
+      .write(to: URL(fileURLWithPath: list))
+    let restore = try ChildProgram(
+      "\(tools.binaries)/pg_restore", ["--file", output, "--use-list", list, archive],
+      errors: "\(directory)/schema.err")
+    try restore.check("read the schema of '\(database)'")
+    let text = String(decoding: try Data(contentsOf: URL(fileURLWithPath: output)), as: UTF8.self)
+    return (Self.schemaText(text), privileged)
   }
 
   /// What `pg_dump` wrote, without what differs each time and between servers of one version.

@@ -23,18 +23,19 @@ struct RestoreRun {
   func run() throws -> [String] {
     let archive = try extract()
     let contents = try manifest.format == .plain ? nil : Self.contents(archive, manifest.format)
-    let entries = try contents.map { contents in
+    let wanted = try contents.map { contents in
       try order.tables.map { try ArchiveSelection(contents: contents).entries(of: $0) }
         ?? contents.entries
     }
     let cluster = try tools.connect(compute, "postgres")
     defer { cluster.close() }
     let place = RestorePlace(order: order, source: manifest.source, cluster: cluster)
-    var notes = try place.makeRoles(RestorePlace.roles(manifest.source.roles, entries))
+    var notes = try place.makeRoles(RestorePlace.roles(manifest.source.roles, wanted))
     let isNew = try place.makeDatabase()
     do {
       let connection = try tools.connect(compute, order.database)
       defer { connection.close() }
+      let entries = try permitted(wanted, of: contents, connection, &notes)
       if !isNew { try place.check(connection, entries) }
       notes += try restore(archive, entries, connection, cluster)
     } catch {
@@ -42,6 +43,32 @@ struct RestoreRun {
       throw error
     }
     return notes
+  }
+
+  /// What a role that is no superuser can make of the entries; the rest is noted.
+  private func permitted(
+    _ wanted: [ArchiveContents.Entry]?, of contents: ArchiveContents?,
+    _ connection: PostgresConnection, _ notes: inout [String]
+  ) throws -> [ArchiveContents.Entry]? {
+    guard let wanted, let contents else { return nil }
+    let privileged = PrivilegedEntries(
+      contents, try ServerTrust(connection, presentIsFine: true))
+    guard order.tables != nil else {
+      notes += privileged.notes
+      return privileged.kept
+    }
+    let ids = Set(wanted.map(\.id))
+    let missing = privileged.leftOut.filter { ids.contains($0.entry.id) }
+    if let table = missing.first(where: { $0.entry.kind == "TABLE" }) {
+      throw DumpError(
+        "restore table '\(table.entry.namespace).\(table.entry.tag)': \(table.reason)",
+        hint: "a superuser of a server of your own can restore it: 'exzo dumps download'")
+    }
+    notes += missing.map {
+      "left out: \($0.entry.kind.lowercased()) '\($0.entry.tag)': \($0.reason)"
+    }
+    let gone = Set(missing.map(\.entry.id))
+    return wanted.filter { !gone.contains($0.id) }
   }
 
   private func restore(
@@ -79,6 +106,13 @@ struct RestoreRun {
   private func commit(_ script: RestoreScript) throws -> [String] {
     do {
       return try script.commit()
+    } catch var error as DumpError
+      where manifest.format == .plain && error.message.contains("superuser")
+    {
+      error.hint =
+        "plain SQL is restored whole or not at all; a dump of format 'custom' leaves out, by name, what only a "
+        + "superuser can make"
+      throw error
     } catch var error as DumpError
       where manifest.format == .plain && error.message.contains("permission denied for schema")
     {

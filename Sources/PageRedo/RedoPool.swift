@@ -29,12 +29,15 @@ package final class RedoPool: Sendable {
 
   package let configuration: RedoPoolConfiguration
   let scratch: ScratchDirectory
-  private let isolates: Bool
+  /// Whether workers get namespaces of their own; found out by the first runner, as that takes a process.
+  private let isolates = Mutex<Bool?>(nil)
   private let state = Mutex(State())
   private let changed = NSCondition()
 
   /// Requests of one slice at most: small enough that workers share a batch.
   private static let sliceRequests = 128
+  /// Of one that nobody waits for: what is urgent waits until a worker has done its slice.
+  private static let patientSliceRequests = 32
   /// Slices that wait at most, for each worker.
   private static let queueLimit = 8
 
@@ -58,7 +61,6 @@ package final class RedoPool: Sendable {
       scratch.remove()
       throw error
     }
-    isolates = WorkerCommand.canIsolate()
     if configuration.startsEarly { startRunner() }
   }
 
@@ -68,7 +70,7 @@ package final class RedoPool: Sendable {
   /// - Parameter isUrgent: goes before everything that waits; for pages that a reader waits for.
   /// - Throws: ``PageRedoError`` `.stopped` when the pool was stopped before.
   package func redo(_ batch: RedoBatch, isUrgent: Bool = false) throws(PageRedoError) {
-    let ranges = slices(of: batch)
+    let ranges = slices(of: batch, isUrgent: isUrgent)
     guard !ranges.isEmpty else { return }
     let completion = RedoCompletion(slices: ranges.count)
     var refused = 0
@@ -134,10 +136,11 @@ package final class RedoPool: Sendable {
   }
 
   /// Cuts a batch so that all workers have a share and none holds too much.
-  private func slices(of batch: RedoBatch) -> [Range<Int>] {
+  private func slices(of batch: RedoBatch, isUrgent: Bool) -> [Range<Int>] {
     let share = (batch.count + configuration.workers - 1) / configuration.workers
     // A handful is not worth two processes.
-    let length = min(max(share, 16), RedoPool.sliceRequests)
+    let limit = isUrgent ? RedoPool.sliceRequests : RedoPool.patientSliceRequests
+    let length = min(max(share, 16), limit)
     return stride(from: 0, to: batch.count, by: length).map {
       $0..<min($0 + length, batch.count)
     }
@@ -180,6 +183,11 @@ extension RedoPool {
   }
 
   private func work(_ number: Int) {
+    let isolates = isolates.withLock { known in
+      let can = known ?? WorkerCommand.canIsolate()
+      known = can
+      return can
+    }
     var runner = RedoRunner(
       configuration: configuration, scratch: scratch, number: number, isolates: isolates)
     runner.prepare()

@@ -16,7 +16,7 @@ struct RedoRunner {
 
   private static let attemptLimit = 2
   private static let killLimit = 5
-  private static let startLimit = 3
+  private static let startLimit = 6
 
   init(
     configuration: RedoPoolConfiguration, scratch: ScratchDirectory, number: Int, isolates: Bool

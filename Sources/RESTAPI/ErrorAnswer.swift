@@ -80,7 +80,7 @@ struct ErrorAnswer: Sendable {
       404
     case .timeRangeNotAcceptable: 406
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,
-      .accountAlreadyExists, .snapshotAlreadyExists:
+      .accountAlreadyExists, .snapshotAlreadyExists, .attachmentAlreadyExists:
       409
     case .planTooSmall, .quotaExceeded, .confirmationRequired, .retentionNotPending: 412
     case .branchIsDefault, .branchIsProtected, .branchHasChildren, .roleIsProtected,

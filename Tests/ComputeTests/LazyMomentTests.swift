@@ -39,7 +39,7 @@ import Testing
         $0.settings.maxLocksPerTransaction = 256
         $0.settings.extra = [
           "autovacuum_naptime": "1s", "autovacuum_vacuum_scale_factor": "0.02",
-          "autovacuum_vacuum_insert_scale_factor": "0.02",
+          "autovacuum_vacuum_insert_scale_factor": "0.02", "track_commit_timestamp": "on",
         ]
         $0.completeLayers = completeLayers
         $0.restoreObjective = 0.03
@@ -54,8 +54,10 @@ import Testing
         }
         let (queries, ahead) = (proof.moments % 3 == 0, random.oneIn(2))
         try await engine.prove(
-          &proof, root, at: target, workloads, queries: queries, ahead: ahead)
+          &proof, root, at: target, workloads, queries: queries, ahead: ahead,
+          kills: proof.moments % 4 == 1)
       }
+      proof.requireEveryLog()
       print("proof (\(completeLayers.map(\.rawValue) ?? "policy")): \(proof.summary)")
       #expect(proof.moments > 0)
     }
@@ -124,6 +126,10 @@ extension Engine {
     }
     let from = try await fleet.client(line: line).head()
     async let report = WorkloadRun(on: connection, seed: seed).run(workloads, seconds: seconds)
+    // Rows locked by several transactions at once get multixacts.
+    let lockers = workloads.filter { $0 is RowLockWorkload }
+    async let locks = WorkloadRun(on: connection, seed: seed &+ 500, workersEach: 3, firstWorker: 2)
+      .run(lockers, seconds: seconds)
     async let bench: Void = onThread {
       _ = try connection.pgbench(["-c", "2", "-T", "\(Int(seconds))", "-n"])
     }
@@ -142,7 +148,7 @@ extension Engine {
         usleep(700_000)
       }
     }
-    _ = try await report
+    _ = try await (report, locks)
     try await bench
     try await databases
     return from...(try await fleet.client(line: line).head())
@@ -154,32 +160,48 @@ extension Engine {
   }
 
   /// Opens the moment both ways and compares; notes where only replay opens it.
+  /// - Parameter queries: a server on the lazily opened moment is asked, too.
+  /// - Parameter ahead: pages are made ahead of reads at the same time.
+  /// - Parameter kills: redo workers are killed at random meanwhile.
   func prove(
     _ proof: inout MomentProof, _ line: String, at target: LSN, _ workloads: [any Workload],
-    queries: Bool, ahead: Bool
+    queries: Bool, ahead: Bool, kills: Bool = false
   ) async throws {
     let lazy: OpenedMoment
+    let killer = kills ? WorkerKiller() : nil
+    defer { proof.kills += killer?.stop() ?? 0 }
     do {
       lazy = try await OpenedMoment(self, line, at: target, .lazy, ahead: ahead)
-    } catch let error as ComputeError where error.code == .environment {
+      proof.kills += killer?.stop() ?? 0
+    } catch let error as ComputeError
+      where error.code == .environment && error.message.contains("without replay, as asked for")
+    {
       proof.noteFallback(error)
       return
     }
     let replayed = try await OpenedMoment(self, line, at: target, .replay)
     try proof.compare(lazy, replayed, at: target)
+    try proof.judgeUncommitted(at: target, replayed: replayed)
     if queries {
       let connection = try lazy.start()
-      for workload in workloads {
-        let failures = try await onThread {
-          try workload.failures(on: connection, acknowledged: [:], isRecovered: true)
-        }
-        #expect(failures == [], "\(workload.name) at \(target)")
+      for failure in try await failures(on: connection, workloads) {
+        Issue.record("at \(target): \(failure)")
       }
-      #expect(try AmCheck.failures(on: connection) == [], "at \(target)")
-      #expect(try VisibilityCheck.failures(on: connection) == [], "at \(target)")
       try lazy.server.stop()
     }
     try lazy.remove()
     try replayed.remove()
+  }
+
+  /// What is wrong with a server on a moment, in words.
+  private func failures(
+    on connection: ServerConnection, _ workloads: [any Workload]
+  ) async throws -> [String] {
+    try await onThread {
+      try workloads.flatMap {
+        try $0.failures(on: connection, acknowledged: [:], isRecovered: true)
+      } + AmCheck.failures(on: connection) + VisibilityCheck.failures(on: connection)
+        + IndexOnlyScanCheck.failures(on: connection)
+    }
   }
 }

@@ -280,19 +280,6 @@ import Volume
   }
 }
 
-/// Processes whose parent is the agent and that work for page redo.
-private func redoWorkers(of agent: Int32) -> [Int32] {
-  // Processes come and go while the list is read.
-  let names = (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []
-  return names.compactMap { Int32($0) }.filter { process in
-    guard
-      let status = try? String(contentsOfFile: "/proc/\(process)/status", encoding: .utf8),
-      let command = try? String(contentsOfFile: "/proc/\(process)/cmdline", encoding: .utf8)
-    else { return false }
-    return status.contains("PPid:\t\(agent)\n") && command.contains("--single")
-  }
-}
-
 extension Engine {
   /// A fleet on the same directory whose agents find no redo extension.
   func fleetWithoutExtension() throws -> AgentFleet {

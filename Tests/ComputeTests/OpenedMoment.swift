@@ -22,6 +22,7 @@ struct OpenedMoment {
     Workloads.settings + [
       "autovacuum=off", "max_logical_replication_workers=0", "archive_mode=off",
       "recovery_init_sync_method=syncfs", "full_page_writes=off", "shared_buffers=16MB",
+      "track_commit_timestamp=on",
     ]
 
   /// - Parameter ahead: makes the pages ahead of reads at the same time.

@@ -151,6 +151,39 @@ import Testing
     }
   }
 
+  @Test func longChunksHoldWhatTheirsHeld() async throws {
+    let wal = try await WorkloadWAL.withoutImages.value
+    try await withTemporaryDirectory { directory in
+      var random = SeededRandom(6)
+      let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
+      let start = wal.records[0].start
+      let writer = try await LineWriter.create(
+        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
+      try await append(
+        try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
+      let before = try await open(lineA, store, from: start, to: wal.end)
+      let chunks = try await LineHistory.open(lineA, store: store).chunks
+      var policy = ChunkMergePolicy()
+      (policy.shortBytes, policy.copiedBytes, policy.sources) = (1, 100_000, 10_000)
+      (policy.longBytes, policy.longAge) = ((wal.end - start) / 2, .zero)
+      #expect(await writer.isMergeDue(olderThan: .zero, count: .max, policy: policy))
+      #expect(await !writer.isMergeDue(olderThan: .seconds(60), count: .max, policy: policy))
+      let replaced = try await writer.mergeChunks(olderThan: .zero, policy: policy)
+      let history = try await LineHistory.open(lineA, store: store)
+      #expect(await history.chunks.count < chunks.count - replaced + 3)
+      #expect(await history.gaps().isEmpty)
+      #expect(await history.damages.isEmpty)
+      let long = try await open(lineA, store, from: start, to: wal.end)
+      try await blocking {
+        var random = SeededRandom(10)
+        try compareAll(before, wal.records, &random, "opened before the merge")
+        try compareAll(long, wal.records, &random, "long")
+        try touched(long, wal.records, from: start, to: wal.end)
+      }
+      #expect(await !writer.isMergeDue(olderThan: .zero, count: .max, policy: policy))
+    }
+  }
+
   @Test func chunksWithoutAnIndexAreParsed() async throws {
     let wal = try await WorkloadWAL.withImages.value
     try await withTemporaryDirectory { directory in

@@ -128,6 +128,31 @@ import Volume
     }
   }
 
+  @Test func aChunkThatIsStoredSlowlyIsFoundAfterAMergeBesideIt() async throws {
+    try await withTemporaryDirectory { directory in
+      let memory = MemoryObjectStore()
+      let store = HoldingStore(memory)
+      let clock = TestClock()
+      let writer = try await LineWriter.create(
+        testDescription(lineA), environment: testEnvironment(store, directory, clock: clock))
+      try await append(writer, 40, size: 10_000)
+      clock.advance(61)
+      store.holdsPuts(of: "/wal/", count: 1)
+      let appending = Task { try await append(writer, 1, size: 10_000) }
+      while store.held == 0 { try await Task.sleep(for: .milliseconds(1)) }
+      let merging = Task { try await writer.mergeChunks() }
+      // Time enough for a merge that does not wait.
+      try await Task.sleep(for: .milliseconds(300))
+      store.release()
+      try await appending.value
+      #expect(try await merging.value == 40)
+      // The machine is lost: whoever comes next knows what the store holds.
+      let fresh = try await LineHistory.open(lineA, store: memory)
+      #expect(await fresh.uploadedLSN == start + 410_000)
+      #expect(await fresh.gaps().isEmpty)
+    }
+  }
+
   @Test func missingOrDamagedChunkIsAGapThatNamesItsNeighbours() async throws {
     try await withTemporaryDirectory { directory in
       let store = MemoryObjectStore()

@@ -37,11 +37,17 @@ import Testing
     try await withTemporaryDirectory { directory in
       let wal = try await RealWAL.shared.value
       #expect(wal.records.count > 5_000)
-      for seed: UInt64 in 1...2 {
+      for seed: UInt64 in 1...3 {
         var random = SeededRandom(seed)
         let store = MemoryObjectStore()
         let writer = try await makeLine(wal, store, directory, random: &random)
         if seed == 2 { try await writer.mergeChunks(olderThan: .zero) }
+        if seed == 3 {
+          var policy = ChunkMergePolicy()
+          (policy.shortBytes, policy.sources, policy.longAge) = (1, 10_000, .zero)
+          policy.longBytes = (wal.end - wal.records[0].start) / 2
+          #expect(try await writer.mergeChunks(olderThan: .zero, policy: policy) > 2)
+        }
         let history = try await LineHistory.open(lineA, store: store)
         #expect(await history.gaps().isEmpty)
         #expect(await history.uploadedLSN == wal.end)

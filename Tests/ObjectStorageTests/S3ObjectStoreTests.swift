@@ -52,6 +52,63 @@ import Testing
     }
   }
 
+  /// A crash between the parts of an upload: what is old is aborted, what is young or not ours stays.
+  @Test func uploadsThatWereCutOffAreAborted() async throws {
+    try await withObjectServer { server, _ in
+      let proxy = try FaultProxy(upstream: server.port)
+      defer { proxy.stop() }
+      // Parts are lost on their way, and so are aborts: the upload stays.
+      proxy.setRule {
+        $0.target.contains("partNumber") || $0.method == "DELETE" ? .status(500) : nil
+      }
+      let large = ObjectBody.bytes([UInt8](repeating: 1, count: 6 << 20))
+      for prefix in ["ours", "theirs"] {
+        let broken = try s3Store(
+          server.url(prefix: prefix, port: proxy.port), server, multipartThreshold: 1 << 20,
+          partSize: 5 << 20)
+        await #expect(throws: ObjectStorageError.self) {
+          try await broken.put(ObjectKey("cut/off"), large)
+        }
+      }
+      let store = try s3Store(server.url(prefix: "ours"), server)
+      #expect(
+        try await store.abortUploads(begunBefore: Date(timeIntervalSinceNow: -86_400))
+          == .done(found: 1, aborted: 0))
+      #expect(
+        try await store.abortUploads(begunBefore: Date(timeIntervalSinceNow: 60))
+          == .done(found: 1, aborted: 1))
+      #expect(try await store.abortUploads(begunBefore: Date()) == .done(found: 0, aborted: 0))
+      let theirs = try s3Store(server.url(prefix: "theirs"), server)
+      #expect(
+        try await theirs.abortUploads(begunBefore: Date(timeIntervalSinceNow: -86_400))
+          == .done(found: 1, aborted: 0))
+    }
+  }
+
+  @Test func aStoreThatListsNoUploadsIsSaidToBeOne() async throws {
+    try await withObjectServer { server, _ in
+      let proxy = try FaultProxy(upstream: server.port)
+      defer { proxy.stop() }
+      let store = try s3Store(server.url(port: proxy.port), server)
+      for status in [501, 405, 400] {
+        proxy.setRule { $0.target.contains("uploads") ? .status(status) : nil }
+        let found = try await store.abortUploads(begunBefore: Date())
+        #expect(found == .notSupported("status \(status)"))
+      }
+      // One that takes it for a listing of objects.
+      proxy.setRule { $0.target.contains("uploads") ? .errorInBody : nil }
+      guard case .notSupported(let said) = try await store.abortUploads(begunBefore: Date()) else {
+        Issue.record("an answer without uploads was believed")
+        return
+      }
+      #expect(said.contains("Error"))
+      proxy.setRule { _ in .status(503) }
+      await #expect(throws: ObjectStorageError.self) {
+        _ = try await store.abortUploads(begunBefore: Date())
+      }
+    }
+  }
+
   @Test func listsMoreThanOnePage() async throws {
     try await withObjectServer { server, directory in
       let names = (0..<2_345).map { "page/\(String(format: "%05d", $0))" }

@@ -15,12 +15,15 @@ extension CatalogTransaction {
     try select(where: "t.status = $1 ORDER BY t.created_at", .text(status.rawValue))
   }
 
-  /// Nothing follows any more: the machine was lost.
-  public func interruptAttachments(_ reason: String, at date: Date) throws {
-    try run(
-      """
-      UPDATE exzo.attachments SET status = 'interrupted', error = $1, updated_at = $2::timestamptz
-      WHERE status IN ('copying', 'following', 'detaching')
-      """, .text(reason), .init(date))
+  /// Those that are not over: their slot is on the server.
+  public func liveAttachments() throws -> [AttachmentRecord] {
+    try select(where: "t.status IN ('copying', 'following', 'detaching') ORDER BY t.created_at")
+  }
+
+  /// Those of an account that are not over.
+  public func liveAttachments(of account: AccountID) throws -> [AttachmentRecord] {
+    try select(
+      where: "t.account_id = $1 AND t.status IN ('copying', 'following', 'detaching')",
+      .text(account.rawValue))
   }
 }

@@ -31,6 +31,14 @@ extension CatalogTransaction {
         + "ORDER BY t.created_at DESC LIMIT 1000", .text(branch.rawValue))
   }
 
+  /// Dumps that are kept, of a project or of all.
+  public func finishedDumps(ofProject project: ProjectID?) throws -> [DumpRecord] {
+    try select(
+      where:
+        "t.deleted_at IS NULL AND t.status = 'finished' AND ($1::text IS NULL OR t.project_id = $1) "
+        + "ORDER BY t.created_at", project.map { .text($0.rawValue) })
+  }
+
   /// Dumps that still need their moment.
   public func unfinishedDumps() throws -> [DumpRecord] {
     try select(where: "t.deleted_at IS NULL AND t.status IN ('queued', 'running', 'verifying')")

@@ -8,11 +8,11 @@ public struct AttachmentRecord: CatalogRecord, Hashable {
 
   public enum Status: String, Codable, Sendable {
     case copying, following, detaching, detached, failed
-    /// The machine that followed was lost; the slot may still be there.
+    /// The machine that followed was lost, and a version came that did not go on with it.
     case interrupted
   }
 
-  /// What the server said of itself.
+  /// What the server said of itself, and what its certificate is checked against.
   public struct Source: Codable, Hashable, Sendable {
     public var systemIdentifier: UInt64
     /// Such as `15.14`.
@@ -26,6 +26,8 @@ public struct AttachmentRecord: CatalogRecord, Hashable {
     /// Settings that go along with the data.
     public var settings: [String: String]
     public var bytes: Int
+    /// PEM of authorities; `nil` for this machine's.
+    public var rootCertificate: String?
 
     public init(
       systemIdentifier: UInt64, serverVersion: String, major: Int, segmentSize: UInt64,

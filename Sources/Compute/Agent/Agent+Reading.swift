@@ -15,7 +15,7 @@ extension Agent {
     try await blocking { [directory, specification] in
       try layOut(directory, specification: specification)
     }
-    let prepared = try await MomentOpening(
+    var prepared = try await MomentOpening(
       specification: specification, directory: directory, environment: try historyEnvironment(),
       parent: LineID(rawValue: parent), target: lsn, log: log
     ).prepareReading()
@@ -23,6 +23,8 @@ extension Agent {
     try await admitBootstrap(prepared.bootstrapRole)
     steps.mark("prepare")
     mount = try await mount(prepared.volume)
+    prepared = try await adoptForReading(prepared)
+    reading = prepared
     server = ServerSession(
       directory: directory, segmentSize: prepared.control.walSegmentSize,
       user: prepared.bootstrapRole ?? ServerAccess.superuser)

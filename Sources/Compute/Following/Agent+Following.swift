@@ -18,7 +18,11 @@ extension Agent {
     }
     let environment = try historyEnvironment()
     let password = ProcessInfo.processInfo.environment[SourceSpecification.passwordVariable]
-    let connection = source.connection(password: password)
+    var connection = source.connection(password: password)
+    connection.rootCertificates = try await blocking { [directory] in
+      try SourceAuthorities(source.rootCertificate, at: "\(directory.path)/source-authorities.pem")
+        .path
+    }
     let writer = try await followedLine(source, connection, environment)
     let capture = try await openCapture(of: source, connection, writer, environment)
     self.capture = capture
@@ -34,7 +38,7 @@ extension Agent {
       environment: environment, log: log)
     following = Following(
       source: source, connection: connection, copy: copy, standby: standby,
-      phase: hasKeyframe ? .following : .copying)
+      timeline: writer.description.timeline, phase: hasKeyframe ? .following : .copying)
     if hasKeyframe {
       following?.tending = Task { await standby.run() }
     } else {
@@ -73,7 +77,13 @@ extension Agent {
       spoolDirectory: directory.spool, major: try postgresMajor(specification.major),
       durability: .following)
     configuration.slotName = source.slot
-    configuration.pin = { try source.pinned($0) }
+    let timeline = SourceTimeline(
+      expected: writer.description.timeline, systemIdentifier: source.facts.systemIdentifier)
+    configuration.pin = { parameters in
+      let pinned = try source.pinned(parameters)
+      try timeline.check(pinned)
+      return pinned
+    }
     return try await WALCapture.open(configuration)
   }
 
@@ -120,41 +130,27 @@ extension Agent {
     }
   }
 
-  private func watchFollowing(_ capture: WALCapture) {
-    Task { [log] in
-      for await event in capture.events {
-        switch event {
-        case .failed(let error):
-          log.critical("following has stopped for good", metadata: ["error": "\(error)"])
-          following?.phase = .failed
-          following?.failure = "\(error)"
-          // Another installation has the line now.
-          if error.code == .lineRefused { finish() }
-        case .disconnected(let error):
-          log.warning("the source is away", metadata: ["error": "\(error)"])
-        case .slotRecreated(let gap):
-          log.warning("the slot was gone", metadata: ["gap": "\(gap.map { "\($0)" } ?? "none")"])
-        default: log.info("capture", metadata: ["event": "\(event)"])
-        }
-      }
-    }
-  }
-
   /// An LSN at or above every commit that the source acknowledged before, once it is stored. Where the source
-  /// does not answer, the end of what came of it: there is nothing else any more.
+  /// does not answer, or is not followed any more, the end of what came of it: there is nothing else any more.
   func followedHead(_ following: Following) async throws -> LSN {
     guard let capture else { throw ComputeError(.agent, "ask for the head: nothing is captured") }
+    guard following.phase != .failed else { return capture.positions.uploadedLSN }
     var parameters = following.connection
     parameters.connectTimeout = 5
     let (source, connection) = (following.source, parameters)
+    let timeline = following.timeline
     let wanted: LSN
     do {
       wanted = try await withThread(named: "source-head") {
         let session = try ReplicationConnection(try source.pinned(connection))
         defer { session.close() }
-        return try session.identifySystem().flushedLSN
+        let system = try session.identifySystem()
+        guard system.timeline == timeline else {
+          throw PostgresError(.connectionLost, "it is on timeline \(system.timeline.rawValue) now")
+        }
+        return system.flushedLSN
       }
-    } catch let error as PostgresError where error.isConnectionLoss {
+    } catch let error as PostgresError {
       log.notice("the source does not answer: the head is what came", metadata: ["e": "\(error)"])
       return try await capture.flush(to: capture.positions.receivedLSN, timeout: .seconds(30))
     }
@@ -185,7 +181,8 @@ extension Agent {
     return SourceStatus(
       phase: following.phase, copiedBytes: bytes.copied, totalBytes: bytes.total,
       failure: following.failure, isStreaming: positions?.isStreaming ?? false,
-      sourceLSN: positions?.serverLSN ?? .invalid)
+      sourceLSN: positions?.serverLSN ?? .invalid, trouble: following.trouble,
+      awaySeconds: following.awaySince.map { (ContinuousClock.now - $0).seconds })
   }
 }
 
@@ -198,8 +195,14 @@ struct Following: Sendable {
   /// Makes the line's keyframes after the first.
   var standby: FollowedStandby
   var tending: Task<Void, Never>?
+  /// The one that the line holds.
+  var timeline: TimelineID
   var phase: SourceStatus.Phase
   var failure: String?
+  /// What stands in the way while it goes on trying.
+  var trouble: String?
+  /// When the stream ended; `nil` while it runs.
+  var awaySince: ContinuousClock.Instant? = .now
 }
 
 /// The slot that keeps WAL on a source. Blocks its thread.

@@ -14,6 +14,8 @@ public struct SourceSpecification: Codable, Sendable, Equatable {
   public var openedNetworks: [String]
   /// What it said of itself when it was attached.
   public var facts: SourceFacts
+  /// PEM of the authorities that its certificate is checked against; `nil` for this machine's.
+  public var rootCertificate: String?
 
   public init(
     host: String, port: Int, user: String, database: String, sslMode: String?, slot: String,
@@ -109,4 +111,8 @@ public struct SourceStatus: Codable, Sendable, Equatable {
   public var isStreaming: Bool
   /// The end of the source's WAL, as last heard.
   public var sourceLSN: LSN
+  /// What stands in the way while it goes on trying.
+  public var trouble: String?
+  /// How long nothing has come in.
+  public var awaySeconds: Double?
 }

@@ -11,34 +11,47 @@ struct LazyPages: Sendable {
   let directory: LineDirectory
   let environment: HistoryEnvironment
 
+  /// The image that a moment is made from.
+  func image(_ groups: [LayerGroup]) async throws -> GroupedImage {
+    let storage = storage
+    return try await environment.threads.run { try GroupedImage(groups: groups, storage: storage) }
+  }
+
+  private var storage: LayerStorage {
+    LayerStorage(store: environment.store, fileSystem: environment.fileSystem)
+  }
+
   /// The view of a moment.
   /// - Parameters:
   ///   - history: of the line on which the moment lies.
-  ///   - base: the image that the moment is made from.
+  ///   - image: that the moment is made from.
   ///   - tree: at the moment.
   func view(
-    _ history: LineHistory, base: [LayerGroup], moment: LSN, tree: FileTreeSnapshot
+    _ history: LineHistory, image: GroupedImage, moment: LSN, tree: FileTreeSnapshot
   ) async throws -> LazyBaseView {
-    let storage = LayerStorage(store: environment.store, fileSystem: environment.fileSystem)
     async let chains = ChainReader.open(
-      history, from: base.last?.redoLSN ?? moment, to: moment, storage: storage,
+      history, from: min(image.oldestRedoLSN, moment), to: moment, storage: storage,
       cache: ChainCache())
-    let (image, options) = try await environment.threads.run { [specification] in
-      let image = try GroupedImage(groups: base, storage: storage)
-      return (image, try pageOptions(of: image, major: postgresMajor(specification.major)))
+    let options = try await environment.threads.run { [specification] in
+      try pageOptions(of: image, major: postgresMajor(specification.major))
     }
-    let pool = try await environment.threads.run { try makePool() }
     let maker = PageMaker(
-      image: image, chains: try await chains, pool: pool, options: options, moment: moment)
+      image: image, chains: try await chains, pool: try await environment.threads.run(makePool),
+      options: options, moment: moment)
     return try await environment.threads.run { [directory, environment] in
-      LazyBaseView(
-        tree: tree, maker: maker,
-        pages: try MadePages(
-          path: "\(directory.scratch)/made-pages", fileSystem: environment.fileSystem))
+      do {
+        return LazyBaseView(
+          tree: tree, maker: maker,
+          pages: try MadePages(
+            path: "\(directory.scratch)/made-pages", fileSystem: environment.fileSystem))
+      } catch {
+        maker.pool.stop()
+        throw error
+      }
     }
   }
 
-  private func makePool() throws -> RedoPool {
+  @Sendable private func makePool() throws -> RedoPool {
     let major = try postgresMajor(specification.major)
     let identity = specification.identity
     return try RedoPool(

@@ -22,7 +22,9 @@ struct MomentOpening: Sendable {
 
   /// Finds the moment, creates the line, lays out volume and WAL.
   func prepare() async throws -> PreparedCompute {
+    var steps = StepClock()
     let history = try await LineHistory.open(parent, store: environment.store)
+    steps.mark("history")
     if let (writer, plan) = try await unfinished() {
       return plan.isLazy
         ? try await resumeLazily(history, writer, plan) : try await replay(history, writer, plan)
@@ -30,8 +32,9 @@ struct MomentOpening: Sendable {
     let moment = try await history.seek(.lsn(target), now: environment.now())
     let major = try postgresMajor(specification.major)
     var reason = await moment.replayReason(history, major: major, wanted: specification.opening)
+    steps.mark("seek")
     if reason == nil {
-      switch try await openLazily(history, moment) {
+      switch try await openLazily(history, moment, &steps) {
       case .prepared(let prepared): return prepared
       case .replay(let fallback): reason = .fallback(fallback.reason.rawValue)
       }
@@ -59,19 +62,34 @@ struct MomentOpening: Sendable {
   }
 
   private func openLazily(
-    _ history: LineHistory, _ moment: Moment
+    _ history: LineHistory, _ moment: Moment, _ steps: inout StepClock
   ) async throws -> LazyOutcome {
     let plan = await makePlan(history, moment, from: moment.keyframe, isLazy: true)
-    let image = try await imageTree(moment.keyframe.image)
+    let image = try await pages.image(moment.keyframe.image)
+    steps.mark("image")
     let summary: RewrittenTail.Summary
-    switch try await rewriteTail(history, plan, image) {
+    switch try await rewriteTail(history, plan, withoutWhatStays(image.tree)) {
     case .replay(let fallback): return .replay(fallback)
     case .lazy(let found): summary = found
     }
+    steps.mark("tail")
     let origin = LineOrigin(
       line: parent, branchLSN: plan.lsn, base: moment.keyframe.image, tree: summary.moment.tree)
-    let writer = try await createLine(plan, origin, history)
-    return .prepared(try await lay(history, writer, plan, origin, summary))
+    // The line becomes durable while its volume is laid out; nothing starts before both are there.
+    async let writer = createLine(plan, origin, history)
+    let laid = try await lay(history, image, plan, origin, summary)
+    steps.mark("volume")
+    do {
+      let prepared = laid.prepared(try await writer)
+      steps.mark("line")
+      log.info(
+        "prepared without replay",
+        metadata: ["tail": "\(plan.lsn - plan.redoLSN)", "steps": "\(steps.summary)"])
+      return .prepared(prepared)
+    } catch {
+      laid.close()
+      throw error
+    }
   }
 
   private func resumeLazily(
@@ -80,70 +98,59 @@ struct MomentOpening: Sendable {
     guard let origin = writer.description.parent, origin.isLazy else {
       throw ComputeError(.damagedHistory, "open line '\(specification.line)': it has no parent")
     }
-    let image = try await imageTree(origin.base)
-    guard case .lazy(let summary) = try await rewriteTail(history, plan, image) else {
+    let image = try await pages.image(origin.base)
+    guard
+      case .lazy(let summary) = try await rewriteTail(history, plan, withoutWhatStays(image.tree))
+    else {
       throw ComputeError(
         .damagedHistory, "open line '\(specification.line)': its tail changed since it was begun")
     }
-    return try await lay(history, writer, plan, origin, summary)
+    return try await lay(history, image, plan, origin, summary).prepared(writer)
+  }
+
+  /// A volume over pages that are made when they are read, without its line.
+  private struct LaidOut: Sendable {
+    var volume: Volume
+    var control: ControlFile
+    var view: LazyBaseView
+    var base: MovingBaseView
+    var expectation: RecoveryExpectation
+
+    func prepared(_ writer: LineWriter) -> PreparedCompute {
+      PreparedCompute(
+        volume: volume, writer: writer, base: base, expectation: expectation, control: control,
+        mayHoldSubscriptions: Compute.mayHoldSubscriptions(view.tree), lazy: view)
+    }
+
+    /// For an opening that failed; its own error is the one to report.
+    func close() {
+      view.close()
+      try? volume.close()
+    }
   }
 
   /// The volume over a view that makes pages, and what must be true of the server on it.
   private func lay(
-    _ history: LineHistory, _ writer: LineWriter, _ plan: OpeningPlan, _ origin: LineOrigin,
+    _ history: LineHistory, _ image: GroupedImage, _ plan: OpeningPlan, _ origin: LineOrigin,
     _ summary: RewrittenTail.Summary
-  ) async throws -> PreparedCompute {
-    let view = try await LazyPages(
-      specification: specification, directory: directory, environment: environment
-    ).view(history, base: origin.base, moment: plan.lsn, tree: origin.tree ?? summary.moment.tree)
+  ) async throws -> LaidOut {
+    let view = try await pages.view(
+      history, image: image, moment: plan.lsn, tree: origin.tree ?? summary.moment.tree)
     let base = MovingBaseView(view)
     let (volume, control) = try await openVolume(on: base, plan)
-    return PreparedCompute(
-      volume: volume, writer: writer, base: base,
+    return LaidOut(
+      volume: volume, control: control, view: view, base: base,
       expectation: RecoveryExpectation(
-        target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
-      control: control, mayHoldSubscriptions: mayHoldSubscriptions(view.tree), lazy: view)
+        target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize))
   }
 
-  /// The keyframe's tree without what stays behind.
-  func imageTree(_ groups: [LayerGroup]) async throws -> FileTreeSnapshot {
-    let storage = LayerStorage(store: environment.store, fileSystem: environment.fileSystem)
-    return try await environment.threads.run {
-      let tree = try GroupedImage(groups: groups, storage: storage).tree
-      return removing(from: tree) { staysBehind(path: $0, kind: $1.kind) }
-    }
+  var pages: LazyPages {
+    LazyPages(specification: specification, directory: directory, environment: environment)
   }
 
-  /// Writes the tail with page-only records as no-ops.
-  func rewriteTail(
-    _ history: LineHistory, _ plan: OpeningPlan, _ image: FileTreeSnapshot
-  ) async throws -> RewrittenTail.Outcome {
-    let (start, writer) = tailWriter(plan)
-    var state = (
-      writer: writer,
-      tail: RewrittenTail(
-        format: try postgresMajor(specification.major), redo: plan.redoLSN,
-        segmentSize: plan.segmentSize, image: image, isForReading: specification.staysAtMoment)
-    )
-    for try await run in history.readWAL(from: start, to: plan.lsn) {
-      state = try await environment.threads.run { [state] in
-        var (writer, tail) = state
-        var bytes = run.bytes
-        let patches = try bytes.withUnsafeMutableBytes { try tail.append($0, at: run.startLSN) }
-        try bytes.withUnsafeBytes { try writer.append($0, at: run.startLSN) }
-        for patch in patches { try writer.overwrite(patch.bytes, at: patch.lsn) }
-        return (writer, tail)
-      }
-      if let fallback = state.tail.fallback { return .replay(fallback) }
-    }
-    let modified = plan.systemIdentifier >> 32
-    return try await environment.threads.run { [state, directory, specification] in
-      var writer = state.writer
-      _ = try writer.finish(durable: false)
-      try giveDirectory(directory.wal, to: specification.identity)
-      return try state.tail.finish(
-        target: plan.lsn, modified: Int64(modified) * 1_000_000_000)
-    }
+  /// A keyframe's tree without what stays behind.
+  func withoutWhatStays(_ tree: FileTreeSnapshot) -> FileTreeSnapshot {
+    removing(from: tree) { staysBehind(path: $0, kind: $1.kind) }
   }
 
   // MARK: Replay by the server
@@ -262,46 +269,6 @@ struct MomentOpening: Sendable {
       environment: environment)
   }
 
-  private func tailWriter(_ plan: OpeningPlan) -> (LSN, TailWriter) {
-    let start = LSN(plan.redoLSN.rawValue / plan.segmentSize * plan.segmentSize)
-    let writer = TailWriter(
-      directory: directory.wal, timeline: plan.timeline, segmentSize: plan.segmentSize,
-      systemIdentifier: plan.systemIdentifier, startLSN: start,
-      fileSystem: environment.fileSystem)
-    return (start, writer)
-  }
-
-  /// Writes and checks the WAL from the redo LSN's segment to the moment.
-  func writeTail(
-    _ history: LineHistory, _ plan: OpeningPlan, _ image: FileTreeSnapshot, major: PostgresMajor
-  ) async throws -> TailCheck.Summary {
-    var (start, writer) = tailWriter(plan)
-    var check = TailCheck(
-      format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, image: image)
-    var locks: TailRewriter? =
-      specification.staysAtMoment
-      ? TailRewriter(
-        format: major, redo: plan.redoLSN, segmentSize: plan.segmentSize, scope: .locks) : nil
-    for try await run in history.readWAL(from: start, to: plan.lsn) {
-      (writer, check, locks) = try await environment.threads.run { [writer, check, locks] in
-        var (writer, check, locks) = (writer, check, locks)
-        var bytes = run.bytes
-        try bytes.withUnsafeBytes { try check.append($0, at: run.startLSN) }
-        let patches =
-          try bytes.withUnsafeMutableBytes { try locks?.append($0, at: run.startLSN) } ?? []
-        try bytes.withUnsafeBytes { try writer.append($0, at: run.startLSN) }
-        for patch in patches { try writer.overwrite(patch.bytes, at: patch.lsn) }
-        return (writer, check, locks)
-      }
-    }
-    return try await environment.threads.run { [writer, check, identity = specification.identity] in
-      var writer = writer
-      _ = try writer.finish(durable: false)
-      try giveDirectory(directory.wal, to: identity)
-      return try check.finish(target: plan.lsn)
-    }
-  }
-
   /// As `initdb` makes them: seconds above, chance below.
   func makeSystemIdentifier() -> UInt64 {
     let seconds = UInt64(Date().timeIntervalSince1970)
@@ -310,7 +277,7 @@ struct MomentOpening: Sendable {
 }
 
 /// Whether `pg_subscription` (OID 6100) may have rows: its file is not empty, or has another name.
-private func mayHoldSubscriptions(_ tree: FileTreeSnapshot) -> Bool {
+func mayHoldSubscriptions(_ tree: FileTreeSnapshot) -> Bool {
   let paths = TreePaths(tree)
   let entry = tree.entries.first { $0.name == "6100" && paths.path(of: $0) == "global/6100" }
   return entry.map { $0.size > 0 } ?? true

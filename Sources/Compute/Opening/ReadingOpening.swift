@@ -55,12 +55,12 @@ extension MomentOpening {
     _ history: LineHistory, _ moment: Moment
   ) async throws -> PreparedReading? {
     let plan = await makePlan(history, moment, from: moment.keyframe, isLazy: true)
-    let image = try await imageTree(moment.keyframe.image)
-    guard case .lazy(let summary) = try await rewriteTail(history, plan, image) else { return nil }
-    let view = try await LazyPages(
-      specification: specification, directory: directory, environment: environment
-    ).view(
-      history, base: moment.keyframe.image, moment: plan.lsn, tree: summary.moment.tree)
+    let image = try await pages.image(moment.keyframe.image)
+    guard
+      case .lazy(let summary) = try await rewriteTail(history, plan, withoutWhatStays(image.tree))
+    else { return nil }
+    let view = try await pages.view(
+      history, image: image, moment: plan.lsn, tree: summary.moment.tree)
     let (volume, control) = try await openVolume(on: view, plan)
     return PreparedReading(volume: volume, control: control, target: plan.lsn, lazy: view)
   }

@@ -8,7 +8,8 @@ import PostgresFormat
 /// segment, and in each first page the new line's system identifier (`xlp_sysid`, 24 bytes into the
 /// page; page
 /// headers have no CRC).
-/// State: bytes come in order and without a gap, from a segment's first byte on.
+/// State: bytes come in order and without a gap, from a segment's first byte on, but for what ``skip(to:)``
+/// leaves out.
 /// Crash: nothing is durable before ``finish()``; an opening that dies is begun anew.
 struct TailWriter: Sendable {
   private let fileSystem: any FileSystem
@@ -54,6 +55,12 @@ struct TailWriter: Sendable {
       next = next + UInt64(count)
       if next.rawValue % segmentSize == 0 || rest.isEmpty { try identify() }
     }
+  }
+
+  /// Leaves out what lies before `lsn` in the first segment: zeros, behind the segment's first page.
+  mutating func skip(to lsn: LSN) {
+    guard lsn > next, next > startLSN, lsn - startLSN < segmentSize else { return }
+    next = lsn
   }
 
   /// Writes over bytes that were appended before.

@@ -38,9 +38,10 @@ struct VolumeResumption: Sendable {
     }
     if let tree = origin.tree {
       let history = try await LineHistory.open(origin.line, store: environment.store)
-      let view = try await LazyPages(
-        specification: specification, directory: directory, environment: environment
-      ).view(history, base: origin.base, moment: origin.branchLSN, tree: tree)
+      let pages = LazyPages(
+        specification: specification, directory: directory, environment: environment)
+      let view = try await pages.view(
+        history, image: try await pages.image(origin.base), moment: origin.branchLSN, tree: tree)
       return (view, view)
     }
     let view = try await environment.threads.run { [environment] in

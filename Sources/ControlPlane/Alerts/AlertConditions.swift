@@ -23,7 +23,12 @@ struct AlertConditions: Sendable {
 
   func now() async throws -> [AlertCondition] {
     let health = await core.fleet.health()
-    return try await backups() + proofs() + computes(health) + machine(health) + stores(health)
+    let (attached, lost) = try await AttachmentConditions(core: core).now()
+    var running = health
+    // Told once, in the words of the attachment.
+    running.computes.removeAll { lost.contains($0.lineID) }
+    return try await backups() + proofs() + attached + computes(running) + machine(health)
+      + stores(health)
   }
 
   private func backups() async throws -> [AlertCondition] {

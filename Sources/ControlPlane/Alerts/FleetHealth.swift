@@ -56,6 +56,8 @@ public struct AlertSettings: Sendable {
   public var mirrorLag: Double
   /// How long the object store may not take the catalog's changes; seconds.
   public var storeSilence: Double
+  /// How long a server elsewhere may not be reached; seconds.
+  public var sourceAway: Double = 300
   public var channels: [any AlertChannel]
 
   public init(

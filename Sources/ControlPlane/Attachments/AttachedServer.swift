@@ -1,3 +1,4 @@
+import APITypes
 import Catalog
 import PostgresClient
 import PostgresFormat
@@ -10,9 +11,12 @@ public struct AttachedServer: Hashable, Sendable {
   public var password: String?
   public var database: String
   public var sslMode: String?
+  /// PEM of the authorities that its certificate is checked against; `nil` for this machine's.
+  public var rootCertificate: String?
 
   public init(
-    host: String, port: Int, user: String, password: String?, database: String, sslMode: String?
+    host: String, port: Int, user: String, password: String?, database: String, sslMode: String?,
+    rootCertificate: String? = nil
   ) {
     self.host = host
     self.port = port
@@ -20,6 +24,29 @@ public struct AttachedServer: Hashable, Sendable {
     self.password = password
     self.database = database
     self.sslMode = sslMode
+    self.rootCertificate = rootCertificate
+  }
+
+  private static let longestCertificate = 256 << 10
+
+  /// As a request names it.
+  /// - Throws: ``ControlPlaneError`` `.badValue`, without the password.
+  init(_ source: API.AttachSource) throws {
+    try self.init(connectionString: source.connectionString)
+    guard let certificate = source.rootCertificate else { return }
+    guard certificate.contains("-----BEGIN CERTIFICATE-----"),
+      certificate.utf8.count <= Self.longestCertificate, !certificate.contains("\0")
+    else {
+      throw ControlPlaneError(
+        .badValue,
+        "'source.root_certificate' must be PEM (-----BEGIN CERTIFICATE-----), 256 KiB at most")
+    }
+    guard let mode = sslMode, mode.hasPrefix("verify-") else {
+      throw ControlPlaneError(
+        .badValue, "'source.root_certificate' is used with sslmode verify-ca and verify-full only",
+        hint: "add sslmode=verify-full to the connection string")
+    }
+    rootCertificate = certificate
   }
 
   /// Takes a connection string apart; only host, port, user, password, dbname and sslmode are taken.
@@ -88,11 +115,18 @@ public struct FollowStatus: Hashable, Sendable {
   public var uploadedLSN: LSN
   /// Age of the oldest commit that is not stored.
   public var lagSeconds: Double
+  /// What stands in the way while it goes on trying.
+  public var trouble: String?
+  /// How long nothing has come in.
+  public var awaySeconds: Double?
 
   public init(
     phase: Phase, copiedBytes: Int, totalBytes: Int, failure: String?, isStreaming: Bool,
-    sourceLSN: LSN, receivedLSN: LSN, uploadedLSN: LSN, lagSeconds: Double
+    sourceLSN: LSN, receivedLSN: LSN, uploadedLSN: LSN, lagSeconds: Double,
+    trouble: String? = nil, awaySeconds: Double? = nil
   ) {
+    self.trouble = trouble
+    self.awaySeconds = awaySeconds
     self.phase = phase
     self.copiedBytes = copiedBytes
     self.totalBytes = totalBytes

@@ -10,14 +10,9 @@ public struct AttachmentService: Sendable {
   public func attach(
     _ request: API.AttachRequest, account: AccountID
   ) async throws -> API.AttachedResponse {
-    let server = try AttachedServer(connectionString: request.source.connectionString)
+    let server = try AttachedServer(request.source)
     try SettingsRules.name("project.name", request.project?.name)
-    let description: SourceDescription
-    do {
-      description = try await core.fleet.inspect(server)
-    } catch let error as ComputeFleetError {
-      throw ControlPlaneError(.sourceRefused, error.message)
-    }
+    let description = try await AttachmentUpdate.inspect(server, core)
     let password = core.names.password()
     let answer = try await core.catalog.write { tx -> API.AttachedResponse in
       guard let owner = try tx.lockAccount(account), let plan = try tx.plan(owner.plan) else {
@@ -31,6 +26,7 @@ public struct AttachmentService: Sendable {
           .limitReached, "attach: plan '\(plan.name)' allows \(plan.projectsLimit) projects",
           hint: "delete one, or ask for a larger plan")
       }
+      try refuseSecond(server, description, account, tx)
       return try NewAttachmentRows(
         core: core, request: request, server: server, description: description, owner: owner,
         plan: plan
@@ -38,6 +34,23 @@ public struct AttachmentService: Sendable {
     }
     core.added.fire()
     return answer
+  }
+
+  /// A request that was sent twice would copy the server twice. Under another address it may be another server:
+  /// a promoted copy has the same identifier.
+  private func refuseSecond(
+    _ server: AttachedServer, _ description: SourceDescription, _ account: AccountID,
+    _ tx: CatalogTransaction
+  ) throws {
+    let same = try tx.liveAttachments(of: account).first {
+      $0.source.systemIdentifier == description.systemIdentifier && $0.host == server.host
+        && $0.port == server.port
+    }
+    guard let same else { return }
+    throw ControlPlaneError(
+      .attachmentAlreadyExists,
+      "attach '\(server.host):\(server.port)': project '\(same.projectID)' follows this server already",
+      hint: "branch from that project; 'exzo attach update' changes how it connects")
   }
 
   public func get(_ project: ProjectID, account: AccountID) async throws -> API.Attachment {
@@ -48,12 +61,12 @@ public struct AttachmentService: Sendable {
   /// Ends the following; the project keeps its history and its branches.
   public func detach(
     _ project: ProjectID, _ request: API.DetachRequest, account: AccountID
-  ) async throws -> API.DetachedResponse {
-    let answer = try await core.catalog.write { tx -> API.DetachedResponse in
+  ) async throws -> API.AttachmentOperations {
+    let answer = try await core.catalog.write { tx -> API.AttachmentOperations in
       let project = try core.lock(tx, project, of: account)
       var record = try self.record(tx, project.id, account)
       guard record.status != .detached else {
-        return API.DetachedResponse(attachment: present(record, nil), operations: [])
+        return API.AttachmentOperations(attachment: present(record, nil), operations: [])
       }
       if let running = try tx.holder(of: [OperationLock.attachment(project.id)], in: project.id) {
         throw ControlPlaneError(
@@ -68,7 +81,7 @@ public struct AttachmentService: Sendable {
         locks: [OperationLock.attachment(project.id)])
       operation.details = ["keep_slot": request.keepSlot == true ? "true" : "false"]
       operation = try tx.enqueue(operation)
-      return API.DetachedResponse(
+      return API.AttachmentOperations(
         attachment: present(record, nil),
         operations: [Presenter(core: core).operation(operation)])
     }
@@ -76,7 +89,7 @@ public struct AttachmentService: Sendable {
     return answer
   }
 
-  private func record(
+  func record(
     _ tx: CatalogTransaction, _ id: ProjectID, _ account: AccountID
   ) throws -> AttachmentRecord {
     let project = try core.project(tx, id, of: account)
@@ -102,6 +115,8 @@ public struct AttachmentService: Sendable {
       shown.copiedBytes = status.copiedBytes
       shown.totalBytes = max(status.totalBytes, status.copiedBytes)
     }
+    shown.error = status.trouble ?? record.error
+    shown.awaySeconds = status.awaySeconds
     if status.phase == .failed {
       shown.status = .failed
       shown.error = status.failure

@@ -75,17 +75,29 @@ struct NewAttachmentRows {
   private func record(
     _ project: ProjectRecord, _ branch: BranchRecord
   ) throws -> AttachmentRecord {
-    let sealed = try server.password.map {
-      try core.sealer.seal(Array($0.utf8), context: Self.passwordContext(project.id))
-    }
-    // Slots have names of small letters, digits and underscores.
-    let slot = "exzo_" + branch.lineID.rawValue.dropFirst("ln-".count)
+    let sealed = try Self.sealed(server.password, project.id, core)
+    let slot = Self.slot(branch.lineID)
+    var facts = description
+    facts.rootCertificate = server.rootCertificate
     return AttachmentRecord(
       projectID: project.id, accountID: owner.id, plan: plan.name, branchID: branch.id,
       lineID: branch.lineID, host: server.host, port: server.port, roleName: server.user,
       databaseName: server.database, sslMode: server.sslMode, sealedPassword: sealed, slot: slot,
-      source: description, status: .copying, createdAt: project.createdAt,
+      source: facts, status: .copying, createdAt: project.createdAt,
       updatedAt: project.createdAt)
+  }
+
+  /// Slots have names of small letters, digits and underscores.
+  static func slot(_ line: CatalogLineID) -> String {
+    "exzo_" + line.rawValue.dropFirst("ln-".count)
+  }
+
+  static func sealed(
+    _ password: String?, _ project: ProjectID, _ core: Core
+  ) throws -> SealedBytes? {
+    try password.map {
+      try core.sealer.seal(Array($0.utf8), context: passwordContext(project))
+    }
   }
 
   static func passwordContext(_ project: ProjectID) -> String { "attachment \(project)" }
@@ -103,7 +115,7 @@ extension AttachmentRecord {
       lineID: lineID.rawValue, projectID: projectID.rawValue,
       server: AttachedServer(
         host: host, port: port, user: roleName, password: password, database: databaseName,
-        sslMode: sslMode),
+        sslMode: sslMode, rootCertificate: source.rootCertificate),
       slot: slot,
       description: source)
   }

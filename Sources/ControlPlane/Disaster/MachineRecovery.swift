@@ -7,8 +7,9 @@ import Logging
 ///
 /// *State and invariants*: 1. Every line that the lost machine may have written is taken over before
 /// anything goes on from it: what that machine still puts does not count. 2. Every branch goes on, on a
-/// new line, from the head that the store holds; its window reaches as far back as before. 3. All of it is
-/// one transaction, in which the mark of the unfinished recovery goes too.
+/// new line, from the head that the store holds; its window reaches as far back as before. What follows a server
+/// elsewhere goes on with the same line: that server writes it, and its slot has kept what the store lacks. 3. All
+/// of it is one transaction, in which the mark of the unfinished recovery goes too.
 ///
 /// *Crash*: begun anew; taking a line over twice is harmless.
 public struct MachineRecovery: Sendable {
@@ -34,6 +35,9 @@ public struct MachineRecovery: Sendable {
     var lines: [CatalogLineID: LineRecord]
     /// Lines that a compute of the lost machine may be writing.
     var written: Set<CatalogLineID>
+    /// Lines that follow servers elsewhere, and of them those whose first copy was not complete.
+    var following: Set<CatalogLineID>
+    var copying: Set<CatalogLineID>
   }
 
   /// - Parameters:
@@ -65,10 +69,8 @@ public struct MachineRecovery: Sendable {
       var report = Report(damages: damages.values.sorted())
       report.endedOperations = try EndedOperations(core: core).end(tx)
       try forgetComputes(tx)
-      try tx.interruptAttachments(
-        "the machine that followed was lost; its slot may still keep WAL on the server: detach, attach anew",
-        at: core.clock.now)
-      for branch in survey.branches where !damaged.contains(branch.lineID) {
+      for branch in survey.branches
+      where !damaged.union(survey.following).contains(branch.lineID) {
         try self.revive(branch, survey, heads, tx)
       }
       try self.layEndpointsToSleep(survey, tx)
@@ -90,10 +92,12 @@ public struct MachineRecovery: Sendable {
       let branches = try tx.branches(recoverableSince: .distantFuture)
         .filter { living.contains($0.projectID) }
       let lines = try tx.allLines()
+      let attachments = try tx.liveAttachments()
       return Survey(
         branches: branches,
         lines: Dictionary(lines.map { ($0.id, $0) }, uniquingKeysWith: { first, _ in first }),
-        written: try tx.computeLines())
+        written: try tx.computeLines(), following: Set(attachments.map(\.lineID)),
+        copying: Set(attachments.filter { $0.status == .copying }.map(\.lineID)))
     }
   }
 
@@ -104,7 +108,8 @@ public struct MachineRecovery: Sendable {
     _ survey: Survey
   ) async throws -> (heads: [CatalogLineID: ResolvedMoment], damages: [CatalogLineID: String]) {
     let needed = Set(survey.branches.map(\.lineID))
-    let lines = needed.union(survey.written).sorted()
+    // A copy that was under way is made anew, by a writer that takes the line over.
+    let lines = needed.union(survey.written).subtracting(survey.copying).sorted()
     var heads: [CatalogLineID: ResolvedMoment] = [:]
     var damages: [CatalogLineID: String] = [:]
     try await withThrowingTaskGroup(
@@ -212,7 +217,14 @@ struct EndedOperations {
     let unfinished = try tx.unfinishedOperations()
     let steps = OperationSteps(core: core)
     var ended: Set<OperationID> = []
+    var going: Set<OperationID> = []
     for var operation in unfinished {
+      if Self.goesOn(operation) {
+        operation.claimedBy = nil
+        try tx.update(operation)
+        going.insert(operation.id)
+        continue
+      }
       let status: API.OperationStatus
       if !ended.isDisjoint(with: operation.waitsFor) {
         status = .skipped
@@ -228,11 +240,17 @@ struct EndedOperations {
       if status != .finished { ended.insert(operation.id) }
     }
     // What abandoning asks for works on volumes that are gone.
-    for var operation in try tx.unfinishedOperations() {
+    for var operation in try tx.unfinishedOperations() where !going.contains(operation.id) {
       operation.end(.skipped, "the machine whose volumes it works on was lost", at: core.clock.now)
       try tx.update(operation)
     }
-    return unfinished.count
+    return unfinished.count - going.count
+  }
+
+  /// What works on servers elsewhere, which were not lost.
+  private static func goesOn(_ operation: OperationRecord) -> Bool {
+    [OperationKind.attachSource.rawValue, OperationKind.detachSource.rawValue]
+      .contains(operation.kind)
   }
 
   private static func status(of kind: OperationKind?) -> API.OperationStatus {

@@ -119,6 +119,16 @@ public struct DatabaseContents: Sendable, Hashable {
   }
 }
 
+/// What reading all of a dump's objects found.
+public struct DumpProof: Sendable, Hashable {
+  public var objects = 0
+  public var bytes = 0
+  /// One sentence each, with the object's name.
+  public var problems: [String] = []
+
+  public init() {}
+}
+
 /// A dump as it is downloaded.
 public protocol DumpFile: Sendable {
   /// Bytes.
@@ -143,6 +153,9 @@ public protocol DumpTools: Sendable {
   /// The statements that make the cluster's roles anew, without passwords, as they were noted with
   /// the dump.
   func globals(ofDump dump: String, project: String) async throws -> String
+  /// Reads every byte that the store holds of a dump and compares it with what was written.
+  /// - Throws: ``DumpError`` where the store does not answer; what is damaged or missing is in the proof.
+  func check(dump: String, project: String, bytesPerSecond: UInt64) async throws -> DumpProof
   /// Reads every row of every table.
   func contents(of database: String, on compute: RunningCompute) async throws -> DatabaseContents
   /// Restores a dump as a role that is not superuser: all of it or nothing.
@@ -156,6 +169,12 @@ public protocol DumpTools: Sendable {
   ) async throws -> [String]
   /// Removes a line that nothing points to and nobody writes from the store.
   func removeHistory(line: String) async throws
+}
+
+extension DumpTools {
+  public func check(
+    dump: String, project: String, bytesPerSecond: UInt64
+  ) async throws -> DumpProof { DumpProof() }
 }
 
 /// What went wrong with a dump or a restore, for whoever asked for it.

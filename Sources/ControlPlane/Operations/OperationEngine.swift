@@ -27,8 +27,8 @@ struct EngineAbandoned: Error {}
 /// *Crash*: the next engine of the same node takes the claims back and repeats the step that was
 /// not recorded.
 ///
-/// *Concurrency*: `workers` operations at a time, and `longWorkers` of the kinds that may run for
-/// hours. ``run()`` once.
+/// *Concurrency*: `workers` operations at a time, and besides `longWorkers` and `copyWorkers` of the kinds
+/// that may run for hours. ``run()`` once.
 ///
 /// *Not guarded here*: two engines with one node name.
 public final class OperationEngine: Sendable {
@@ -37,19 +37,21 @@ public final class OperationEngine: Sendable {
   private let node: String
   private let workers: Int
   private let longWorkers: Int
+  private let copyWorkers: Int
   private let interruption: @Sendable (StepBoundary) async throws -> Void
 
   private static let attempts = 5
   private static let idlePause = Duration.seconds(1)
 
   init(
-    core: Core, node: String, workers: Int = 8, longWorkers: Int = 2,
+    core: Core, node: String, workers: Int = 8, longWorkers: Int = 2, copyWorkers: Int = 8,
     interruption: @escaping @Sendable (StepBoundary) async throws -> Void = { _ in }
   ) {
     self.core = core
     self.node = node
     self.workers = workers
     self.longWorkers = longWorkers
+    self.copyWorkers = copyWorkers
     self.interruption = interruption
     steps = OperationSteps(core: core)
   }
@@ -58,8 +60,15 @@ public final class OperationEngine: Sendable {
   public func run() async throws {
     try await recover()
     try await withThrowingTaskGroup(of: Void.self) { group in
-      for _ in 0..<workers { group.addTask { try await self.work(isLong: false) } }
-      for _ in 0..<longWorkers { group.addTask { try await self.work(isLong: true) } }
+      let longest = OperationKind.long + OperationKind.copies
+      for (count, kinds, excluding) in [
+        (workers, longest, true), (longWorkers, OperationKind.long, false),
+        (copyWorkers, OperationKind.copies, false),
+      ] {
+        for _ in 0..<count {
+          group.addTask { try await self.work(on: kinds.map(\.rawValue), excluding: excluding) }
+        }
+      }
       // The first error ends all: leaving the group cancels the others.
       for try await _ in group {}
     }
@@ -79,14 +88,14 @@ public final class OperationEngine: Sendable {
     }
   }
 
-  private func work(isLong: Bool) async throws {
-    let long = OperationKind.long.map(\.rawValue)
+  /// - Parameter kinds: what is worked on, or, where `excluding`, all but that.
+  private func work(on kinds: [String], excluding: Bool) async throws {
     while !Task.isCancelled {
       let generation = core.added.generation
       do {
         let now = core.clock.now
         let claimed = try await core.catalog.write {
-          try $0.claimOperation(for: self.node, at: now, kinds: long, excluding: !isLong)
+          try $0.claimOperation(for: self.node, at: now, kinds: kinds, excluding: excluding)
         }
         if let claimed {
           try await execute(claimed)

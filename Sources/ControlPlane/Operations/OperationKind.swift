@@ -28,6 +28,8 @@ enum OperationKind: String, CaseIterable, Sendable {
 
   /// Kinds that may run for hours: they have workers of their own, so that they hold up no other.
   static let long: [OperationKind] = [.makeDump, .verifyDump, .restoreDump, .recoverTable]
+  /// Copies of servers that live elsewhere; the agent works, the step only waits.
+  static let copies: [OperationKind] = [.attachSource]
 
   /// The word for it that the oldest client knows.
   var action: API.OperationAction {

@@ -132,10 +132,34 @@ public struct VerificationService: Sendable {
       result.moments += proof.moments
       result.add(proof.problems, keeping: Self.keptProblems)
     }
+    try await verifyDumps(of: project, &result)
     if project == nil, let journal = core.journal {
       result.add(try await journal.problems(), keeping: Self.keptProblems)
     }
     return result
+  }
+}
+
+extension VerificationService {
+  /// Every object of every dump that is kept.
+  private func verifyDumps(
+    of project: ProjectID?, _ result: inout VerificationRecord.Result
+  ) async throws {
+    for dump in try await core.catalog.read({ try $0.finishedDumps(ofProject: project) }) {
+      try Task.checkCancellation()
+      let proof = try await core.dumpTools.check(
+        dump: dump.id.rawValue, project: dump.projectID.rawValue,
+        bytesPerSecond: core.settings.proofs.verificationRate)
+      // One that was deleted meanwhile is missing rightly.
+      if !proof.problems.isEmpty,
+        try await core.catalog.read({ try $0.dump(dump.id) })?.deletedAt != nil
+      {
+        continue
+      }
+      result.objects += proof.objects
+      result.bytes += proof.bytes
+      result.add(proof.problems, keeping: Self.keptProblems)
+    }
   }
 }
 

@@ -86,8 +86,19 @@ public struct PastSessions: Sendable {
         try tx.endpoints(of: branch.id).first { $0.type == .readWrite }
       )
     }
+    let resolved = try await resolver.resolve(moment)
+    let branch = resolver.branch
+    let roles = try await core.catalog.read { tx -> [RoleRequest] in
+      // A server elsewhere has none of the branch's roles. Root lines of its project are what was followed.
+      guard try tx.attachment(of: branch.projectID) != nil,
+        try tx.line(CatalogLineID(resolved.lineID))?.parentID == nil
+      else { return [] }
+      return try tx.roles(of: branch.id).filter { !$0.isDropped }.map {
+        RoleRequest(name: $0.name, scramVerifier: $0.scramVerifier, login: $0.canLogin)
+      }
+    }
     let compute = try await core.reading.use(
-      try await resolver.resolve(moment), of: resolver.branch, resolver.project, core
+      resolved, of: branch, resolver.project, core, roles: roles
     ) { $0 }
     return Session(compute: compute, countedFor: endpoint?.id.rawValue)
   }

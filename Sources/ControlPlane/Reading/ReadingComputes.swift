@@ -15,6 +15,8 @@ actor ReadingComputes {
   private struct Key: Hashable {
     var line: String
     var lsn: LSN
+    /// Of a server elsewhere, with roles of ours.
+    var isAdopted = false
   }
 
   private struct Entry {
@@ -44,11 +46,13 @@ actor ReadingComputes {
   static let limit = 32
 
   /// Runs `body` with a compute at the moment; it stays for others when `body` has ended.
+  /// - Parameter roles: that are to log in to a moment of a server elsewhere, which does not have them.
   nonisolated func use<Value: Sendable>(
     _ moment: ResolvedMoment, of branch: BranchRecord, _ project: ProjectRecord, _ core: Core,
+    roles: [RoleRequest] = [],
     _ body: @Sendable (RunningCompute) async throws -> Value
   ) async throws -> Value {
-    let loan = try await take(moment, of: branch, project, core)
+    let loan = try await take(moment, of: branch, project, core, roles: roles)
     do {
       let value = try await body(loan.compute)
       await giveBack(loan.id, core)
@@ -61,9 +65,10 @@ actor ReadingComputes {
 
   /// Opens the moment, or joins those who have it open.
   func take(
-    _ moment: ResolvedMoment, of branch: BranchRecord, _ project: ProjectRecord, _ core: Core
+    _ moment: ResolvedMoment, of branch: BranchRecord, _ project: ProjectRecord, _ core: Core,
+    roles: [RoleRequest] = []
   ) async throws -> Loan {
-    let key = Key(line: moment.lineID, lsn: moment.lsn)
+    let key = Key(line: moment.lineID, lsn: moment.lsn, isAdopted: !roles.isEmpty)
     var entry: Entry
     if let present = entries[key] {
       entry = present
@@ -73,7 +78,7 @@ actor ReadingComputes {
           .unavailable, "read a past moment: \(Self.limit) moments are open already",
           hint: "try again in half a minute, or make a branch at the moment")
       }
-      entry = open(key, branch, project, core)
+      entry = open(key, branch, project, core, roles)
     }
     entry.users += 1
     entries[key] = entry
@@ -88,7 +93,8 @@ actor ReadingComputes {
   }
 
   private func open(
-    _ key: Key, _ branch: BranchRecord, _ project: ProjectRecord, _ core: Core
+    _ key: Key, _ branch: BranchRecord, _ project: ProjectRecord, _ core: Core,
+    _ roles: [RoleRequest]
   ) -> Entry {
     let id = core.names.reading()
     let task = Task {
@@ -103,7 +109,8 @@ actor ReadingComputes {
         return try await core.fleet.openReading(
           ReadingRequest(
             id: id, projectID: project.id.rawValue, lineID: key.line, lsn: key.lsn,
-            major: project.pgVersion, settings: ComputeSettings(sharedBuffersMB: 64)))
+            major: project.pgVersion, settings: ComputeSettings(sharedBuffersMB: 64),
+            roles: roles))
       } catch {
         try await Self.end(id, core)
         throw error

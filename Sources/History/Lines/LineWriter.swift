@@ -13,7 +13,7 @@ import Volume
 /// 1. ``uploadedLSN`` only grows; every byte of the line below it is in the store.
 /// 2. Each chunk begins where the one before it ends.
 /// 3. A keyframe refers only to layers that are durable.
-/// 4. No object's number is used twice: a put that failed uses its number up, because the object
+/// 4. Of chunks that are appended none becomes visible after a chunk with a higher number. No object's number is used twice: a put that failed uses its number up, because the object
 ///    may have become visible nevertheless.
 /// 5. No more than ``LineWriter/ownershipInterval`` passes between the last look at the line's
 ///    owners and a put; a writer that has seen a higher epoch writes nothing more.
@@ -139,13 +139,14 @@ public actor LineWriter {
         detail: "the line \(description.id) ends at \(uploadedLSN)")
     }
     try await checkOwnership()
-    record(try await put(chunk, level: 1))
+    record(try await put(chunk, as: takeNumber(), level: 1))
     uploadedLSN = chunk.summary.endLSN
     if let records = chunk.blockRecords { hot.add(records) }
   }
 
-  func put(_ chunk: WALChunk, level: Int32) async throws -> WALChunkReference {
-    let number = takeNumber()
+  func put(
+    _ chunk: WALChunk, as number: ObjectNumber, level: Int32
+  ) async throws -> WALChunkReference {
     let key = keys.wal(number)
     let bytes = try await environment.threads.run { try chunk.encoded(key: key, level: level) }
     try await put(key, .bytes(bytes), "put chunk")
@@ -158,6 +159,14 @@ public actor LineWriter {
     contents.lastChunk = max(contents.lastChunk, chunk.number)
     putTimes[chunk.number] = environment.uptime()
     newObjects += 1
+  }
+
+  /// A number for a chunk that others are merged into, taken while nothing is being appended.
+  ///
+  /// Readers list what comes after the highest number that they know, or that a manifest names: a chunk that
+  /// becomes visible below it is never found, and a collector takes it for left behind.
+  func takeNumberOfMerge() async throws -> ObjectNumber {
+    try await chunkGate.run { await self.takeNumber() }
   }
 
   // MARK: Shared by the other concerns

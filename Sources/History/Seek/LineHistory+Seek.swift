@@ -88,16 +88,35 @@ extension LineHistory {
       // A record's end may lie after its chunk's: in its padding, or after a segment switch.
       let bound = piece.isCut ? limit : lsn
       if let last = piece.chunk.summary.lastRecordEnd, last <= bound { return last }
-      if let start = piece.chunk.summary.firstRecordStart, start < limit {
-        var found: LSN?
-        try await parse(from: start, to: limit) { record in
-          if record.endLSN <= bound { found = record.endLSN }
-          return true
-        }
-        if let found { return found }
+      if let start = piece.chunk.summary.firstRecordStart, start < limit,
+        let found = try await lastRecordEnd(from: start, to: limit, bound: bound)
+      {
+        return found
       }
       limit = piece.range.lowerBound
     }
+  }
+
+  /// The end of the last record that lies between a record's start and `limit` and ends at or before `bound`.
+  private func lastRecordEnd(from start: LSN, to limit: LSN, bound: LSN) async throws -> LSN? {
+    var found: LSN?
+    func parse(from: LSN) async throws {
+      found = nil
+      try await self.parse(from: from, to: limit) { record in
+        if record.endLSN <= bound { found = record.endLSN }
+        return true
+      }
+    }
+    if let near = try await recordStart(near: limit, notBefore: start) {
+      do {
+        try await parse(from: near)
+        if let found { return found }
+      } catch let error as HistoryError where error.code == .badWAL {
+        // Parsing from a start that is known tells what is bad.
+      }
+    }
+    try await parse(from: start)
+    return found
   }
 
   /// Refuses a time that may lie in WAL that retention evicted.
@@ -113,7 +132,7 @@ extension LineHistory {
   func firstEnd(after time: PostgresTimestamp) async throws -> (start: LSN, end: LSN)? {
     for piece in chain.pieces {
       guard let latest = piece.chunk.summary.latestTime, latest > time,
-        let start = piece.chunk.summary.firstRecordStart
+        let start = try await start(in: piece, after: time)
       else { continue }
       try checkKept(time, before: piece.range.lowerBound)
       var previous: LSN?
@@ -132,6 +151,20 @@ extension LineHistory {
       return (found, try await lastRecordEnd(at: found))
     }
     return nil
+  }
+
+  /// Where to look in a chunk for the first end of a transaction later than `time`: in a long chunk not at its
+  /// beginning.
+  private func start(
+    in piece: LineChain.Piece, after time: PostgresTimestamp
+  ) async throws -> LSN? {
+    let first = piece.chunk.summary.firstRecordStart
+    do {
+      let runs = try await reader(of: piece).runs()
+      return runs.first { $0.latestTime.map { $0 > time } ?? false }?.firstRecordStart ?? first
+    } catch let error as HistoryError where error.code == .missing {
+      return first  // merged meanwhile: reading its WAL finds the other one
+    }
   }
 
   /// Reads the records of a range until `body` answers false.

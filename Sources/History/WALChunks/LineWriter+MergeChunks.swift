@@ -29,11 +29,11 @@ extension LineWriter {
   private func mergeOldChunks(_ age: Duration, _ policy: ChunkMergePolicy) async throws -> Int {
     try await passOverEvicted()
     var count = 0
-    for run in shortRuns(age, policy) { count += try await replace(run, policy) }
+    for run in shortRuns(age, policy) { count += try await replace(run, policy, isLong: false) }
     try await deleteReplaced()
     // Each is large: what it replaces goes before the next one is made.
     for run in longRuns(age, policy) {
-      count += try await replace(run, policy)
+      count += try await replace(run, policy, isLong: true)
       try await deleteReplaced()
     }
     return count
@@ -53,10 +53,10 @@ extension LineWriter {
 
   /// Stores what a run becomes, and lists it in its place.
   private func replace(
-    _ run: [WALChunkReference], _ policy: ChunkMergePolicy
+    _ run: [WALChunkReference], _ policy: ChunkMergePolicy, isLong: Bool
   ) async throws -> Int {
     try await checkOwnership()
-    let merged = try await merge(run, policy)
+    let merged = try await merge(run, policy, isLong)
     let old = Set(run.map(\.number))
     contents.chunks.removeAll { old.contains($0.number) }
     for number in old { putTimes[number] = nil }
@@ -77,16 +77,16 @@ extension LineWriter {
   }
 
   private func merge(
-    _ run: [WALChunkReference], _ policy: ChunkMergePolicy
+    _ run: [WALChunkReference], _ policy: ChunkMergePolicy, _ isLong: Bool
   ) async throws -> WALChunkReference {
-    let number = takeNumber()
+    let number = try await takeNumberOfMerge()
     let (keys, environment) = (keys, environment)
     // One name for all: what a crash leaves is written over by the next merge.
     let path = "\(environment.spoolDirectory)/merged-\(description.id)"
     let made: WALChunkMerge.Result
     do {
       made = try await environment.threads.run {
-        try spoolChunk(run, as: keys.wal(number), policy, environment, path)
+        try spoolChunk(run, as: keys.wal(number), policy, isLong, environment, path)
       }
     } catch let error as FileError {
       throw HistoryError(
@@ -118,7 +118,7 @@ extension LineWriter {
 
 /// Writes what chunks become into a local file. Blocks its thread.
 private func spoolChunk(
-  _ run: [WALChunkReference], as key: ObjectKey, _ policy: ChunkMergePolicy,
+  _ run: [WALChunkReference], as key: ObjectKey, _ policy: ChunkMergePolicy, _ isLong: Bool,
   _ environment: HistoryEnvironment, _ path: String
 ) throws -> WALChunkMerge.Result {
   let fileSystem = environment.fileSystem
@@ -133,8 +133,10 @@ private func spoolChunk(
   defer { file.close() }
   try file.truncate(to: 0, operation: "merge chunks")
   var written: UInt64 = 0
-  return try WALChunkMerge(sources: sources, key: key, copiedBytes: policy.copiedBytes) { bytes in
+  var merge = WALChunkMerge(sources: sources, key: key, copiedBytes: policy.copiedBytes) { bytes in
     try file.write(bytes, at: written, operation: "merge chunks")
     written += UInt64(bytes.count)
-  }.run()
+  }
+  merge.namesRuns = isLong
+  return try merge.run()
 }

@@ -15,6 +15,8 @@ enum WALChunkPartType {
   /// The first key of each of those parts.
   static let blockFence: UInt8 = 33
   static let blockCuts: UInt8 = 34
+  /// Summaries of the chunks that a long one was made of.
+  static let runs: UInt8 = 35
 }
 
 /// A run of WAL with its index, not yet in the store.
@@ -26,7 +28,7 @@ public struct WALChunk: Sendable {
   public internal(set) var summary: WALChunkSummary
   public internal(set) var activity: WALActivity
   public internal(set) var bytes: [UInt8]
-  /// `nil` for a chunk without an index.
+  /// `nil` where the chunk comes from the store and has no index.
   var blockRecords: BlockRecords?
 
   /// The object that holds the chunk. Costs the compression of the bytes: some milliseconds a
@@ -43,7 +45,9 @@ public struct WALChunk: Sendable {
           level: level)
       }
     }
-    try addBlockIndex(to: &envelope)
+    if let blockRecords {
+      try envelope.addBlockIndex(blockRecords, base: summary.recordBase)
+    }
     try envelope.addPart(type: WALChunkPartType.activity, activity.encoded)
     var writer = BinaryWriter()
     summary.encode(to: &writer)
@@ -51,13 +55,14 @@ public struct WALChunk: Sendable {
     try envelope.finish()
     return envelope.takePending()
   }
+}
 
+extension EnvelopeWriter {
   /// After the WAL, so that the fence lies near the object's end, which is read first.
-  private func addBlockIndex(to envelope: inout EnvelopeWriter) throws {
-    guard let blockRecords else { return }
-    let index = blockRecords.encoded(base: summary.recordBase)
-    for part in index.parts { try envelope.addPart(type: WALChunkPartType.blockRecords, part) }
-    try envelope.addPart(type: WALChunkPartType.blockCuts, index.cuts)
-    try envelope.addPart(type: WALChunkPartType.blockFence, index.fence)
+  mutating func addBlockIndex(_ records: BlockRecords, base: LSN) throws {
+    let index = records.encoded(base: base)
+    for part in index.parts { try addPart(type: WALChunkPartType.blockRecords, part) }
+    try addPart(type: WALChunkPartType.blockCuts, index.cuts)
+    try addPart(type: WALChunkPartType.blockFence, index.fence)
   }
 }

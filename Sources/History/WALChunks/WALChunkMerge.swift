@@ -19,6 +19,8 @@ struct WALChunkMerge {
   let key: ObjectKey
   /// WAL of sources from this size on is copied as it is stored; smaller ones share parts.
   let copiedBytes: UInt64
+  /// Whether the result tells which chunks it was made of, so that a time is sought in one of them.
+  var namesRuns = false
   /// Where an object's bytes go.
   let write: (UnsafeRawBufferPointer) throws -> Void
 
@@ -42,6 +44,7 @@ struct WALChunkMerge {
     var envelope = EnvelopeWriter(kind: .walChunk, key: key)
     try copyWAL(to: &envelope)
     if sources.allSatisfy({ $0.index != nil }) { try mergeIndex(summary, to: &envelope) }
+    if namesRuns { try envelope.addPart(type: WALChunkPartType.runs, runs()) }
     var activity = WALActivity()
     for source in sources {
       activity.append(
@@ -56,6 +59,16 @@ struct WALChunkMerge {
     try envelope.finish()
     try envelope.drain(write)
     return Result(summary: summary, size: envelope.size)
+  }
+
+  private func runs() throws -> [UInt8] {
+    WALChunkSummary.encode(
+      try sources.flatMap { source in
+        guard let part = source.envelope.directory.first(type: WALChunkPartType.runs) else {
+          return [source.summary]
+        }
+        return try WALChunkSummary.decode(source.envelope.read(part), key: source.key.name)
+      })
   }
 
   private func flushIfFull(_ envelope: inout EnvelopeWriter) throws {

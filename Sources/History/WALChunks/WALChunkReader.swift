@@ -26,6 +26,12 @@ public struct WALChunkReader: Sendable {
       key: key.name)
   }
 
+  /// The chunks that a long one was made of, in order; empty for others.
+  func runs() async throws -> [WALChunkSummary] {
+    guard let part = envelope.directory.first(type: WALChunkPartType.runs) else { return [] }
+    return try WALChunkSummary.decode(await envelope.read(part), key: key.name)
+  }
+
   /// The bytes from `lsn`, which must lie in the chunk, to the end of a part: 256 KiB or the rest
   /// of a larger part, fewer at the chunk's end.
   func bytes(from lsn: LSN) async throws -> [UInt8] {
@@ -44,6 +50,19 @@ public struct WALChunkReader: Sendable {
 }
 
 extension WALChunkSummary {
+  static func encode(_ summaries: [WALChunkSummary]) -> [UInt8] {
+    var writer = BinaryWriter()
+    writer.append(varint: UInt64(summaries.count))
+    for summary in summaries { summary.encode(to: &writer) }
+    return writer.bytes
+  }
+
+  static func decode(_ encoded: [UInt8], key: String) throws -> [WALChunkSummary] {
+    try BinaryReader.decode(encoded, key: key, operation: "read runs of") { reader in
+      try (0..<reader.readCount(minimumSize: 60)).map { _ in try WALChunkSummary(from: &reader) }
+    }
+  }
+
   init(encoded: [UInt8], key: String) throws {
     self = try BinaryReader.decode(encoded, key: key, operation: "read summary of") {
       try WALChunkSummary(from: &$0)

@@ -77,7 +77,7 @@ extension S3ObjectStore {
       try await complete(key, upload, tags)
       try await verify(key, size: size, expected: read)
     } catch {
-      // The first error is the one to report; the bucket's life-cycle rule clears what is left.
+      // The first error is the one to report; the next cleaning aborts what is left.
       try? await abort(key, upload)
       if case S3Client.Failed.again(let failure) = error { throw failure }
       throw error

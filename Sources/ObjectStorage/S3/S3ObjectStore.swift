@@ -21,7 +21,7 @@ import Glibc
 ///
 /// ## Crash
 /// Nothing is kept locally. A multipart upload that was cut off leaves parts in the bucket that no
-/// listing shows: let the bucket's life-cycle rule abort them after a day.
+/// listing of objects shows: ``abortUploads(begunBefore:)`` finds and aborts them.
 ///
 /// ## Concurrency
 /// Safe from any task; ``S3Client`` is the one place that retries.

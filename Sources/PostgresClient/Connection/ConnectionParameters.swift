@@ -26,6 +26,9 @@ public struct ConnectionParameters: Sendable, Hashable {
   /// server is a stranger's: nothing on this machine that could open it to us (password file, client
   /// certificate) is used, and a peer that has gone silent is given up after half a minute.
   public var hostAddress: String?
+  /// A PEM file of the authorities that the server's certificate is checked against, for `verify-ca` and
+  /// `verify-full`. For a stranger's server nothing else of this machine is used.
+  public var rootCertificates: String?
 
   public init(
     host: String, port: Int = 5432, user: String, password: String? = nil,
@@ -46,6 +49,8 @@ public struct ConnectionParameters: Sendable, Hashable {
     self.isReplication = isReplication
   }
 
+  private var isVerified: Bool { sslMode?.hasPrefix("verify-") ?? false }
+
   /// Keyword and value as `PQconnectdbParams` takes them.
   var keywords: [(String, String)] {
     var list = [
@@ -62,7 +67,11 @@ public struct ConnectionParameters: Sendable, Hashable {
         ("hostaddr", hostAddress), ("passfile", "/nonexistent"), ("sslcert", "/nonexistent"),
         ("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "4"),
         ("tcp_user_timeout", "30000"),
+        // libpq checks a certificate under `require` too, where it finds a file.
+        ("sslrootcert", isVerified ? rootCertificates ?? "/nonexistent" : "/nonexistent"),
       ]
+    } else if let rootCertificates {
+      list.append(("sslrootcert", rootCertificates))
     }
     list.append(isReplication ? ("replication", "true") : ("client_encoding", "UTF8"))
     return list

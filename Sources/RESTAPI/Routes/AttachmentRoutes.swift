@@ -21,6 +21,14 @@ extension RouteTable {
           attachment: try await plane.attachments.get(request.project, account: request.account))
       },
       Route(
+        "PATCH", "/projects/{project_id}/attachment", "updateAttachment",
+        "Tells where the server that a project follows is from now on, and who connects to it",
+        body: API.AttachmentUpdateRequest.self
+      ) { request in
+        try await plane.attachments.update(
+          request.project, try request.decode(), account: request.account)
+      },
+      Route(
         "POST", "/projects/{project_id}/detach", "detachServer",
         "Ends the following: the server is as it was, history and branches stay",
         body: API.DetachRequest.self, isBodyRequired: false

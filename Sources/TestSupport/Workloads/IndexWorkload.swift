@@ -1,4 +1,4 @@
-/// One table under every kind of index; each index must find what a sequential scan finds.
+/// One table under every kind of index, one that writes generic WAL among them; each index must find what a sequential scan finds.
 public struct IndexWorkload: Workload {
   public let name = "indexes"
   public init() {}
@@ -15,6 +15,8 @@ public struct IndexWorkload: Workload {
     CREATE INDEX item_spgist_spot ON item USING spgist (spot);
     CREATE INDEX item_brin_made ON item USING brin (made) WITH (pages_per_range = 4, autosummarize = on);
     CREATE INDEX item_hash_code ON item USING hash (code);
+    CREATE EXTENSION IF NOT EXISTS bloom;
+    CREATE INDEX item_bloom_code ON item USING bloom (code, label);
     CREATE INDEX item_part ON item (code) INCLUDE (id) WHERE id % 2 = 0;
     CREATE TABLE item_count (rows bigint NOT NULL);
     INSERT INTO item_count VALUES (0)
@@ -26,7 +28,8 @@ public struct IndexWorkload: Workload {
       "gist or spgist spot": "spot <@ box '((100,100),(400,400))'",
       "gist span": "span && int4range(300, 360)", "spgist label": "label ^@ 'a1'",
       "brin made": "made > 'epoch'::timestamptz + interval '500 days'",
-      "hash code": "code = 'c17'", "partial btree": "code > 'c5' AND id % 2 = 0",
+      "hash code": "code = 'c17'", "bloom code and label": "code = 'c23' AND label = 'a230'",
+      "partial btree": "code > 'c5' AND id % 2 = 0",
     ]
     return [
       ConsistencyCheck(

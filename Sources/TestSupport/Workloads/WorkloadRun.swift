@@ -7,16 +7,20 @@ public struct WorkloadRun: Sendable {
   public var server: ServerConnection
   public var seed: UInt64
   public var workersEach: Int
+  /// The number of the first worker; two runs at once need numbers of their own.
+  public var firstWorker: Int
   /// Lost connections are made anew until the time is up (for servers that are killed meanwhile);
   /// otherwise they end the run with an error.
   public var reconnects: Bool
 
   public init(
-    on server: ServerConnection, seed: UInt64, workersEach: Int = 1, reconnects: Bool = false
+    on server: ServerConnection, seed: UInt64, workersEach: Int = 1, firstWorker: Int = 1,
+    reconnects: Bool = false
   ) {
     self.server = server
     self.seed = seed
     self.workersEach = workersEach
+    self.firstWorker = firstWorker
     self.reconnects = reconnects
   }
 
@@ -28,7 +32,7 @@ public struct WorkloadRun: Sendable {
     let deadline = Date().addingTimeInterval(seconds)
     return try await withThrowingTaskGroup(of: WorkloadReport.self) { group in
       for (index, workload) in workloads.enumerated() {
-        for worker in 1...workersEach {
+        for worker in firstWorker..<firstWorker + workersEach {
           group.addTask {
             try await onThread {
               var runner = WorkloadRunner(

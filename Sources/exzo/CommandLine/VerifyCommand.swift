@@ -7,7 +7,7 @@ import Foundation
 struct VerifyCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "verify",
-    abstract: "Checks all that the object store holds: objects, WAL, promised moments.",
+    abstract: "Checks all that the object store holds: objects, WAL, promised moments, dumps.",
     discussion: "Ends with status 1 where something is not right.")
   @OptionGroup var options: ClientOptions
   @Flag(help: "Everything, not one project (operator).") var all = false

@@ -8,9 +8,12 @@ extension FleetAdapter {
     let (networks, major) = (networks, Installation.postgresMajor)
     return try await translatingSource {
       let facts = try await withThread(named: "inspect-source") {
-        let parameters = ConnectionParameters(
+        let authorities = try SourceAuthorities(source.rootCertificate)
+        defer { authorities.remove() }
+        var parameters = ConnectionParameters(
           host: source.host, port: source.port, user: source.user, password: source.password,
           database: source.database, applicationName: "exzo attach", sslMode: source.sslMode)
+        parameters.rootCertificates = authorities.path
         return try SourceInspection(try parameters.pinned(networks), major: major).run()
       }
       return SourceDescription(
@@ -42,13 +45,22 @@ extension FleetAdapter {
     return Self.followStatus(status)
   }
 
+  func pauseFollowing(line: String) async throws {
+    try await translating { try await self.fleet.suspend(line: line) }
+  }
+
   func release(_ request: FollowRequest, keepsSlot: Bool) async throws {
     try await translatingSource {
       try await self.fleet.suspend(line: request.lineID)
       if !keepsSlot {
         let source = self.source(of: request)
-        let connection = source.connection(password: request.server.password)
-        try await withThread(named: "drop-slot") { try SourceSlot(source, connection).drop() }
+        try await withThread(named: "drop-slot") {
+          let authorities = try SourceAuthorities(source.rootCertificate)
+          defer { authorities.remove() }
+          var connection = source.connection(password: request.server.password)
+          connection.rootCertificates = authorities.path
+          try SourceSlot(source, connection).drop()
+        }
       }
       try await self.fleet.destroy(line: request.lineID)
       self.forget(line: request.lineID)
@@ -57,7 +69,7 @@ extension FleetAdapter {
 
   private func source(of request: FollowRequest) -> SourceSpecification {
     let (server, facts) = (request.server, request.description)
-    return SourceSpecification(
+    var source = SourceSpecification(
       host: server.host, port: server.port, user: server.user, database: server.database,
       sslMode: server.sslMode, slot: request.slot, openedNetworks: networks.entries,
       facts: SourceFacts(
@@ -65,6 +77,8 @@ extension FleetAdapter {
         major: facts.major, segmentSize: facts.segmentSize, hasChecksums: facts.hasChecksums,
         bootstrapRole: facts.bootstrapRole, databases: facts.databases, settings: facts.settings,
         bytes: facts.bytes))
+    source.rootCertificate = server.rootCertificate
+    return source
   }
 
   private func specification(following request: FollowRequest) throws -> AgentSpecification {
@@ -84,7 +98,8 @@ extension FleetAdapter {
       copiedBytes: source?.copiedBytes ?? 0, totalBytes: source?.totalBytes ?? 0,
       failure: source?.failure ?? status.messages.first, isStreaming: source?.isStreaming ?? false,
       sourceLSN: source?.sourceLSN ?? .invalid, receivedLSN: status.receivedLSN,
-      uploadedLSN: status.uploadedLSN, lagSeconds: status.exposureSeconds)
+      uploadedLSN: status.uploadedLSN, lagSeconds: status.exposureSeconds,
+      trouble: source?.trouble, awaySeconds: source?.awaySeconds)
   }
 
   /// As ``translating(_:)``, with what the source's server says. A password is in none of it.

@@ -13,7 +13,7 @@ extension FleetAdapter {
         computeID: request.endpointID ?? request.id, projectID: request.projectID, branchID: "",
         endpointID: "",
         lineID: request.id, origin: .branch(parentLine: request.lineID, lsn: request.lsn),
-        major: request.major, settings: request.settings, roles: [], databases: [])
+        major: request.major, settings: request.settings, roles: request.roles, databases: [])
       var specification = try await withThread(named: "specification") {
         try self.specification(for: compute)
       }

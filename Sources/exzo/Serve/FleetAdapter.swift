@@ -25,6 +25,8 @@ final class FleetAdapter: ComputeFleet {
   let controlGroups: ControlGroups?
   /// Which addresses servers elsewhere may have.
   let networks: NetworkRules
+  /// Which keyframes hold pages, where measuring asks for other ones than the policy.
+  let completeLayers: AgentSpecification.CompleteLayers?
   var binaries: String { installation.binaries }
   let log = Logger(label: "fleet")
   let timelines = TimelineReader()
@@ -35,9 +37,10 @@ final class FleetAdapter: ComputeFleet {
     installation: PostgresInstallation, template: TemplateBuilder.Template,
     identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil,
     controlGroups: ControlGroups? = nil,
-    networks: NetworkRules
+    networks: NetworkRules, completeLayers: AgentSpecification.CompleteLayers? = nil
   ) {
     self.networks = networks
+    self.completeLayers = completeLayers
     self.fleet = fleet
     self.store = store
     self.objectStoreURL = objectStoreURL
@@ -182,6 +185,7 @@ final class FleetAdapter: ComputeFleet {
       restoreObjective: Double(compute.restoreObjective.components.seconds)
         + Double(compute.restoreObjective.components.attoseconds) / 1e18)
     specification.controlGroup = controlGroup(for: compute)
+    specification.completeLayers = completeLayers
     return specification
   }
 

@@ -135,6 +135,7 @@ struct Installation {
         .init(
           service: MirrorService(
             mirror: storage.mirror, dataDirectory: options.dataDirectory, log: log)),
+        .init(service: UploadCleaningService(buckets: storage.buckets, log: log)),
         .init(service: collector(plane, adapter, journal, log)),
         .init(service: ProxyService(proxy: proxy)),
         .init(service: api),
@@ -209,8 +210,18 @@ struct Installation {
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
       mirror: storage.mirror, controlGroups: makeControlGroups(log),
-      networks: options.attachNetworks)
+      networks: options.attachNetworks, completeLayers: try completeLayers())
     return (adapter, installation.binaries)
+  }
+
+  /// For measurements: `always` or `never` instead of what `KeyframePolicy` decides.
+  private func completeLayers() throws -> AgentSpecification.CompleteLayers? {
+    let environment = ProcessInfo.processInfo.environment
+    guard let word = environment["EXZO_COMPLETE_LAYERS"] else { return nil }
+    guard let layers = AgentSpecification.CompleteLayers(rawValue: word) else {
+      throw ServeError("EXZO_COMPLETE_LAYERS: '\(word)' is neither 'always' nor 'never'")
+    }
+    return layers
   }
 
   /// `nil` where limits are off, or the machine lets nobody set any: computes run all the same.

@@ -14,6 +14,8 @@ struct StoreSetup: Sendable {
   let catalogStore: any ObjectStore
   /// The second store, where there is one.
   let mirror: ObjectMirror?
+  /// Of the two, those that are buckets.
+  let buckets: [(name: String, store: S3ObjectStore)]
 
   /// Opens the store, and makes master key and keys where encryption is new.
   ///
@@ -43,7 +45,12 @@ struct StoreSetup: Sendable {
     let part = PrefixedObjectStore(store, directory: StoreSetup.catalogDirectory)
     catalogStore = try encrypted ?? StoreSetup.sealedCatalog(options, part)
     try await (catalogStore as? EncryptedObjectStore)?.setUp()
-    mirror = try await StoreSetup.mirror(options, bare, encrypted, environment)
+    let second = try options.mirror.map {
+      try openBareStore(ObjectStoreURL($0), fileSystem: files, environment: environment)
+    }
+    mirror = try await StoreSetup.mirror(options, bare, second, encrypted)
+    let stores: [(String, (any ObjectStore)?)] = [("object store", bare), ("second store", second)]
+    buckets = stores.compactMap { name, store in (store as? S3ObjectStore).map { (name, $0) } }
   }
 
   /// Where a plain store has the catalog, sealed.
@@ -95,13 +102,11 @@ struct StoreSetup: Sendable {
   }
 
   private static func mirror(
-    _ options: ServeOptions, _ bare: any ObjectStore, _ encrypted: EncryptedObjectStore?,
-    _ environment: [String: String]
+    _ options: ServeOptions, _ bare: any ObjectStore, _ second: (any ObjectStore)?,
+    _ encrypted: EncryptedObjectStore?
   ) async throws -> ObjectMirror? {
-    guard let url = options.mirror else { return nil }
+    guard let second else { return nil }
     let files = SystemFileSystem()
-    let second = try openBareStore(
-      ObjectStoreURL(url), fileSystem: files, environment: environment)
     let plain: @Sendable (ObjectKey) -> String? = { $0.name }
     let name = try await encrypted?.nameReader() ?? plain
     return try ObjectMirror(

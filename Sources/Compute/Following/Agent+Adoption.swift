@@ -1,0 +1,45 @@
+import Foundation
+
+extension Agent {
+  /// Brings today's roles into a moment of a server elsewhere that sessions are to log in to: a standby can make
+  /// none. The moment is brought up once as a branch would be and adopted; what that wrote stays in this volume and
+  /// this `pg_wal`, which nobody captures, and the server that reads starts on it.
+  ///
+  /// Needs the mounted volume; on return no server runs on it.
+  func adoptForReading(_ prepared: PreparedReading) async throws -> PreparedReading {
+    guard let formerName = prepared.bootstrapRole, let roles = specification.roles, !roles.isEmpty
+    else { return prepared }
+    let adoption = ClusterAdoption(directory: directory, formerName: formerName, roles: roles)
+    var settings = specification.settings
+    settings.raise(to: prepared.control.parameters)
+    settings.fit(walSegmentSize: prepared.control.walSegmentSize)
+    settings.extra.merge(readingSettings) { $1 }
+    let limit = try await limitation()
+    try await blocking { [directory, specification, settings] in
+      let signal = "\(directory.mountPoint)/standby.signal"
+      try FileManager.default.removeItem(atPath: signal)
+      let postmaster = try Postmaster(
+        installation: PostgresInstallation(
+          major: specification.major, binaries: specification.binaries),
+        directory: directory, identity: specification.identity, settings: settings,
+        recovering: true, withoutApplyWorkers: true, onStart: limit, onExit: { _ in })
+      defer { postmaster.signal(SIGKILL) }
+      try postmaster.waitUntilReady(seconds: 600)
+      try adoption.run()
+      postmaster.signal(SIGINT)
+      guard postmaster.waitForExit(seconds: 120) == 0 else {
+        throw ComputeError(
+          .process,
+          "adopt the moment: the server did not shut down: "
+            + (postmaster.log.fatal ?? postmaster.log.recent.last ?? "without a word"))
+      }
+      try endProcesses(workingIn: directory.mountPoint)
+      guard FileManager.default.createFile(atPath: signal, contents: Data()) else {
+        throw ComputeError(.process, "adopt the moment: write '\(signal)' failed")
+      }
+    }
+    var adopted = prepared
+    adopted.bootstrapRole = nil
+    return adopted
+  }
+}

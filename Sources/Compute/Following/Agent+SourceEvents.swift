@@ -1,0 +1,113 @@
+import Capture
+import Foundation
+import PostgresClient
+
+extension Agent {
+  /// Keeps what the status tells of a source; ends a following that cannot go on.
+  func watchFollowing(_ capture: WALCapture) {
+    Task { [log] in
+      for await event in capture.events {
+        switch event {
+        case .streaming:
+          following?.trouble = nil
+          following?.awaySince = nil
+          log.info("capture", metadata: ["event": "\(event)"])
+        case .disconnected(let error as SourceMoved):
+          await endFollowing("\(error). HINT: \(SourceAdvice.anew)", capture)
+        case .disconnected(let error):
+          log.warning("the source is away", metadata: ["error": "\(error)"])
+          noteAway(SourceAdvice.text(of: error))
+        case .serverEnded: noteAway("the server was shut down")
+        case .failed(let error):
+          log.critical("following has stopped for good", metadata: ["error": "\(error)"])
+          // Another installation has the line now.
+          if error.code == .lineRefused { finish() }
+          await noteFailure(error)
+        case .slotRecreated(let gap):
+          log.warning("the slot was gone", metadata: ["gap": "\(gap.map { "\($0)" } ?? "none")"])
+        default: log.info("capture", metadata: ["event": "\(event)"])
+        }
+      }
+    }
+  }
+
+  private func noteAway(_ why: String) {
+    guard following?.phase != .failed else { return }
+    following?.trouble = why
+    following?.awaySince = following?.awaySince ?? .now
+  }
+
+  private func noteFailure(_ error: CaptureError) async {
+    guard following?.phase != .failed, let following else { return }
+    var text = SourceAdvice.text(of: error, following.source)
+    if error.code == .gap { text += await dropUselessSlot(following) }
+    self.following?.phase = .failed
+    self.following?.failure = text
+  }
+
+  /// Stops what streams; what came is in the store as far as it goes.
+  private func endFollowing(_ why: String, _ capture: WALCapture) async {
+    log.critical("following has stopped for good", metadata: ["error": "\(why)"])
+    following?.phase = .failed
+    following?.failure = why
+    do {
+      try await capture.stop(drainTo: capture.positions.receivedLSN, timeout: .seconds(30))
+    } catch {
+      log.warning("stopped without storing the last WAL", metadata: ["error": "\(error)"])
+    }
+  }
+
+  /// The slot that was made in the place of a lost one protects nothing: it would only keep WAL on the source.
+  private func dropUselessSlot(_ following: Following) async -> String {
+    let (source, connection) = (following.source, following.connection)
+    do {
+      try await withThread(named: "drop-slot") { try SourceSlot(source, connection).drop() }
+      return ""
+    } catch {
+      log.error("a slot is left on the source", metadata: ["error": "\(error)"])
+      return ". Slot '\(source.slot)' may still be there and keep WAL: drop it"
+    }
+  }
+}
+
+/// What is said of a source that cannot be followed, and what to do about it.
+enum SourceAdvice {
+  static let anew =
+    "'exzo attach update --copy-anew' begins with a new copy, and keeps the history as a branch"
+  private static let update = "'exzo attach update' tells how to connect from now on"
+
+  /// - Parameter error: after which following goes on trying.
+  static func text(of error: any Error) -> String {
+    guard let error = error as? PostgresError else { return "\(error)" }
+    switch error.sqlState {
+    case "28P01", "28000", "42501": return "\(error.message). HINT: \(update)"
+    case "55006":
+      return "\(error.message). HINT: somebody else uses the slot; it is free when they are gone"
+    default:
+      // The server cannot be asked for a password by somebody who was refused before the session began.
+      let refused = ["authentication failed", "no pg_hba.conf entry", "certificate"].contains {
+        error.message.contains($0)
+      }
+      return refused ? "\(error.message). HINT: \(update)" : error.message
+    }
+  }
+
+  /// - Parameter error: that ended it for good.
+  static func text(of error: CaptureError, _ source: SourceSpecification) -> String {
+    let place = "'\(source.host):\(source.port)'"
+    switch error.code {
+    case .gap:
+      let gap = error.gap.map { "from \($0.lowerBound) to \($0.upperBound) " } ?? ""
+      return
+        "WAL \(gap)is gone from server \(place): slot '\(source.slot)' was dropped, or invalidated "
+        + "because it kept too much (max_slot_wal_keep_size). History up to there stays. HINT: \(anew)"
+    case .wrongServer:
+      return "another server answers at \(place): \(error.detail). HINT: \(update)"
+    case .serverBehind, .differsFromStore:
+      return
+        "server \(place) does not have the WAL that was followed (\(error)): it went back to a backup, "
+        + "or a standby that lagged was promoted. History stays. HINT: \(anew)"
+    default: return "\(error)"
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import ControlPlane
+import Foundation
+import PostgresFormat
+import Synchronization
+
+/// Servers that live elsewhere, and lines that follow them, in memory.
+public final class SimulatedSources: Sendable {
+  private struct State {
+    var servers: [String: (description: SourceDescription, password: String)] = [:]
+    var statuses: [String: FollowStatus] = [:]
+    /// Lines whose agent runs.
+    var running: Set<String> = []
+    var slots: Set<String> = []
+  }
+
+  private let state = Mutex(State())
+
+  public init() {}
+
+  /// Names of slots that are on servers.
+  public var slots: Set<String> { state.withLock { $0.slots } }
+  /// Lines that are followed now.
+  public var followed: Set<String> { state.withLock { $0.running } }
+
+  /// A server at `host:5432`.
+  public func add(_ host: String, system: UInt64, password: String) {
+    let description = SourceDescription(
+      systemIdentifier: system, serverVersion: "15.1", major: 15, segmentSize: 16 << 20,
+      hasChecksums: true, bootstrapRole: "postgres", databases: ["postgres", "app"], settings: [:],
+      bytes: 1000)
+    state.withLock { $0.servers[host] = (description, password) }
+  }
+
+  /// How far a line is from now on; before that it copies.
+  public func set(_ phase: FollowStatus.Phase, of line: String, failure: String? = nil) {
+    state.withLock { state in
+      var status = Self.copying
+      status.phase = phase
+      status.failure = failure
+      state.statuses[line] = status
+    }
+  }
+
+  private static let copying = FollowStatus(
+    phase: .copying, copiedBytes: 1, totalBytes: 10, failure: nil, isStreaming: true,
+    sourceLSN: LSN(100), receivedLSN: LSN(100), uploadedLSN: LSN(100), lagSeconds: 0)
+
+  private func server(
+    _ server: AttachedServer, _ state: State
+  ) throws -> SourceDescription {
+    guard let found = state.servers[server.host] else {
+      throw ComputeFleetError(.permanent, "talk to the source: connection refused")
+    }
+    guard found.password == server.password else {
+      throw ComputeFleetError(.permanent, "talk to the source: password authentication failed")
+    }
+    return found.description
+  }
+
+  func inspect(_ source: AttachedServer) throws -> SourceDescription {
+    try state.withLock { try server(source, $0) }
+  }
+
+  func follow(_ request: FollowRequest) throws -> FollowStatus {
+    state.withLock { state in
+      state.running.insert(request.lineID)
+      state.slots.insert(request.slot)
+      return status(request.lineID, state) ?? Self.copying
+    }
+  }
+
+  func status(line: String) -> FollowStatus? { state.withLock { status(line, $0) } }
+
+  private func status(_ line: String, _ state: State) -> FollowStatus? {
+    guard state.running.contains(line) else { return nil }
+    return state.statuses[line] ?? Self.copying
+  }
+
+  func pause(_ line: String) { state.withLock { _ = $0.running.remove(line) } }
+
+  func release(_ request: FollowRequest, keepsSlot: Bool) throws {
+    try state.withLock { state in
+      state.running.remove(request.lineID)
+      guard !keepsSlot else { return }
+      _ = try server(request.server, state)
+      state.slots.remove(request.slot)
+    }
+  }
+}
+
+extension SimulatedFleet {
+  public func inspect(_ source: AttachedServer) async throws -> SourceDescription {
+    try sources.inspect(source)
+  }
+  public func follow(_ request: FollowRequest) async throws -> FollowStatus {
+    try sources.follow(request)
+  }
+  public func followStatus(line: String) async -> FollowStatus? { sources.status(line: line) }
+  public func pauseFollowing(line: String) async throws { sources.pause(line) }
+  public func release(_ request: FollowRequest, keepsSlot: Bool) async throws {
+    try sources.release(request, keepsSlot: keepsSlot)
+  }
+}

@@ -1,0 +1,57 @@
+import ControlPlane
+import Foundation
+import ObjectStorage
+
+/// Reads what the store holds of a dump, byte by byte.
+extension PostgresDumpTools {
+  public func check(
+    dump: String, project: String, bytesPerSecond: UInt64
+  ) async throws -> DumpProof {
+    let store = try store(project)
+    return try await storing {
+      var proof = DumpProof()
+      let manifest: StoredManifest
+      do {
+        manifest = try await self.manifest(dump, store)
+      } catch let error as DumpError {
+        proof.objects = 1
+        proof.problems = ["dump '\(dump)': object '\(StoredManifest.key(dump))': \(error.message)"]
+        return proof
+      } catch let error as ObjectStorageError where error.code != .unavailable {
+        proof.objects = 1
+        proof.problems = ["dump '\(dump)': object '\(StoredManifest.key(dump))': \(error)"]
+        return proof
+      }
+      proof.objects = 1 + manifest.packs.count
+      for (number, pack) in manifest.packs.enumerated() {
+        let key = StoredManifest.key(dump, pack: number)
+        let problem = try await Self.problem(of: pack, key, store, bytesPerSecond)
+        proof.bytes += pack.size
+        if let problem { proof.problems.append("dump '\(dump)': object '\(key)': \(problem)") }
+      }
+      return proof
+    }
+  }
+
+  /// What is wrong with a pack; `nil` where nothing is.
+  private static func problem(
+    of pack: StoredManifest.Pack, _ key: ObjectKey, _ store: any ObjectStore,
+    _ bytesPerSecond: UInt64
+  ) async throws -> String? {
+    do {
+      guard let size = try await store.size(key) else { return "it is missing" }
+      guard size == UInt64(pack.size) else { return "it has \(size) bytes, not \(pack.size)" }
+      // Whole, which passes copies on the local disk by.
+      let bytes = try await store.get(key, range: nil)
+      for (number, pair) in zip(PackWriter.sums(bytes), pack.sums).enumerated()
+      where pair.0 != pair.1 {
+        return "it is damaged at \(number * StoredManifest.block): checksum "
+          + "\(String(pair.0, radix: 16)), expected \(String(pair.1, radix: 16))"
+      }
+      try await Task.sleep(for: .seconds(Double(bytes.count) / Double(max(1, bytesPerSecond))))
+      return nil
+    } catch let error as ObjectStorageError where error.code != .unavailable {
+      return "\(error)"
+    }
+  }
+}

@@ -1,0 +1,199 @@
+import APITypes
+import Catalog
+import ControlPlaneSimulation
+import Foundation
+import Testing
+
+@testable import ControlPlane
+
+/// Servers elsewhere, as the control plane sees them; what following really does is `AttachTests`.
+@Suite(.serialized) struct AttachmentTests {
+  private struct Scene {
+    let installation: Installation
+    var core: Core { installation.core }
+    var service: AttachmentService { AttachmentService(core: core) }
+
+    func attach(_ host: String, password: String = "secret") async throws -> API.AttachedResponse {
+      try await service.attach(
+        API.AttachRequest(
+          source: API.AttachSource(connectionString: "postgresql://u:\(password)@\(host)/app")),
+        account: installation.account.id)
+    }
+
+    func update(
+      _ project: String, _ source: String?, copyAnew: Bool? = nil
+    ) async throws -> API.AttachmentOperations {
+      try await service.update(
+        ProjectID(project),
+        API.AttachmentUpdateRequest(
+          source: source.map { API.AttachSource(connectionString: $0) }, copyAnew: copyAnew),
+        account: installation.account.id)
+    }
+
+    func line(_ project: String) async throws -> String {
+      let record = try await core.catalog.read { try $0.attachment(of: ProjectID(project)) }
+      return try #require(record).lineID.rawValue
+    }
+  }
+
+  private func with(_ body: (Scene) async throws -> Void) async throws {
+    try await Installation.with { installation in
+      for number in 1...20 {
+        installation.fleet.sources.add("db\(number)", system: UInt64(number), password: "secret")
+      }
+      try await installation.working { try await body(Scene(installation: installation)) }
+    }
+  }
+
+  /// Copies that take for ever have workers of their own.
+  @Test func copiesHoldUpNothingElse() async throws {
+    try await with { scene in
+      var copies: [API.Operation] = []
+      for number in 1...20 { copies += try await scene.attach("db\(number)").operations }
+      while scene.installation.fleet.sources.followed.count < 8 {
+        try await Task.sleep(for: .milliseconds(5))
+      }
+      let created = try await scene.installation.newProject()
+      let ended = try await scene.installation.end(created.operations)
+      #expect(ended.allSatisfy { $0.status == .finished }, "\(ended)")
+      let ids = copies.map { OperationID($0.id) }
+      let states = try await scene.core.catalog.read { tx in
+        try ids.compactMap { try tx.operation($0)?.status }
+      }
+      #expect(states.allSatisfy { $0 == .running || $0 == .scheduling }, "\(states)")
+      #expect(states.count { $0 == .running } == 8, "\(states)")
+      // The others come when these have ended.
+      while try await scene.core.catalog.read({ try !$0.unfinishedOperations().isEmpty }) {
+        for line in scene.installation.fleet.sources.followed {
+          scene.installation.fleet.sources.set(.following, of: line)
+        }
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      #expect(scene.installation.fleet.sources.slots.count == 20)
+    }
+  }
+
+  @Test func oneServerIsAttachedOnceUnderOneAddress() async throws {
+    try await with { scene in
+      scene.installation.fleet.sources.add("other-name", system: 1, password: "secret")
+      let first = try await scene.attach("db1")
+      let code = try await scene.installation.refusal { _ = try await scene.attach("db1") }
+      #expect(code == .attachmentAlreadyExists)
+      _ = try await scene.attach("other-name")
+      let detached = try await scene.service.detach(
+        ProjectID(first.project.id), API.DetachRequest(), account: scene.installation.account.id)
+      try await scene.installation.end(detached.operations)
+      _ = try await scene.attach("db1")
+    }
+  }
+
+  @Test func aChangedPasswordIsTakenOnlyWhereItIsThatServers() async throws {
+    try await with { scene in
+      let attached = try await scene.attach("db1")
+      let (project, sources) = (attached.project.id, scene.installation.fleet.sources)
+      sources.set(.following, of: try await scene.line(project))
+      try await scene.installation.end(attached.operations)
+      sources.add("db1", system: 1, password: "new")
+      for (source, part) in [
+        ("postgresql://u:secret@db1/app", "password authentication failed"),
+        ("postgresql://u@db1/app", "password authentication failed"),
+        ("postgresql://u:secret@db2/app", "system identifier is 2"),
+      ] {
+        let error = await #expect(throws: ControlPlaneError.self) {
+          _ = try await scene.update(project, source)
+        }
+        #expect(error?.code == .sourceRefused && error?.message.contains(part) == true)
+      }
+      let updated = try await scene.update(project, "postgresql://u:new@db1/app")
+      #expect(updated.attachment.status == .following && updated.operations.isEmpty)
+      // Without one the known one stays.
+      _ = try await scene.update(project, "postgresql://u@db1/other")
+      let shown = try await scene.service.get(
+        ProjectID(project), account: scene.installation.account.id)
+      #expect(shown.database == "other" && shown.streaming == true)
+    }
+  }
+
+  @Test func aCopyThatFailedIsBegunAnewAndOneThatFollowsIsNot() async throws {
+    try await with { scene in
+      let attached = try await scene.attach("db1")
+      let (project, sources) = (attached.project.id, scene.installation.fleet.sources)
+      let line = try await scene.line(project)
+      sources.set(.failed, of: line, failure: "no space")
+      let failed = try await scene.installation.end(attached.operations)
+      #expect(failed[0].status == .failed)
+      #expect(sources.slots.isEmpty)
+      sources.set(.following, of: line)
+      let again = try await scene.update(project, "postgresql://u@db1/app")
+      #expect(again.operations.count == 1)
+      let ended = try await scene.installation.end(again.operations)
+      #expect(ended[0].status == .finished)
+      let code = try await scene.installation.refusal {
+        _ = try await scene.update(project, nil, copyAnew: true)
+      }
+      #expect(code == .badValue)
+      let none = try await scene.installation.refusal { _ = try await scene.update(project, nil) }
+      #expect(none == .badValue)
+    }
+  }
+
+  /// Failed, detached and away for long are told; what is told of the attachment is not told of its line again.
+  @Test func whatIsNotFollowedIsAnAlert() async throws {
+    try await with { scene in
+      let attached = try await scene.attach("db1")
+      let sources = scene.installation.fleet.sources
+      let line = try await scene.line(attached.project.id)
+      sources.set(.following, of: line)
+      try await scene.installation.end(attached.operations)
+      let conditions = AlertConditions(core: scene.core)
+      #expect(try await conditions.now() == [])
+      sources.set(.failed, of: line, failure: "WAL is gone")
+      let found = try await conditions.now()
+      #expect(found.map(\.kind) == [.attachmentFailed])
+      #expect(found[0].message.contains("WAL is gone"))
+    }
+  }
+
+  /// What follows goes on with its line on the machine that comes after the lost one, and so do copies.
+  @Test func aRecoveredMachineGoesOnWithTheSameLines() async throws {
+    try await Installation.with { installation in
+      let scene = Scene(installation: installation)
+      let sources = installation.fleet.sources
+      for number in 1...2 { sources.add("db\(number)", system: UInt64(number), password: "secret") }
+      let (followed, copied) = try await installation.working {
+        let followed = try await scene.attach("db1")
+        let line = try await scene.line(followed.project.id)
+        sources.set(.following, of: line)
+        try await installation.end(followed.operations)
+        _ = try await installation.fleet.createRoot(
+          RootRequest(lineID: line, projectID: followed.project.id, major: 15))
+        return (followed, try await scene.attach("db2"))
+      }
+      let lines = [
+        try await scene.line(followed.project.id), try await scene.line(copied.project.id),
+      ]
+      for line in lines { try await installation.fleet.pauseFollowing(line: line) }
+      try await installation.core.catalog.write { try $0.beginRecovery("token") }
+      let report = try await MachineRecovery(core: installation.core).run(
+        continuesDespiteDamage: false
+      ) { _ in }
+      #expect(report?.damages == [] && report?.branches == 2)
+      let branches = [followed, copied].map { BranchID($0.branch.id) }
+      let (kept, left) = try await installation.core.catalog.read { tx in
+        (
+          try branches.compactMap { try tx.branch($0)?.lineID.rawValue },
+          try tx.unfinishedOperations().map(\.kind)
+        )
+      }
+      #expect(kept == lines)
+      #expect(left == ["attach_source"])
+      sources.set(.following, of: lines[1])
+      let ended = try await installation.working {
+        try await installation.end(copied.operations)
+      }
+      #expect(ended.allSatisfy { $0.status == .finished })
+      try await AttachmentKeeper(core: installation.core).round()
+      #expect(sources.followed == Set(lines))
+    }
+  }
+}
