@@ -116,9 +116,8 @@ struct Installation {
     let dumps = try makeDumpTools(storage, adapter, binaries)
     let plane = ControlPlane(
       catalog: catalog, fleet: adapter, schemaTools: schemaTools(dumps, binaries),
-      dumpTools: dumps, sealer: sealer,
-      settings: settings(hasPooler: poolers != nil), clock: options.clock, journal: journal,
-      logger: log)
+      dumpTools: dumps, sealer: sealer, settings: settings(hasPooler: poolers != nil),
+      clock: options.clock, journal: journal, logger: log)
     try await finishRecovery(plane, held, log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
