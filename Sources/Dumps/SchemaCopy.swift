@@ -23,8 +23,14 @@ struct SchemaCopy {
         tools.connectionString(past, database, user: tools.superuser(of: past)),
       ], errors: "\(directory)/pg_dump.err")
     try program.check("read the schema of '\(database)'")
-    let entries = try RestoreRun.contents(archive, .custom).entries
+    let contents = try RestoreRun.contents(archive, .custom)
     try load { script, connection, owner in
+      let privileged = PrivilegedEntries(
+        contents, try ServerTrust(connection, presentIsFine: true))
+      for note in privileged.notes {
+        tools.log.notice("schema copied", metadata: ["database": "\(database)", "note": "\(note)"])
+      }
+      let entries = privileged.kept
       let grants = try SchemaGrants(entries, owner: owner, connection)
       try script.writeInOrder(entries, of: archive, grants)
     }
