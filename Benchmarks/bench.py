@@ -21,6 +21,7 @@ import time
 import rows_dumps
 import rows_latency
 import rows_moments
+import rows_platform
 import rows_redo
 import rows_store
 import rows_throughput
@@ -59,6 +60,18 @@ ROWS = [
     ("backrest", "pgBackRest restore to a moment, same data", "printed beside ours", rows_latency.backrest),
     ("dump", "dump to the local store, directory format, 2 jobs, against pg_dump -Fd -j 2 to the same disk",
      "≥ 0.9x", rows_dumps.dump_directory),
+    ("restore", "in-place restore under load, request to first answer on the old string", "p50 ≤ 2.5 s",
+     rows_platform.restore_in_place),
+    ("suspended", "100 projects with 5 branches each, all suspended",
+     "idle CPU ≤ 2 %, serve ≤ 200 MB, list p99 ≤ 50 ms, wake p50 unchanged, no object-store writes",
+     rows_platform.many_suspended),
+    ("at-once", "20 branches of one parent requested at once, against one after the other",
+     "≤ 1.0x, all correct", rows_platform.branches_at_once),
+    ("select-tls", "select-only through the proxy with TLS, against PgBouncer with TLS in its place",
+     "≥ 0.95x", rows_platform.select_proxy),
+    ("pooled", "1,000 idle connections on a -pooler host", "serve grows ≤ 50 MB",
+     rows_platform.pooled_connections),
+    ("api", "API reads at 500 a second", "p99 ≤ 50 ms, no error", rows_platform.api_reads),
     ("s3-moments", "branch at a random moment from S3 (rclone serve s3 on loopback), cold caches, incompressible filler",
      "p50 ≤ 2 s, worst ≤ 5 s; bytes read ≤ 15 % of the database at scale 100", rows_store.s3_moments),
     ("s3-moments-1000", "the same at scale 1000", "≤ 1.3x of scale 100; bytes read ≤ 3 % of the database",

@@ -21,7 +21,7 @@ enum ParameterRule {
     "lock_timeout": .integer(0...Int(Int32.max), unit: .milliseconds),
     "log_min_duration_statement": .integer(-1...Int(Int32.max), unit: .milliseconds),
     "maintenance_work_mem": .integer(1024...Int(Int32.max), unit: .kilobytes),
-    "max_connections": .integer(1...10_000, unit: .none),
+    "max_connections": .integer(ConnectionLimit.least...10_000, unit: .none),
     "max_parallel_workers_per_gather": .integer(0...1024, unit: .none),
     "random_page_cost": .real(0...1e300),
     "statement_timeout": .integer(0...Int(Int32.max), unit: .milliseconds),

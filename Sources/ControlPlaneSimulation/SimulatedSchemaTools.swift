@@ -16,6 +16,12 @@ public final class SimulatedSchemaTools: SchemaTools {
       + "\\unrestrict \(compute.computeID)\n"
   }
 
+  public func copySchema(
+    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+  ) async throws {
+    loads.withLock { $0.append("\(database) on \(compute.lineID)") }
+  }
+
   public func load(schema: String, into database: String, on compute: RunningCompute) async throws {
     loads.withLock { $0.append("\(database) on \(compute.lineID)") }
   }

@@ -17,9 +17,6 @@ struct RestoreRun {
   let store: any ObjectStore
   let directory: String
 
-  /// Kinds that come after what they are about was given to its owner.
-  static let lateKinds: Set<String> = ["ACL", "DEFAULT ACL", "MATERIALIZED VIEW DATA"]
-  static let firstKinds: Set<String> = ["SCHEMA", "EXTENSION"]
   /// Kinds that may fail where only some tables are restored: what they refer to may be missing.
   static let attemptedKinds: Set<String> = ["FK CONSTRAINT", "TRIGGER", "POLICY"]
 
@@ -134,21 +131,10 @@ struct RestoreRun {
     let attempted =
       order.tables == nil ? [] : entries.filter { Self.attemptedKinds.contains($0.kind) }
     let attempts = Set(attempted.map(\.id))
-    let schemas = entries.filter { Self.firstKinds.contains($0.kind) }
-    let late = entries.filter { Self.lateKinds.contains($0.kind) }
-    let rest = entries.filter {
-      !Self.firstKinds.contains($0.kind) && !Self.lateKinds.contains($0.kind)
-        && !attempts.contains($0.id)
-    }
     for schema in grants.missing {
       try script.write("CREATE SCHEMA \(try SQL.identifier(schema));\n")
     }
-    try script.write(schemas, of: archive)
-    try script.write(grants.granting)
-    try script.write(rest, of: archive)
-    try script.write(grants.revoking)
-    try script.write(late.filter { $0.kind != "MATERIALIZED VIEW DATA" }, of: archive)
-    try script.write(late.filter { $0.kind == "MATERIALIZED VIEW DATA" }, of: archive)
+    try script.writeInOrder(entries.filter { !attempts.contains($0.id) }, of: archive, grants)
     for entry in attempted {
       try script.attempt(
         entry.definition, otherwise: "not restored: \(entry.kind.lowercased()) '\(entry.tag)'")

@@ -114,7 +114,7 @@ struct TableRecovery {
     }
     try script.write(grants.granting)
     let attempted = entries.filter { RestoreRun.attemptedKinds.contains($0.kind) }
-    let late = entries.filter { RestoreRun.lateKinds.contains($0.kind) }
+    let late = entries.filter { RestoreScript.lateKinds.contains($0.kind) }
     let skipped = Set((attempted + late).map(\.id))
     let rest = entries.filter { !skipped.contains($0.id) }
     try script.write(rest.filter { $0.section != .postData }, of: archive)

@@ -240,6 +240,14 @@ import Testing
       let id = try await scene.replica()
       let settings = try #require(scene.reading(id)?.settings)
       #expect(settings.maxConnections == 250 && settings.parameters["max_connections"] == nil)
+      // What it cannot have is refused; the branch's own server may allow fewer than the standard.
+      await #expect(throws: ControlPlaneError.self) {
+        try await scene.endpoints.update(
+          id,
+          API.EndpointUpdate(
+            settings: API.EndpointSettings(pgSettings: ["max_connections": "249"])),
+          project: scene.past.project, account: scene.past.account)
+      }
       let meter = UsageMeter(core: scene.core)
       try await meter.round()
       let start = scene.installation.clock.now

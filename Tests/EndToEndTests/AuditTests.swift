@@ -101,7 +101,7 @@ import Testing
       for (name, value) in [
         ("work_mem", "banana"), ("work_mem", "8"), ("work_mem", ""),
         ("maintenance_work_mem", "999999GB"), ("statement_timeout", "1'; x"),
-        ("timezone", "../../etc/passwd"), ("random_page_cost", "-1"),
+        ("timezone", "../../etc/passwd"), ("random_page_cost", "-1"), ("max_connections", "5"),
       ] {
         let answer = try patch(name, value)
         #expect(answer.status == 400, "\(name)=\(value): \(answer.text)")

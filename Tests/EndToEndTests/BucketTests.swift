@@ -57,6 +57,7 @@ struct BucketTests {
       #expect(suspended.status == 200, "\(suspended.text)")
       try await platform.settle(project)
       #expect(try platform.psql(uri, "SELECT n FROM later").output == "7\n")
+      try await aReplicaFollows(platform, project, branch.string("branch.id"), branchURI)
       try credentialsStayOutOfPostgres()
       for (name, data) in try bytes(below: "\(server.directory)/bucket") {
         #expect(!name.contains("lines") && !name.contains("ln-"), "\(name)")
@@ -66,6 +67,33 @@ struct BucketTests {
       }
       #expect(platform.log.contains("KEEP A COPY ELSEWHERE"))
     }
+  }
+
+  /// A `read_only` endpoint of a branch in a bucket is opened from there, and follows.
+  private func aReplicaFollows(
+    _ platform: Platform, _ project: String, _ branch: String, _ uri: String
+  ) async throws {
+    let made = try platform.call(
+      "POST", "/projects/\(project)/endpoints",
+      #"{"endpoint":{"branch_id":"\#(branch)","type":"read_only"}}"#)
+    #expect(made.status == 201, "\(made.text)")
+    try await platform.settle(project)
+    let replica = try platform.call(
+      "GET",
+      "/projects/\(project)/connection_uri?endpoint_id=\(made.string("endpoint.id"))"
+        + "&database_name=exzodb&role_name=exzodb_owner"
+    ).string("uri")
+    #expect(try platform.psql(replica, "SELECT count(*) FROM orders").output == "20000\n")
+    try platform.psql(uri, "DELETE FROM orders WHERE id > 10000")
+    for attempt in 0..<100 {
+      if try platform.psql(replica, "SELECT count(*) FROM orders").output == "10000\n" { break }
+      #expect(attempt < 99, "the replica does not follow")
+      try await Task.sleep(for: .milliseconds(100))
+    }
+    let gone = try platform.call(
+      "DELETE", "/projects/\(project)/endpoints/\(made.string("endpoint.id"))")
+    #expect(gone.status == 200, "\(gone.text)")
+    try await platform.settle(project)
   }
 
   /// No postgres process has been given what opens the bucket.

@@ -244,6 +244,19 @@ import Testing
       try scene.platform.psql(scene.uri, "INSERT INTO log VALUES (1)")
       try await scene.expect(replica.uri, "SELECT count(*) FROM log", "1")
       #expect(try scene.value(replica.uri, "SHOW max_connections") == "150")
+      // Fewer than the branch's server allows cannot be had; the branch's server itself takes fewer.
+      let refused = try scene.platform.call(
+        "PATCH", "/projects/\(scene.project)/endpoints/\(replica.id)",
+        #"{"endpoint":{"settings":{"pg_settings":{"max_connections":"60"}}}}"#)
+      #expect(refused.status == 400 && refused.text.contains("150 to 10000"), "\(refused.text)")
+      let fewer = try scene.platform.call(
+        "PATCH", "/projects/\(scene.project)/endpoints/\(scene.primary)",
+        #"{"endpoint":{"settings":{"pg_settings":{"max_connections":"40"}}}}"#)
+      #expect(fewer.status == 200, "\(fewer.text)")
+      try await scene.platform.settle(scene.project)
+      #expect(try scene.value(scene.uri, "SHOW max_connections") == "40")
+      try scene.platform.psql(scene.uri, "INSERT INTO log VALUES (2)")
+      try await scene.expect(replica.uri, "SELECT count(*) FROM log", "2")
     }
   }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import ObjectStorage
 import PostgresFormat
 import TestSupport
 import Testing
@@ -79,13 +80,30 @@ import Testing
     }
   }
 
-  @Test func mergedIndexIsThatOfTheWhole() throws {
+  /// A chunk of records that each take 8 bytes, in memory.
+  private func chunk(_ records: BlockRecords, _ range: Range<LSN>) throws -> OpenWALChunk {
+    var builder = WALChunkBuilder(
+      line: lineA, timeline: TimelineID(1), systemIdentifier: 42, startLSN: range.lowerBound,
+      time: PostgresTimestamp(1))
+    let bytes = testBytes(from: range.lowerBound, count: Int(range.upperBound - range.lowerBound))
+    bytes.withUnsafeBytes { builder.append($0) }
+    builder.observeRecord(start: range.lowerBound, end: range.upperBound)
+    builder.observeTransactionEnd(committed: true, time: PostgresTimestamp(1))
+    var chunk = builder.finish()
+    chunk.blockRecords = records
+    let key = ObjectKey("chunk-\(range.lowerBound.rawValue)")
+    return try OpenWALChunk(
+      MemoryObjectBytes(key: key, bytes: chunk.encoded(key: key)), expected: chunk.summary)
+  }
+
+  @Test(arguments: [0, .max] as [UInt64])
+  func mergedChunkIsThatOfTheWhole(copiedBytes: UInt64) throws {
     var random = SeededRandom(11)
     let (all, expected) = makeRecords(5_000, &random)
-    var merged = BlockRecords()
+    var sources: [OpenWALChunk] = []
     for start in stride(from: 0, to: 5_000, by: 700) {
       var part = BlockRecords()
-      let range = base + UInt64(start) * 8..<base + UInt64(start + 700) * 8
+      let range = base + UInt64(start) * 8..<base + UInt64(min(start + 700, 5_000)) * 8
       part.beginRecord(at: range.lowerBound)
       for entry in all.entries {
         let lsn = entry.position.lsn(base: base)
@@ -95,15 +113,28 @@ import Testing
           relation.locator, relation.fork, block: entry.block, lsn: lsn,
           startsPage: entry.position.startsPage)
       }
-      // As it comes back from the store: sorted by block.
-      var stored = BlockRecords()
-      let encoded = part.encoded(base: range.lowerBound)
-      for decoded in try decode(encoded).1 { stored.add(stored: decoded, base: range.lowerBound) }
-      merged.append(stored)
+      part.add(BlockCut(locator: locator(3), forks: .all, mainBlocks: 3, lsn: range.lowerBound))
+      sources.append(try chunk(part, range))
     }
-    let encoded = merged.encoded(base: base)
+    let key = ObjectKey("merged")
+    var bytes: [UInt8] = []
+    let result = try WALChunkMerge(sources: sources, key: key, copiedBytes: copiedBytes) {
+      bytes += Array($0)
+    }.run()
+    #expect(result.size == UInt64(bytes.count))
+    let merged = try OpenWALChunk(
+      MemoryObjectBytes(key: key, bytes: bytes), expected: result.summary)
+    #expect(merged.summary.commits == 8)
+    let wal = try merged.map.parts.flatMap { try merged.envelope.read($0) }
+    #expect(wal == testBytes(from: base, count: 40_000))
+    let index = try #require(merged.index)
+    #expect(index.cuts.count == 8)
+    var encoded = all.encoded(base: base)
+    let parts = try index.parts.map { try merged.envelope.read($0) }
+    #expect(parts == encoded.parts)
+    #expect(index.fence == (try BlockFence(encoded: encoded.fence, key: "k")))
+    encoded.parts = parts
     try expect(encoded, expected)
-    #expect(encoded.parts == all.encoded(base: base).parts)
   }
 
   @Test func damagedPartsNeverTrap() throws {

@@ -123,14 +123,20 @@ struct ChainMeasurements {
       for chunk in try chunks(wal, size: 2 << 20, observing: true) {
         try await writer.appendChunk(chunk)
       }
-      _ = try await writer.mergeChunks(olderThan: .zero)
-      let history = try await LineHistory.open(lineA, store: store)
-      let end = await history.uploadedLSN
-      let reader = try await ChainReader.open(
-        history, from: wal.start, to: end,
-        storage: LayerStorage(store: store, fileSystem: fileSystem),
-        cache: ChainCache(indexBytes: 64 << 20, walBytes: 64 << 20))
-      try await blocking { try lookUp(reader) }
+      var long = ChunkMergePolicy()
+      (long.longAge, long.longSpan) = (.zero, .seconds(86_400))
+      for policy in [ChunkMergePolicy(), long] {
+        let clock = ContinuousClock.now
+        _ = try await writer.mergeChunks(olderThan: .zero, policy: policy)
+        let history = try await LineHistory.open(lineA, store: store)
+        print("\(await history.chunks.count) chunks, merged in \(ContinuousClock.now - clock)")
+        let end = await history.uploadedLSN
+        let reader = try await ChainReader.open(
+          history, from: wal.start, to: end,
+          storage: LayerStorage(store: store, fileSystem: fileSystem),
+          cache: ChainCache(indexBytes: 64 << 20, walBytes: 64 << 20))
+        try await blocking { try lookUp(reader) }
+      }
     }
   }
 

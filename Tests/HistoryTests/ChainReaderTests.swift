@@ -133,7 +133,12 @@ import Testing
         try compareAll(before, wal.records, &random, "as captured")
         try touched(before, wal.records, from: start, to: wal.end)
       }
-      #expect(try await writer.mergeChunks(olderThan: .zero) > 10)
+      // In two steps: what becomes long is partly copied, partly put together anew.
+      var policy = ChunkMergePolicy()
+      (policy.shortBytes, policy.copiedBytes) = (2 << 20, 1_300_000)
+      (policy.longBytes, policy.longAge) = ((wal.end - start) * 3 / 2, .zero)
+      #expect(try await writer.mergeChunks(olderThan: .zero, policy: policy) > 10)
+      #expect(try await LineHistory.open(lineA, store: store).chunks.count == 1)
       let merged = try await open(lineA, store, from: start, to: wal.end)
       try await blocking {
         var random = SeededRandom(9)
@@ -158,10 +163,12 @@ import Testing
         try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
       let before = try await open(lineA, store, from: start, to: wal.end)
       let chunks = try await LineHistory.open(lineA, store: store).chunks
-      let rule = LongChunkRule(least: 1, limit: (wal.end - start) / 2)
-      #expect(await writer.hasLongRun(olderThan: .zero, rule))
-      #expect(await !writer.hasLongRun(olderThan: .seconds(60), rule))
-      let replaced = try await writer.mergeLongChunks(olderThan: .zero, rule)
+      var policy = ChunkMergePolicy()
+      (policy.shortBytes, policy.copiedBytes, policy.sources) = (1, 100_000, 10_000)
+      (policy.longBytes, policy.longAge) = ((wal.end - start) / 2, .zero)
+      #expect(await writer.isMergeDue(olderThan: .zero, count: .max, policy: policy))
+      #expect(await !writer.isMergeDue(olderThan: .seconds(60), count: .max, policy: policy))
+      let replaced = try await writer.mergeChunks(olderThan: .zero, policy: policy)
       let history = try await LineHistory.open(lineA, store: store)
       #expect(await history.chunks.count < chunks.count - replaced + 3)
       #expect(await history.gaps().isEmpty)
@@ -173,7 +180,7 @@ import Testing
         try compareAll(long, wal.records, &random, "long")
         try touched(long, wal.records, from: start, to: wal.end)
       }
-      #expect(await !writer.hasLongRun(olderThan: .zero, rule))
+      #expect(await !writer.isMergeDue(olderThan: .zero, count: .max, policy: policy))
     }
   }
 

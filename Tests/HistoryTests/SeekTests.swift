@@ -43,8 +43,10 @@ import Testing
         let writer = try await makeLine(wal, store, directory, random: &random)
         if seed == 2 { try await writer.mergeChunks(olderThan: .zero) }
         if seed == 3 {
-          let rule = LongChunkRule(least: 1, limit: (wal.end - wal.records[0].start) / 2)
-          #expect(try await writer.mergeLongChunks(olderThan: .zero, rule) > 2)
+          var policy = ChunkMergePolicy()
+          (policy.shortBytes, policy.sources, policy.longAge) = (1, 10_000, .zero)
+          policy.longBytes = (wal.end - wal.records[0].start) / 2
+          #expect(try await writer.mergeChunks(olderThan: .zero, policy: policy) > 2)
         }
         let history = try await LineHistory.open(lineA, store: store)
         #expect(await history.gaps().isEmpty)

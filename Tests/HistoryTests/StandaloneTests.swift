@@ -1,5 +1,6 @@
 import ObjectStorage
 import PostgresFormat
+import Synchronization
 import TestSupport
 import Testing
 import Volume
@@ -99,6 +100,106 @@ import Volume
           next.layers, [0, 1000 * number + 1, 602, 703, 104, 705, 206, 0, 0, 0], environment)
         if writer != nil { break }
       }
+    }
+  }
+
+  /// What a volume reads now, as its agent would have it.
+  private final class ReadingVolume: Sendable {
+    private let layers = Mutex<[LayerReference]?>(nil)
+    var base: [LayerReference]? {
+      get { layers.withLock { $0 } }
+      set { layers.withLock { $0 = newValue } }
+    }
+  }
+
+  @Test(arguments: [FaultyObjectStore.Fault.before, .after])
+  func aRunningVolumeLeavesItsBaseWhateverFails(_ fault: FaultyObjectStore.Fault) async throws {
+    for failing in 1... {
+      let isThrough = try await withTemporaryDirectory { directory in
+        try await leaveBase(in: directory, failing: failing, fault)
+      }
+      if isThrough { break }
+      #expect(failing < 20)
+    }
+  }
+
+  /// - Returns: whether fewer calls were made than would have to be for the fault to come.
+  private func leaveBase(
+    in directory: String, failing: Int, _ fault: FaultyObjectStore.Fault
+  ) async throws -> Bool {
+    let store = MemoryObjectStore()
+    let clock = TestClock()
+    let faulty = FaultyObjectStore(store)
+    let child = try await child(testEnvironment(faulty, directory, clock: clock))
+    let alone = try await child.appendKeyframe(
+      from: [testEpoch(3, blocks: [], seed: 0)], testParameters(start + 1000),
+      kind: .standalone, content: content)
+    let volume = ReadingVolume()
+    func leave() async throws {
+      _ = try await child.moveBase { layers in
+        try await self.expectKept(volume, store, clock, directory)
+        volume.base = layers
+        try await self.expectKept(volume, store, clock, directory)
+      }
+    }
+    let count = CallCounter()
+    faulty.setRule { _ in count.next() == failing ? fault : nil }
+    var hasFailed = false
+    do { try await leave() } catch { hasFailed = true }
+    faulty.setRule(nil)
+    try await expectKept(volume, store, clock, directory)
+    // The store is back.
+    try await leave()
+    #expect(volume.base == alone.layers)
+    try await expectKept(volume, store, clock, directory)
+    #expect(store.keys.filter { $0.hasPrefix("lines/\(lineA)/wal/") } == [])
+    let resumed = try await LineWriter.resume(
+      lineB, environment: testEnvironment(store, directory, clock: clock))
+    #expect(resumed.volumeBase == alone.layers)
+    return !hasFailed
+  }
+
+  /// Retention takes what nobody needs; what the volume reads is there.
+  private func expectKept(
+    _ volume: ReadingVolume, _ store: MemoryObjectStore, _ clock: TestClock, _ directory: String
+  ) async throws {
+    let environment = testEnvironment(store, directory, clock: clock)
+    let demands = [
+      lineA: LineDemand(window: nil), lineB: LineDemand(window: .from(start + 1200)),
+    ]
+    for _ in 0..<3 {
+      _ = try await HistoryCollector(environment: environment).collect(demands)
+      clock.advance(3601)
+    }
+    if let layers = volume.base {
+      try await expectBlocks(layers, [0, 101, 602, 703, 104, 705, 206, 0, 0, 0], environment)
+    } else {
+      #expect(store.keys.filter { $0.hasPrefix("lines/\(lineA)/wal/") }.count == 1)
+    }
+  }
+
+  @Test func theBaseMovesOnWhenItsLayersHaveBeenMerged() async throws {
+    try await withTemporaryDirectory { directory in
+      let store = MemoryObjectStore()
+      let child = try await child(testEnvironment(store, directory))
+      let alone = try await child.appendKeyframe(
+        from: [testEpoch(3, blocks: [], seed: 0)], testParameters(start + 1000),
+        kind: .standalone, content: content)
+      #expect(try await child.moveBase { _ in } == alone.layers)
+      #expect(try await child.moveBase { _ in } == nil)
+      var bases = 0
+      for number in 4...30 as ClosedRange<UInt64> {
+        let next = try await child.appendKeyframe(
+          from: [testEpoch(number, blocks: Array(10...(10 + UInt32(number))), seed: 1000 * number)],
+          testParameters(start + 1000 + 2 * number))
+        guard let layers = try await child.moveBase({ _ in }) else { continue }
+        #expect(layers == next.layers)
+        try await expectBlocks(
+          layers, [0, 101, 602, 703, 104, 705, 206], testEnvironment(store, directory))
+        bases += 1
+      }
+      // Not with every keyframe, and not never.
+      #expect(bases > 1 && bases < 20, "\(bases)")
     }
   }
 

@@ -151,3 +151,23 @@ func historyError(_ body: () async throws -> Void) async -> HistoryError? {
     return error as? HistoryError
   }
 }
+
+/// The object that chunks of a store become when they are merged.
+func mergedChunk(
+  _ run: [WALChunkReference], _ number: ObjectNumber, of line: LineID, _ store: any ObjectStore
+) async throws -> (key: ObjectKey, bytes: [UInt8], summary: WALChunkSummary) {
+  let keys = LineKeys(line: line)
+  return try await blocking {
+    let sources = try run.map { chunk in
+      try OpenWALChunk(
+        openObject(
+          keys.wal(chunk.number), size: chunk.size, store: store, fileSystem: SystemFileSystem()),
+        expected: chunk.summary)
+    }
+    var bytes: [UInt8] = []
+    let made = try WALChunkMerge(sources: sources, key: keys.wal(number), copiedBytes: 4 << 20) {
+      bytes += Array($0)
+    }.run()
+    return (keys.wal(number), bytes, made.summary)
+  }
+}

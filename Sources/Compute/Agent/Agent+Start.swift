@@ -38,11 +38,13 @@ extension Agent {
     keyframes.attach()
     try await blocking { [directory] in try DrainedMarker(directory).clear() }
     try await bringUp(prepared)
+    await keyframes.noteServer(version: try await server.version())
     capture.start()
     try await waitForStream(capture, server)
     watch(capture)
     steps.mark("capture")
     startBackground(prepared, capture, keyframes, server)
+    startDeparture(prepared, keyframes, server, environment)
   }
 
   /// Starts the server and proves the moment; a page that could not be made is named.
@@ -84,24 +86,6 @@ extension Agent {
       Task { await keyframes.run() }, Task { await scheduler.run() }, Task { await merging.run() },
     ]
     if let lazy = prepared.lazy { makePagesAhead(lazy) }
-  }
-
-  /// Makes the pages that the WAL changed, so that reads find them; at low priority, on a thread of its own.
-  func makePagesAhead(_ view: LazyBaseView) {
-    Thread.detachNewThread { [log] in
-      do {
-        let clock = ContinuousClock.now
-        try view.makeAhead()
-        log.info(
-          "pages made ahead of reads",
-          metadata: [
-            "pages": "\(view.made.load(ordering: .relaxed))",
-            "seconds": "\((ContinuousClock.now - clock).seconds)",
-          ])
-      } catch {
-        log.warning("making pages ahead of reads failed", metadata: ["error": "\(error)"])
-      }
-    }
   }
 
   func mount(_ volume: Volume) async throws -> MountSession {
@@ -170,7 +154,7 @@ extension Agent {
     let bell = serverEndsBell
     var settings = specification.settings
     if let control = prepared?.control ?? reading?.control {
-      settings.raise(to: control.parameters)
+      settings.raise(to: control.parameters, isStandby: specification.isReading)
       settings.fit(walSegmentSize: control.walSegmentSize)
     }
     if specification.isReading { settings.extra.merge(readingSettings) { $1 } }
@@ -224,7 +208,7 @@ extension Agent {
         let connection = try PostgresConnection(
           ConnectionParameters(
             host: directory.run, user: ServerAccess.superuser, database: database,
-            options: "-c synchronous_commit=local"))
+            options: "-c synchronous_commit=local -c search_path=pg_catalog"))
         defer { connection.close() }
         try TodaysRoles.disableSubscriptions(connection)
       }
@@ -306,10 +290,20 @@ extension ServerSettings {
   }
 
   /// Raises what may not lie below the former server's settings.
-  mutating func raise(to former: ParameterChange) {
-    maxConnections = max(maxConnections, Int(former.maxConnections))
+  ///
+  /// A server that goes on after a crash may allow fewer connections than before, but the locks of prepared
+  /// transactions need the room that they had; one that stays in recovery takes WAL of all the connections there
+  /// were (`CheckRequiredParameterValues` in `xlogrecovery.c`).
+  mutating func raise(to former: ParameterChange, isStandby: Bool) {
     maxPreparedTransactions = max(maxPreparedTransactions, Int(former.maxPreparedTransactions))
     maxLocksPerTransaction = max(maxLocksPerTransaction, Int(former.maxLocksPerTransaction))
+    if isStandby {
+      maxConnections = max(maxConnections, Int(former.maxConnections))
+    } else if maxConnections < Int(former.maxConnections) {
+      let holders = maxPreparedTransactions + Int(former.maxConnections)
+      let own = maxPreparedTransactions + maxConnections
+      maxLocksPerTransaction = (maxLocksPerTransaction * holders + own - 1) / own
+    }
     maxWorkerProcesses = max(maxWorkerProcesses, Int(former.maxWorkerProcesses))
     maxWALSenders = max(maxWALSenders ?? 10, Int(former.maxWALSenders))
   }

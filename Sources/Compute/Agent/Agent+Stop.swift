@@ -98,6 +98,7 @@ extension Agent {
           if failures > 1 { try await Task.sleep(for: .seconds(min(failures, 10))) }
           await keyframes?.noteRecovery()
           try await startServer(recovering: false)
+          if let server { await keyframes?.noteServer(version: try await server.version()) }
           failures = 0
           self.status.messages = []
           log.info("server is up again")

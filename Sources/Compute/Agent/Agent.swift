@@ -81,7 +81,7 @@ public actor Agent {
       if let source = specification.source {
         try await startFollowing(source)
       } else {
-        try await specification.isReading ? startReading() : start()
+        try await startFirst()
       }
       status.phase = .running
       log.info("running", metadata: ["steps": "\(steps.summary)"])
@@ -94,6 +94,18 @@ public actor Agent {
     if status.phase == .running, following == nil { superviseServer() }
     for await _ in end {}
     listener.close()
+  }
+
+  /// Starts the server before others on this machine go on.
+  private func startFirst() async throws {
+    OpeningPriority.raise()
+    do {
+      try await specification.isReading ? startReading() : start()
+    } catch {
+      OpeningPriority.lower()
+      throw error
+    }
+    try await blocking { OpeningPriority.lower() }
   }
 
   /// Returns once the phase is no longer `opening`.

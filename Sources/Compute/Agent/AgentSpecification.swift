@@ -30,7 +30,12 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   /// Which keyframes get a complete layer; `nil` leaves it to ``KeyframePolicy``. For tests.
   public var completeLayers: CompleteLayers?
 
+  /// Where a volume that leaves its base stands still for ever. For tests, which kill it there.
+  public var pausesLeavingBase: BaseStep?
+
   public enum CompleteLayers: String, Codable, Sendable { case always, never }
+  /// A manifest names both bases; the volume reads the new one; a manifest names the new one only.
+  public enum BaseStep: String, Codable, Sendable, CaseIterable { case announced, moved, confirmed }
 
   var isReading: Bool { readsOnly == true }
   /// Transactions that have not ended at the moment never will.

@@ -23,7 +23,7 @@ final class ServerSession: Sendable {
         host: directory.run, user: user, database: "postgres",
         connectTimeout: 10, applicationName: "exzo agent",
         // What the agent writes must not wait for the capture that it starts only afterwards.
-        options: "-c synchronous_commit=local"),
+        options: "-c synchronous_commit=local -c search_path=pg_catalog"),
       size: 2)
   }
 
@@ -53,6 +53,14 @@ final class ServerSession: Sendable {
   /// Where WAL is durable on the compute's disk.
   func flushLSN() async throws -> LSN {
     try await pool.withConnection { try position("pg_current_wal_flush_lsn()", $0) }
+  }
+
+  /// The exact version, such as `15.20`, as the server itself tells it.
+  func version() async throws -> String {
+    try await pool.withConnection { connection in
+      let version = connection.serverVersion
+      return "\(version / 10_000).\(version % 10_000)"
+    }
   }
 
   /// An immediate checkpoint; returns when it is complete.

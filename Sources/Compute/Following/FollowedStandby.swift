@@ -180,7 +180,7 @@ actor FollowedStandby {
     _ volume: Volume, _ control: ControlFile, _ role: String
   ) async throws -> (MountSession, Postmaster) {
     var settings = specification.settings
-    settings.raise(to: control.parameters)
+    settings.raise(to: control.parameters, isStandby: true)
     settings.fit(walSegmentSize: control.walSegmentSize)
     settings.extra.merge(Self.settings) { $1 }
     return try await blocking { [directory, specification, log, settings] in

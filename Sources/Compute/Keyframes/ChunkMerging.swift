@@ -3,8 +3,8 @@ import Logging
 
 /// Merges WAL chunks as they age, so that finding a block's records looks into few of them.
 ///
-/// Capture stores a chunk every 300 ms; an hour would be 12,000. Merged ones hold 8 to 16 MiB of WAL, and those
-/// become long ones of 48 to 64 MiB.
+/// Capture stores a chunk every 300 ms; an hour would be 12,000. Merged ones hold 8 to 16 MiB of WAL, later
+/// hundreds of a busy line.
 struct ChunkMerging: Sendable {
   let writer: LineWriter
   let log: Logger
@@ -13,8 +13,6 @@ struct ChunkMerging: Sendable {
   var batch = 24
   /// Whoever has listed younger chunks is likely to be reading them.
   var age: Duration = .seconds(2)
-  /// The same for merged ones, whose readers are readers of a moment that was opened.
-  var longAge: Duration = .seconds(60)
 
   /// Runs until its task is cancelled.
   func run() async {
@@ -22,11 +20,8 @@ struct ChunkMerging: Sendable {
     while !Task.isCancelled {
       do {
         try await Task.sleep(for: pause)
-        if await writer.mergeableChunks(olderThan: age) >= batch {
+        if await writer.isMergeDue(olderThan: age, count: batch) {
           try await writer.mergeChunks(olderThan: age)
-        }
-        if await writer.hasLongRun(olderThan: longAge) {
-          try await writer.mergeLongChunks(olderThan: longAge)
         }
         pause = interval
       } catch is CancellationError {

@@ -40,6 +40,10 @@ struct KeyframePolicy: Sendable {
   /// that only it needs have to stay.
   static let baseAge: Int64 = 86_400
 
+  /// Whether a line's base is left behind now, whatever it costs.
+  /// - Parameter age: of the line, seconds.
+  func isOverdue(age: Int64) -> Bool { age >= Self.baseAge }
+
   /// Whether the next keyframe of a line that was opened without replay stands alone.
   /// - Parameters:
   ///   - blocks: that its layer will hold.
@@ -52,7 +56,7 @@ struct KeyframePolicy: Sendable {
     case .never: return false
     case nil: break
     }
-    return age >= Self.baseAge || layers > Moment.layersForChildren
+    return isOverdue(age: age) || layers > Moment.layersForChildren
       || Double(blocks) * bytesPerBlock <= max(floor, Double(walBytes) * bytesPerWALByte)
   }
 

@@ -24,13 +24,13 @@ actor KeyframeService {
   private let capture: WALCapture
   private let server: ServerSession
   private let major: PostgresMajor
-  private let serverVersion: String
+  private var serverVersion: String
   private let log: Logger
   /// Epochs that the line had before its volume was made.
   private let epochOffset: UInt64
   private let changesFile: ChangesFile
   /// What the volume's base is made by, where it was opened without replay.
-  private let lazy: LazyBaseView?
+  private var lazy: LazyBaseView?
   private var policy: KeyframePolicy
   /// What changed since the newest complete layer; `nil` where that is not known.
   private var changes: ChangedBlocks?
@@ -88,6 +88,9 @@ actor KeyframeService {
 
   /// The server was started again on this volume.
   func noteRecovery() { followsRecovery = true }
+
+  /// The server that is up now; its binaries may have been replaced since the last start.
+  func noteServer(version: String) { serverVersion = version }
 
   /// Makes keyframes until ``detach()``.
   func run() async {
@@ -236,13 +239,27 @@ actor KeyframeService {
     guard let lazy, lazy.isMade, await writer.standsOnBase,
       let oldest = writer.description.parent?.base.last?.redoLSN
     else { return false }
-    let born = writer.description.createdAt.rawValue
     return policy.standsAlone(
       blocks: changes.count + lazy.madeCount,
       walBytes: consistentLSN > oldest ? consistentLSN - oldest : 0,
-      age: (HistoryEnvironment.systemTime().rawValue - born) / 1_000_000,
-      layers: former?.layers.count ?? 0)
+      age: age, layers: former?.layers.count ?? 0)
   }
+
+  /// Of the line, seconds.
+  private var age: Int64 {
+    (HistoryEnvironment.systemTime().rawValue - writer.description.createdAt.rawValue) / 1_000_000
+  }
+
+  /// Whether a checkpoint is wanted although nobody writes, so that its keyframe can stand alone.
+  var isBaseOverdue: Bool {
+    get async {
+      guard let lazy, lazy.isMade, policy.isOverdue(age: age) else { return false }
+      return await writer.standsOnBase
+    }
+  }
+
+  /// The volume reads nothing of it any more.
+  func forgetBase() { lazy = nil }
 
   /// The blocks that the layer is about: what changed, and for a keyframe that stands alone the base's share.
   private func held(

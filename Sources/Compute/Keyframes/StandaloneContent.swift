@@ -62,11 +62,13 @@ extension LazyBaseView {
 /// What a line's volume reads below its own blocks once a keyframe of the line stands alone.
 ///
 /// State: the tree at the line's beginning; blocks behind a file's end are zeros. Blocks that the volume has
-/// written since are in it as well, and are never asked for. Concurrency: any thread; calls block.
+/// written since are in it as well, and are never asked for. A file that was gone when the keyframe was made, and
+/// that somebody may still have open, is an error. Concurrency: any thread; calls block.
 struct StandaloneBaseView: BaseView {
   let tree: FileTreeSnapshot
   private let layers: LayerStackView
   private let lengths: [FileID: UInt32]
+  private let kept: Set<FileID>
 
   init(tree: FileTreeSnapshot, layers: [LayerReference], storage: LayerStorage) throws {
     self.tree = tree
@@ -77,6 +79,7 @@ struct StandaloneBaseView: BaseView {
         clamping: (entry.size + UInt64(blockSize) - 1) / UInt64(blockSize))
     }
     self.lengths = lengths
+    kept = Set(self.layers.tree.entries.lazy.map(\.id))
   }
 
   func read(
@@ -85,6 +88,11 @@ struct StandaloneBaseView: BaseView {
     let length = lengths[file] ?? 0
     let there = length > startBlock ? min(count, Int(length - startBlock)) : 0
     if there > 0 {
+      guard kept.contains(file) else {
+        throw ComputeError(
+          .damagedHistory,
+          "read file \(file.rawValue) of the base: it was deleted before the keyframe")
+      }
       try layers.read(
         file: file, startBlock: startBlock, count: there, into: PageMaker.slots(buffer, 0, there))
     }

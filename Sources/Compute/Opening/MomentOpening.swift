@@ -113,11 +113,12 @@ struct MomentOpening: Sendable {
     var volume: Volume
     var control: ControlFile
     var view: LazyBaseView
+    var base: MovingBaseView
     var expectation: RecoveryExpectation
 
     func prepared(_ writer: LineWriter) -> PreparedCompute {
       PreparedCompute(
-        volume: volume, writer: writer, expectation: expectation, control: control,
+        volume: volume, writer: writer, base: base, expectation: expectation, control: control,
         mayHoldSubscriptions: Compute.mayHoldSubscriptions(view.tree), lazy: view)
     }
 
@@ -135,9 +136,10 @@ struct MomentOpening: Sendable {
   ) async throws -> LaidOut {
     let view = try await pages.view(
       history, image: image, moment: plan.lsn, tree: origin.tree ?? summary.moment.tree)
-    let (volume, control) = try await openVolume(on: view, plan)
+    let base = MovingBaseView(view)
+    let (volume, control) = try await openVolume(on: base, plan)
     return LaidOut(
-      volume: volume, control: control, view: view,
+      volume: volume, control: control, view: view, base: base,
       expectation: RecoveryExpectation(
         target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize))
   }

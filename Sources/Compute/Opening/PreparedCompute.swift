@@ -7,6 +7,8 @@ import Volume
 struct PreparedCompute: Sendable {
   var volume: Volume
   var writer: LineWriter
+  /// What the volume reads below its own blocks, where that may become another view while it runs.
+  var base: MovingBaseView?
   /// What the server says once it has recovered; `nil` for a volume of our own, where recovery goes
   /// wherever the local WAL goes.
   var expectation: RecoveryExpectation?

@@ -15,10 +15,12 @@ struct VolumeResumption: Sendable {
     let major = try postgresMajor(specification.major)
     let (base, lazy) = try await base(of: writer)
     return try await environment.threads.run { [directory] in
-      let volume = try openVolume(directory, base: base, deferred: false)
+      let moving = writer.description.parent?.isLazy ?? false ? MovingBaseView(base) : nil
+      let volume = try openVolume(directory, base: moving ?? base, deferred: false)
       let control = try ImagePreparation(volume: volume, major: major).controlFile()
       return PreparedCompute(
-        volume: volume, writer: writer, expectation: nil, control: control, lazy: lazy)
+        volume: volume, writer: writer, base: moving, expectation: nil, control: control,
+        lazy: lazy)
     }
   }
 

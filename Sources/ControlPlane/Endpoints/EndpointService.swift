@@ -23,6 +23,7 @@ public struct EndpointService: Sendable {
         throw ControlPlaneError(.projectNotFound, "create endpoint: the project's plan is gone")
       }
       try Self.requireRoom(for: request.type, on: branch, tx, doing: "create endpoint")
+      try ConnectionLimit.check(request.settings, request.type, on: branch.id, of: project, tx)
       let (endpoint, operation) = try NewRows(core: core, project: project).insertEndpoint(
         EndpointRequest(
           type: request.type, name: request.name, settings: request.settings,
@@ -137,6 +138,8 @@ public struct EndpointService: Sendable {
     }
     try SettingsRules.name("endpoint.name", change.name)
     try SettingsRules.endpointSettings("endpoint.settings", change.settings)
+    try ConnectionLimit.check(
+      change.settings, endpoint.type, on: endpoint.branchID, of: project, tx)
     try SettingsRules.suspendTimeout(
       "endpoint.suspend_timeout_seconds", change.suspendTimeoutSeconds)
     let sizes = try SettingsRules.sizes(

@@ -47,37 +47,15 @@ struct EndpointSubject: Sendable {
   }
 
   var settings: ComputeSettings {
-    let connections = [endpoint, primary].compactMap { $0 }.compactMap {
-      Self.takeConnections(from: parameters(of: $0)).number
-    }
-    let standard = ComputeSettings().maxConnections
-    return ComputeSettings(
+    ComputeSettings(
       sharedBuffersMB: ComputeSize.sharedBuffersMB(endpoint.computeUnitsMaximum),
       units: endpoint.computeUnitsMaximum,
       memoryMB: ComputeSize.memoryMB(endpoint.computeUnitsMaximum),
-      maxConnections: max(standard, connections.max() ?? standard),
+      maxConnections: ConnectionLimit.effective(endpoint, primary: primary, of: project),
       enablesLogicalReplication: project.settings.enableLogicalReplication ?? false,
       waitsForObjectStore: project.durability == ProjectRecord.objectStoreDurability,
-      parameters: Self.takeConnections(from: parameters(of: endpoint)).rest)
-  }
-
-  private func parameters(of endpoint: EndpointRecord) -> [String: String] {
-    var parameters = project.defaultEndpointSettings.pgSettings ?? [:]
-    parameters.merge(endpoint.settings.pgSettings ?? [:]) { $1 }
-    return parameters
-  }
-
-  /// `max_connections` is given to the server apart from what users set: it is never below what the
-  /// branch's history was written with.
-  private static func takeConnections(
-    from parameters: [String: String]
-  ) -> (number: Int?, rest: [String: String]) {
-    let name = "max_connections"
-    let value = parameters.first { $0.key.lowercased() == name }?.value
-    return (
-      value.flatMap { ParameterRule.Unit.none.number($0) },
-      parameters.filter { $0.key.lowercased() != name }
-    )
+      parameters: ConnectionLimit.parameters(of: endpoint, project)
+        .filter { $0.key.lowercased() != ConnectionLimit.name })
   }
 
   /// What the compute shall hold. A line opened at a past moment for the first time keeps that

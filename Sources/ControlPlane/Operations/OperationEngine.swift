@@ -3,6 +3,7 @@ import Catalog
 import Foundation
 import Logging
 import PostgresClient
+import Synchronization
 
 /// Where an operation stands when an ``OperationEngine``'s interruption is asked.
 struct StepBoundary: Sendable {
@@ -42,6 +43,8 @@ public final class OperationEngine: Sendable {
 
   private static let attempts = 5
   private static let idlePause = Duration.seconds(1)
+  /// Of workers that wait while another one looks.
+  private static let longestPause = Duration.seconds(30)
 
   init(
     core: Core, node: String, workers: Int = 8, longWorkers: Int = 2, copyWorkers: Int = 8,
@@ -65,8 +68,11 @@ public final class OperationEngine: Sendable {
         (workers, longest, true), (longWorkers, OperationKind.long, false),
         (copyWorkers, OperationKind.copies, false),
       ] {
+        let lookout = Lookout()
         for _ in 0..<count {
-          group.addTask { try await self.work(on: kinds.map(\.rawValue), excluding: excluding) }
+          group.addTask {
+            try await self.work(on: kinds.map(\.rawValue), excluding: excluding, lookout)
+          }
         }
       }
       // The first error ends all: leaving the group cancels the others.
@@ -89,7 +95,7 @@ public final class OperationEngine: Sendable {
   }
 
   /// - Parameter kinds: what is worked on, or, where `excluding`, all but that.
-  private func work(on kinds: [String], excluding: Bool) async throws {
+  private func work(on kinds: [String], excluding: Bool, _ lookout: Lookout) async throws {
     while !Task.isCancelled {
       let generation = core.added.generation
       do {
@@ -98,9 +104,14 @@ public final class OperationEngine: Sendable {
           try $0.claimOperation(for: self.node, at: now, kinds: kinds, excluding: excluding)
         }
         if let claimed {
+          // Whoever waits looks for more, and one of them keeps looking.
+          core.added.fire()
           try await execute(claimed)
         } else {
-          await core.added.wait(since: generation, timeout: Self.idlePause)
+          let looks = lookout.take()
+          await core.added.wait(
+            since: generation, timeout: looks ? Self.idlePause : Self.longestPause)
+          if looks { lookout.leave() }
         }
       } catch let error as EngineAbandoned {
         throw error
@@ -247,4 +258,16 @@ extension OperationRecord {
     updatedAt = date
     finishedAt = date
   }
+}
+
+/// Of the workers that have nothing to do one looks every second for what has become due; the others wait to be told.
+private final class Lookout: Sendable {
+  private let isTaken = Atomic<Bool>(false)
+
+  func take() -> Bool {
+    isTaken.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing)
+      .exchanged
+  }
+
+  func leave() { isTaken.store(false, ordering: .releasing) }
 }

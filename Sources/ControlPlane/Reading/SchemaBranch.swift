@@ -84,8 +84,8 @@ extension OperationSteps {
         to: compute)
       _ = try await core.tenants.apply(wanted, to: compute)
       for database in wanted.databases {
-        let schema = try await core.schemaTools.dumpSchema(of: database.name, on: past)
-        try await core.schemaTools.load(schema: schema, into: database.name, on: compute)
+        try await core.schemaTools.copySchema(
+          of: database.name, from: past, to: compute, project: target.project.id.rawValue)
       }
       let names = Set(wanted.databases.map(\.name))
       try await core.catalog.write { tx in

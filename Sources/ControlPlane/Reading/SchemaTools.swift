@@ -8,6 +8,10 @@ public protocol SchemaTools: Sendable {
   /// writes them.
   /// - Throws: ``SchemaToolError`` with what the program said.
   func dumpSchema(of database: String, on compute: RunningCompute) async throws -> String
+  /// Makes the objects of a database that is empty, without rows, as another compute has them.
+  func copySchema(
+    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+  ) async throws
   /// Runs statements that ``dumpSchema(of:on:)`` made.
   func load(schema: String, into database: String, on compute: RunningCompute) async throws
   /// Tables with their columns and constraints.
@@ -27,6 +31,11 @@ struct NoSchemaTools: SchemaTools {
     SchemaToolError("read a schema: this process has no programs of PostgreSQL's")
   }
   func dumpSchema(of database: String, on compute: RunningCompute) async throws -> String {
+    throw missing
+  }
+  func copySchema(
+    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+  ) async throws {
     throw missing
   }
   func load(schema: String, into database: String, on compute: RunningCompute) async throws {

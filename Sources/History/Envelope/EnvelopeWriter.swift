@@ -47,19 +47,20 @@ struct EnvelopeWriter {
       try Zstd.compress(plain, into: $0, level: level)
     }
     if count < plain.count {
-      try scratch.withUnsafeBytes {
-        try add(
+      scratch.withUnsafeBytes {
+        add(
           type: type, stored: UnsafeRawBufferPointer(rebasing: $0[..<count]), plain: plain.count,
           isCompressed: true)
       }
     } else {
-      try add(type: type, stored: plain, plain: plain.count, isCompressed: false)
+      add(type: type, stored: plain, plain: plain.count, isCompressed: false)
     }
   }
 
-  private mutating func add(
+  /// Adds a part as another object has it stored.
+  mutating func add(
     type: UInt8, stored: UnsafeRawBufferPointer, plain: Int, isCompressed: Bool
-  ) throws {
+  ) {
     let offset = size
     let start = pending.count
     pending.append(contentsOf: stored)

@@ -71,11 +71,17 @@ struct PartDirectory: Sendable {
   ) throws {
     let entry = self[index]
     precondition(target.count == Int(entry.plainLength))
+    try verify(index, stored: stored)
+    try expand(index, entry, stored, into: target)
+  }
+
+  /// Checks a part's stored bytes.
+  func verify(_ index: Int, stored: UnsafeRawBufferPointer) throws {
+    let entry = self[index]
     let crc = Envelope.checksum(stored, object: header.id, offset: entry.offset)
     guard stored.count == Int(entry.storedLength), crc == entry.crc else {
       throw damaged(index, "checksum \(entry.crc), computed \(crc) over \(stored.count) bytes")
     }
-    try expand(index, entry, stored, into: target)
   }
 
   private func expand(

@@ -63,6 +63,7 @@ extension LineContents {
       }
       damages = damages.filter { $0.key.hasPrefix(keys.manifestPrefix) }
       manifest = number
+      manifestBase = found.base
       chunks = found.chunks
       keyframes = found.keyframes
       lastChunk = found.lastChunk

@@ -10,6 +10,8 @@ struct LineContents: Sendable {
   /// Objects that could not be read, by key: named in alarms; history is used without them.
   var damages: [String: HistoryError] = [:]
   var manifest: ObjectNumber?
+  /// As the manifest has it; counts as long as its writer has the line.
+  var manifestBase = VolumeBase()
   /// What retention took, whatever else is listed.
   var evictions = LineEvictions()
   /// The highest numbers that were listed.
@@ -80,9 +82,20 @@ struct LineContents: Sendable {
     return countingKeyframes().last { $0.isComplete && $0.consistentLSN <= end }
   }
 
-  /// Layers that the line's volume reads below its own blocks.
+  /// What the line's volume reads below its own blocks: as the present writer took the line over, or as it
+  /// says since.
+  var base: VolumeBase {
+    var base = VolumeBase(layers: owners.last?.base)
+    guard let manifest, let owner = owners.last, manifest.epoch == owner.epoch else { return base }
+    base.layers = manifestBase.layers ?? base.layers
+    base.next = manifestBase.next
+    return base
+  }
+
+  /// Layers that the line's volume reads below its own blocks, or is about to.
   var volumeBase: [LayerReference] {
-    owners.last?.base ?? description.parent?.base.layers ?? []
+    let base = base
+    return (base.layers ?? description.parent?.base.layers ?? []) + (base.next ?? [])
   }
 
   /// Whether the line's present writer has listed its keyframes without this one: then it does not know it any

@@ -70,7 +70,7 @@ extension LineWriter {
       epoch: (contents.owners.map(\.epoch).max() ?? 0) + 1,
       token: UInt32(truncatingIfNeeded: environment.random()),
       takeoverLSN: contents.uploadedLSN, createdAt: environment.now(),
-      base: alone ?? contents.owners.last?.base)
+      base: alone ?? contents.base.layers)
     try await owner.put(on: contents.line, store: environment.store)
     return owner
   }

@@ -51,6 +51,9 @@ public actor LineWriter {
   /// When the chunks of this writer were put, for ``mergeChunks(olderThan:)``.
   var putTimes: [ObjectNumber: Duration] = [:]
   var newObjects = 0
+  /// What the line's volume reads below its own blocks.
+  var base: VolumeBase
+  let baseGate = AsyncGate()
   let chunkGate = AsyncGate()
   let layerGate = AsyncGate()
   let manifestGate = AsyncGate()
@@ -81,18 +84,21 @@ public actor LineWriter {
     keys = contents.keys
     uploadedLSN = owner.takeoverLSN
     ownershipSeen = environment.uptime()
+    base = VolumeBase(layers: owner.base)
     let newest = contents.countingKeyframes().last
     let origin = contents.description.parent
-    let base = origin.map { $0.isLazy ? $0.base : [] } ?? []
+    let originBase = origin.map { $0.isLazy ? $0.base : [] } ?? []
     let groups = newest?.groups ?? origin?.base ?? []
     self.groups = groups
-    baseGroupCount = Array(groups.suffix(base.count)) == base ? base.count : 0
+    baseGroupCount =
+      Array(groups.suffix(originBase.count)) == originBase ? originBase.count : 0
     let own = newest?.layers.first { $0.line == contents.line }
     nextVolumeEpoch = (own?.epochs.upperBound ?? 0) + 1
   }
 
-  /// Layers that the line's volume reads below its own blocks; `nil` where those are the line's origin, which
-  /// is brought to the branch point by WAL. See ``resume(_:environment:movesBase:)``.
+  /// Layers that the line's volume reads below its own blocks when it is opened; `nil` where those are the
+  /// line's origin, which is brought to the branch point by WAL. See ``resume(_:environment:movesBase:)``, and
+  /// ``moveBase(_:)`` for what happens while it runs.
   public nonisolated var volumeBase: [LayerReference]? { owner.base }
   /// Whether blocks of the line's base still need WAL from before the line began.
   public var standsOnBase: Bool { baseGroupCount > 0 }

@@ -30,10 +30,11 @@ extension LineWriter {
     let manifest = Manifest(
       line: description.id, number: takeNumber(), lastChunk: contents.lastChunk,
       lastKeyframe: contents.lastKeyframe, chunks: contents.spans().map(\.chunk),
-      keyframes: contents.keyframes)
+      keyframes: contents.keyframes, base: base)
     let bytes = try await environment.threads.run { try manifest.encodedObject() }
     try await put(manifest.key, .bytes(bytes), "put manifest")
     contents.manifest = manifest.number
+    contents.manifestBase = manifest.base
     newObjects -= listedObjects
     manifestFailure = nil
     let listed = try await listAll(

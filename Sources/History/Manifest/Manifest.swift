@@ -13,6 +13,8 @@ struct Manifest: Sendable {
   var chunks: [WALChunkReference]
   /// In order of their numbers.
   var keyframes: [Keyframe]
+  /// What the line's volume reads below its own blocks, as its writer knew it.
+  var base: VolumeBase
 
   var key: ObjectKey { LineKeys(line: line).manifest(number) }
 
@@ -37,6 +39,7 @@ struct Manifest: Sendable {
     for chunk in chunks { chunk.encode(to: &writer) }
     writer.append(varint: UInt64(keyframes.count))
     for keyframe in keyframes { keyframe.encode(to: &writer) }
+    base.encode(to: &writer)
     var envelope = EnvelopeWriter(kind: .manifest, key: key)
     try envelope.addPart(type: Manifest.partType, writer.bytes)
     try envelope.finish()
@@ -61,18 +64,20 @@ struct Manifest: Sendable {
     }
     self.init(
       line: line, number: number, lastChunk: try readNumber(), lastKeyframe: try readNumber(),
-      chunks: [], keyframes: [])
+      chunks: [], keyframes: [], base: VolumeBase())
     for _ in 0..<(try reader.readCount(minimumSize: 80)) {
       chunks.append(try WALChunkReference(from: &reader))
     }
     for _ in 0..<(try reader.readCount(minimumSize: 80)) {
       keyframes.append(try Keyframe(from: &reader))
     }
+    // Manifests of version 0.1 end here.
+    if !reader.isAtEnd { base = try VolumeBase(from: &reader) }
   }
 
   init(
     line: LineID, number: ObjectNumber, lastChunk: ObjectNumber, lastKeyframe: ObjectNumber,
-    chunks: [WALChunkReference], keyframes: [Keyframe]
+    chunks: [WALChunkReference], keyframes: [Keyframe], base: VolumeBase
   ) {
     self.line = line
     self.number = number
@@ -80,5 +85,6 @@ struct Manifest: Sendable {
     self.lastKeyframe = lastKeyframe
     self.chunks = chunks
     self.keyframes = keyframes
+    self.base = base
   }
 }

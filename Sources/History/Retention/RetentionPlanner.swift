@@ -179,7 +179,7 @@ struct RetentionPlanner: Sendable {
 
   private func addBase(_ chain: LineChain, to needs: inout RetentionNeeds) {
     guard let origin = chain.description.parent, origin.isLazy, let oldest = origin.base.last,
-      chain.lines[0].owners.last?.base == nil
+      chain.lines[0].base.layers == nil
     else { return }
     let start = chain.description.segmentStart(oldest.redoLSN)
     if start < origin.branchLSN { needs.add(start..<origin.branchLSN, of: chain) }

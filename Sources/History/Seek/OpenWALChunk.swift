@@ -13,7 +13,7 @@ final class OpenWALChunk: Sendable {
   let map: WALPartMap
   /// `nil` where the chunk has no index.
   let index: Index?
-  private let envelope: EnvelopeReader
+  let envelope: EnvelopeReader
   var key: ObjectKey { envelope.source.key }
 
   struct Index: Sendable {

@@ -19,20 +19,23 @@ extension BlockRecords {
   func encoded(base: LSN, partSize: Int = BlockRecords.partSize) -> EncodedBlockIndex {
     precondition(self.base == nil || self.base == base, "records from another base")
     let (relations, entries) = sorted()
-    var encoder = BlockIndexEncoder(relations: relations, partSize: partSize)
+    var encoder = BlockIndexEncoder(partSize: partSize)
+    var positions: [BlockPosition] = []
     var index = 0
     entries.withUnsafeBufferPointer { entries in
       while index < entries.count {
         var end = index + 1
         let limit = min(entries.count, index + BlockRecords.runLength)
         while end < limit, entries[end].key == entries[index].key { end += 1 }
-        encoder.append(UnsafeBufferPointer(rebasing: entries[index..<end]))
+        positions.removeAll(keepingCapacity: true)
+        for entry in entries[index..<end] { positions.append(entry.position) }
+        encoder.append(relations[entries[index].rank], block: entries[index].block, positions)
         index = end
       }
     }
     encoder.endPart()
     var result = EncodedBlockIndex()
-    result.parts = encoder.parts
+    result.parts = encoder.takeParts()
     result.fence =
       BlockFence(firstKeys: encoder.firstKeys, entryCount: UInt64(entries.count)).encoded
     result.cuts = BlockCut.encode(
@@ -42,52 +45,54 @@ extension BlockRecords {
 }
 
 /// Writes runs of one block's records into parts.
-private struct BlockIndexEncoder {
-  let relations: [RelationFork]
-  let partSize: Int
-  private(set) var parts: [[UInt8]] = []
+struct BlockIndexEncoder {
+  private let partSize: Int
+  private var parts: [[UInt8]] = []
   private(set) var firstKeys: [BlockKey] = []
   private var writer = BinaryWriter()
-  private var rank: Int?
+  private var relation: RelationFork?
   private var block: UInt64 = 0
 
-  init(relations: [RelationFork], partSize: Int) {
-    self.relations = relations
-    self.partSize = partSize
+  init(partSize: Int) { self.partSize = partSize }
+
+  /// Parts that have ended since the last call.
+  mutating func takeParts() -> [[UInt8]] {
+    defer { parts = [] }
+    return parts
   }
 
-  mutating func append(_ run: UnsafeBufferPointer<BlockRecords.SortedEntry>) {
-    let first = run[0]
+  /// Runs come in ascending order of their blocks, those of one block in WAL order.
+  /// - Parameter run: 1 to ``BlockRecords/runLength`` positions, ascending.
+  mutating func append(_ relation: RelationFork, block next: UInt32, _ run: [BlockPosition]) {
     if writer.bytes.isEmpty {
-      let relation = relations[first.rank]
-      firstKeys.append(BlockKey(relation.locator, relation.fork, block: first.block))
+      firstKeys.append(BlockKey(relation.locator, relation.fork, block: next))
     }
-    if rank != first.rank {
-      if rank != nil { writer.append(UInt8(0)) }
-      relations[first.rank].encode(to: &writer)
-      rank = first.rank
+    if self.relation != relation {
+      if self.relation != nil { writer.append(UInt8(0)) }
+      relation.encode(to: &writer)
+      self.relation = relation
       block = 0
     }
-    let startsPage = run.contains { $0.position.startsPage }
+    let startsPage = run.contains { $0.startsPage }
     // Never 0, which ends the relation.
-    let step = UInt64(first.block) - block + 1
+    let step = UInt64(next) - block + 1
     writer.append(varint: step << 2 | (startsPage ? 2 : 0) | (run.count > 1 ? 1 : 0))
-    block = UInt64(first.block)
+    block = UInt64(next)
     if run.count > 1 { writer.append(varint: UInt64(run.count)) }
     if startsPage { appendStarts(run) }
     var previous: UInt32 = 0
-    for entry in run {
-      writer.append(varint: UInt64(entry.position.units - previous))
-      previous = entry.position.units
+    for position in run {
+      writer.append(varint: UInt64(position.units - previous))
+      previous = position.units
     }
     if writer.bytes.count >= partSize { endPart() }
   }
 
-  private mutating func appendStarts(_ run: UnsafeBufferPointer<BlockRecords.SortedEntry>) {
+  private mutating func appendStarts(_ run: [BlockPosition]) {
     if run.count == 1 { return }
     for start in stride(from: 0, to: run.count, by: 8) {
       var bits: UInt8 = 0
-      for index in start..<min(start + 8, run.count) where run[index].position.startsPage {
+      for index in start..<min(start + 8, run.count) where run[index].startsPage {
         bits |= 1 << UInt8(index - start)
       }
       writer.append(bits)
@@ -99,6 +104,6 @@ private struct BlockIndexEncoder {
     writer.append(UInt8(0))
     parts.append(writer.bytes)
     writer = BinaryWriter()
-    rank = nil
+    relation = nil
   }
 }

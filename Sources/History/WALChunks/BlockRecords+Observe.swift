@@ -54,20 +54,3 @@ extension BlockRecords {
     }
   }
 }
-
-extension BlockRecords {
-  /// Takes in a stored index.
-  ///
-  /// - Parameter base: from which it counts; the same for all calls.
-  mutating func add(stored part: BlockIndexPart, base: LSN) {
-    beginRecord(at: base)
-    for group in part.groups {
-      let slot = slot(of: group.relation)
-      for run in group.runs {
-        for position in part.positions(ofRun: run) {
-          add(slot: slot, block: part.blocks[run], position)
-        }
-      }
-    }
-  }
-}

@@ -42,28 +42,7 @@ struct BlockRecords: Sendable {
     entries.append(Entry(slot: slot, block: block, position: position))
   }
 
-  /// A record that touches a block of a relation whose ``slot(of:)`` is known.
-  mutating func add(slot: UInt32, block: UInt32, _ position: BlockPosition) {
-    entries.append(Entry(slot: slot, block: block, position: position))
-  }
-
   mutating func add(_ cut: BlockCut) { cuts.append(cut) }
-
-  /// Takes in the records of the run that follows.
-  mutating func append(_ next: BlockRecords) {
-    guard let nextBase = next.base else { return }
-    if base == nil { base = nextBase }
-    let shift = UInt32((nextBase - base!) / BlockRecords.unit)
-    let slots = next.relations.map { slot(of: $0) }
-    entries.reserveCapacity(entries.count + next.entries.count)
-    for entry in next.entries {
-      entries.append(
-        Entry(
-          slot: slots[Int(entry.slot)], block: entry.block,
-          position: entry.position.advanced(by: shift)))
-    }
-    cuts += next.cuts
-  }
 
   // MARK: Relations
 

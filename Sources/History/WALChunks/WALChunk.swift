@@ -55,19 +55,6 @@ public struct WALChunk: Sendable {
     try envelope.finish()
     return envelope.takePending()
   }
-
-  /// Adds the chunk that follows this one. Without the index of both there is none.
-  mutating func append(_ next: WALChunk) {
-    precondition(next.summary.startLSN == summary.endLSN, "chunks that do not touch")
-    if let records = next.blockRecords, blockRecords != nil {
-      blockRecords?.append(records)
-    } else {
-      blockRecords = nil
-    }
-    summary.append(next.summary)
-    activity.append(next.activity)
-    bytes += next.bytes
-  }
 }
 
 extension EnvelopeWriter {

@@ -47,32 +47,6 @@ public struct WALChunkReader: Sendable {
     let skip = Int(lsn - range.lowerBound)
     return skip == 0 ? bytes : Array(bytes[skip...])
   }
-
-  /// All of the chunk, as it was before it was stored.
-  func readAll() async throws -> WALChunk {
-    WALChunk(
-      summary: summary, activity: try await activity(),
-      bytes: try await envelope.read(parts: map.parts), blockRecords: try await blockRecords())
-  }
-
-  /// The chunk's index; `nil` where it has none.
-  func blockRecords() async throws -> BlockRecords? {
-    let directory = envelope.directory
-    guard directory.first(type: WALChunkPartType.blockFence) != nil else { return nil }
-    var records = BlockRecords()
-    if let base = summary.firstRecordStart { records.beginRecord(at: base) }
-    for part in 0..<directory.count where directory[part].type == WALChunkPartType.blockRecords {
-      let decoded = try await envelope.read(part).withUnsafeBytes {
-        try BlockIndexPart(encoded: $0, units: summary.recordUnits, key: key.name)
-      }
-      records.add(stored: decoded, base: summary.recordBase)
-    }
-    let cuts = try BlockCut.decode(
-      await envelope.read(type: WALChunkPartType.blockCuts, name: "cuts"),
-      records: summary.recordStarts, key: key.name)
-    for cut in cuts.sorted(by: { $0.lsn < $1.lsn }) { records.add(cut) }
-    return records
-  }
 }
 
 extension WALChunkSummary {

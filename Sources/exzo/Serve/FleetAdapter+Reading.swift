@@ -9,12 +9,14 @@ extension FleetAdapter {
 
   func openReading(_ request: ReadingRequest) async throws -> RunningCompute {
     try await translating {
-      var specification = try self.specification(
-        for: ComputeRequest(
-          computeID: request.endpointID ?? request.id, projectID: request.projectID, branchID: "",
-          endpointID: "",
-          lineID: request.id, origin: .branch(parentLine: request.lineID, lsn: request.lsn),
-          major: request.major, settings: request.settings, roles: request.roles, databases: []))
+      let compute = ComputeRequest(
+        computeID: request.endpointID ?? request.id, projectID: request.projectID, branchID: "",
+        endpointID: "",
+        lineID: request.id, origin: .branch(parentLine: request.lineID, lsn: request.lsn),
+        major: request.major, settings: request.settings, roles: request.roles, databases: [])
+      var specification = try await withThread(named: "specification") {
+        try self.specification(for: compute)
+      }
       specification.readsOnly = true
       specification.follows = request.followsLine.map { self.fleet.directory(line: $0).run }
       let opened = specification

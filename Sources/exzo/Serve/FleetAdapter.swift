@@ -14,7 +14,8 @@ final class FleetAdapter: ComputeFleet {
   let fleet: AgentFleet
   let store: any ObjectStore
   private let objectStoreURL: String
-  private let installation: PostgresInstallation
+  private let server: InstalledServer
+  private var installation: PostgresInstallation { server.installation }
   private let template: TemplateBuilder.Template
   let identities: IdentityRegistry
   let clock: any WallClock
@@ -43,7 +44,7 @@ final class FleetAdapter: ComputeFleet {
     self.fleet = fleet
     self.store = store
     self.objectStoreURL = objectStoreURL
-    self.installation = installation
+    server = InstalledServer(installation)
     self.template = template
     self.identities = identities
     self.clock = clock
@@ -150,12 +151,15 @@ final class FleetAdapter: ComputeFleet {
 
   func start(_ compute: ComputeRequest) async throws -> RunningCompute {
     try await translating {
-      let specification = try self.specification(for: compute)
+      let specification = try await withThread(named: "specification") {
+        try self.specification(for: compute)
+      }
       let status = try await self.fleet.start(specification)
       return self.running(specification, status)
     }
   }
 
+  /// Blocks the thread where the server's binaries have changed.
   func specification(for compute: ComputeRequest) throws -> AgentSpecification {
     let origin: AgentSpecification.Origin
     switch compute.origin {
@@ -166,7 +170,7 @@ final class FleetAdapter: ComputeFleet {
     var specification = AgentSpecification(
       computeID: compute.computeID, projectID: compute.projectID, line: compute.lineID,
       major: compute.major, binaries: installation.binaries,
-      serverVersion: template.serverVersion,
+      serverVersion: try server.version(),
       identity: try identities.identity(project: compute.projectID),
       objectStore: objectStoreURL, origin: origin,
       settings: ServerSettings(

@@ -113,11 +113,11 @@ struct Installation {
     let journal = try await CatalogJournal(
       catalog: catalog, store: storage.catalogStore, ownership: held.hold.ownership,
       claim: held.claim, secretKey: try held.hold.secretKey(), logger: log)
+    let dumps = try makeDumpTools(storage, adapter, binaries)
     let plane = ControlPlane(
-      catalog: catalog, fleet: adapter, schemaTools: PostgresSchemaTools(binaries: binaries),
-      dumpTools: try makeDumpTools(storage, adapter, binaries), sealer: sealer,
-      settings: settings(hasPooler: poolers != nil), clock: options.clock, journal: journal,
-      logger: log)
+      catalog: catalog, fleet: adapter, schemaTools: schemaTools(dumps, binaries),
+      dumpTools: dumps, sealer: sealer, settings: settings(hasPooler: poolers != nil),
+      clock: options.clock, journal: journal, logger: log)
     try await finishRecovery(plane, held, log)
     if let key = try await plane.accounts.bootstrap() {
       try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
@@ -141,6 +141,10 @@ struct Installation {
       ], log)
     await catalog.close()
     try await metadata.stop()
+  }
+
+  private func schemaTools(_ dumps: PostgresDumpTools, _ binaries: String) -> PostgresSchemaTools {
+    PostgresSchemaTools(binaries: binaries, dumps: dumps)
   }
 
   private func settings(hasPooler: Bool) -> InstallationSettings {

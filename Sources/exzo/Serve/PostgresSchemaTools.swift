@@ -1,13 +1,15 @@
 import APITypes
 import ControlPlane
+import Dumps
 import Foundation
 import PostgresClient
 
-/// Runs PostgreSQL's own `pg_dump` and `psql` against computes, as the platform's superuser, over
-/// their unix sockets.
+/// Runs PostgreSQL's own `pg_dump` against computes, as the platform's superuser, over their unix sockets. What it
+/// wrote is run by no superuser.
 struct PostgresSchemaTools: SchemaTools {
   /// The directory of PostgreSQL's programs.
   let binaries: String
+  let dumps: PostgresDumpTools
 
   /// A schema of more bytes than this is refused.
   private static let longest = 64 << 20
@@ -19,12 +21,21 @@ struct PostgresSchemaTools: SchemaTools {
   }
 
   func load(schema: String, into database: String, on compute: RunningCompute) async throws {
-    _ = try await run(
-      "psql",
-      [
-        "--no-psqlrc", "--quiet", "--no-password", "--single-transaction", "--set",
-        "ON_ERROR_STOP=1", "--output", "/dev/null", "--dbname", connection(compute, database),
-      ], input: schema)
+    try await translating { try await dumps.load(schema: schema, into: database, on: compute) }
+  }
+
+  func copySchema(
+    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+  ) async throws {
+    try await translating {
+      try await dumps.copySchema(of: database, from: past, to: compute, project: project)
+    }
+  }
+
+  private func translating(_ body: () async throws -> Void) async throws {
+    do { try await body() } catch let error as DumpError {
+      throw SchemaToolError("\(error)")
+    }
   }
 
   func tables(of database: String, on compute: RunningCompute) async throws -> API.BranchSchema {
@@ -32,8 +43,9 @@ struct PostgresSchemaTools: SchemaTools {
       ConnectionParameters(
         host: compute.socketDirectory, port: compute.port,
         user: compute.superuser ?? PostgresTenantConfigurator.superuser, database: database,
-        applicationName: "exzo-control", options: "-c statement_timeout=60s"), size: 1,
-      name: "schema")
+        applicationName: "exzo-control",
+        // The database's owner says what else is looked through first.
+        options: "-c statement_timeout=60s -c search_path=pg_catalog"), size: 1, name: "schema")
     do {
       let schema = try await pool.withConnection { try API.BranchSchema.read($0) }
       await pool.close()

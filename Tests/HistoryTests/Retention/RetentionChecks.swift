@@ -131,7 +131,7 @@ extension RetentionWorld {
       guard line.hasBranch || !pinned.isEmpty else { continue }
       let history = try await LineHistory.open(id, store: store)
       if line.hasBranch, let origin = line.description.parent {
-        for layer in line.base ?? origin.base.layers {
+        for layer in (line.base ?? origin.base.layers) + (line.nextBase ?? []) {
           result.insert(layer.key(ofObject: 0).name)
         }
         if origin.isLazy, line.base == nil {

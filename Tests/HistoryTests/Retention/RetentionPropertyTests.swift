@@ -42,11 +42,7 @@ import Testing
         try await world.checkPromises(samples: 4)
       }
     }
-    // Seeds 260 and 4517 leave an object that nobody needs (so do 4 more of the first 16,500): no promise is
-    // broken, and its bytes stay. Not understood.
-    await withKnownIssue("objects that nobody needs are left", isIntermittent: true) {
-      try await world.checkRest(clock)
-    }
+    try await world.checkRest(clock)
   }
 
   /// One round, killed at some call more often than not. Returns the collector where it lives on.

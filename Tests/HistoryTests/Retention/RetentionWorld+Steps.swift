@@ -14,7 +14,7 @@ extension RetentionWorld {
 
   /// One thing that users, writers or time do.
   mutating func step() async throws {
-    switch pick(16) {
+    switch pick(17) {
     case 0...5: try await work()
     case 6: advance(3600)
     case 7: try await branch()
@@ -27,6 +27,7 @@ extension RetentionWorld {
     case 11: changeWindow()
     case 12: if let id = any(branches) { try await mergeChunks(id) }
     case 13: if let id = any(branches) { try await takeOver(id) }
+    case 15: if let id = any(branches) { try await moveBase(id) }
     case 14: if let id = any(branches) { try await keyframe(id, complete: chance(3)) }
     default: try await read()
     }

@@ -17,6 +17,8 @@ struct RetentionWorld {
     var baseGroups: Int
     /// What its volume reads below its own blocks, where that is not its origin any more.
     var base: [LayerReference]?
+    /// What it is about to read.
+    var nextBase: [LayerReference]?
     var end: LSN
     var epoch: UInt32 = 1
     var sequence: UInt64 = 0
@@ -133,11 +135,24 @@ struct RetentionWorld {
     lines[id]!.sequence = 0
     let found = try await LineContents.load(id, store: store)
     lines[id]!.base = found.standaloneKeyframe?.layers ?? lines[id]!.base
+    lines[id]!.nextBase = nil
     try await putOwner(id)
     var contents = try await LineContents.load(id, store: store)
     contents.removeEvicted()
     lines[id]!.listed = contents.keyframes
     learned[id] = contents.evictions
+  }
+
+  /// A volume that runs moves to the newest keyframe that stands alone; its writer may stop at any step.
+  mutating func moveBase(_ id: LineID) async throws {
+    let found = try await LineContents.load(id, store: store)
+    guard let layers = found.standaloneKeyframe?.layers, layers != lines[id]!.base else { return }
+    lines[id]!.nextBase = layers
+    try await writeManifest(id)
+    if chance(4) { return }
+    (lines[id]!.base, lines[id]!.nextBase) = (layers, nil)
+    if chance(4) { return }
+    try await writeManifest(id)
   }
 
   private mutating func number(_ id: LineID) -> ObjectNumber {
@@ -160,6 +175,14 @@ struct RetentionWorld {
     try await put(builder.finish(), of: id)
     lines[id]!.records.append((recordStart, recordEnd, now))
     lines[id]!.end = end
+  }
+
+  private mutating func putMerged(_ run: [WALChunkReference], of id: LineID) async throws {
+    let number = number(id)
+    let (key, bytes, summary) = try await mergedChunk(run, number, of: id, store)
+    try await store.put(key, .bytes(bytes))
+    lines[id]!.chunks.append(
+      WALChunkReference(number: number, size: UInt64(bytes.count), summary: summary))
   }
 
   private mutating func put(_ chunk: WALChunk, of id: LineID) async throws {
@@ -231,7 +254,8 @@ struct RetentionWorld {
       line: id, number: number(id),
       lastChunk: line.chunks.map(\.number).max() ?? ObjectNumber(epoch: 0, sequence: 0),
       lastKeyframe: line.keyframes.map(\.number).max() ?? ObjectNumber(epoch: 0, sequence: 0),
-      chunks: contents.spans().map(\.chunk), keyframes: contents.keyframes)
+      chunks: contents.spans().map(\.chunk), keyframes: contents.keyframes,
+      base: VolumeBase(layers: line.base, next: line.nextBase))
     try await store.put(manifest.key, .bytes(manifest.encodedObject()))
     let prefix = LineKeys(line: id).manifestPrefix
     for key in store.keys.filter({ $0.hasPrefix(prefix) }).dropLast(2) { store[key] = nil }
@@ -262,9 +286,7 @@ struct RetentionWorld {
     guard pair[0].endLSN == pair[1].startLSN, keys.allSatisfy({ store[$0.name] != nil }) else {
       return
     }
-    var whole = try await WALChunkReader(keys[0], size: pair[0].size, store: store).readAll()
-    whole.append(try await WALChunkReader(keys[1], size: pair[1].size, store: store).readAll())
-    try await put(whole, of: id)
+    try await putMerged(pair, of: id)
     let merged = lines[id]!.chunks.removeLast()
     lines[id]!.chunks.replaceSubrange(index...index + 1, with: [merged])
     try await writeManifest(id)

@@ -1,0 +1,51 @@
+import Foundation
+import History
+import Volume
+
+/// What the volume of a line that was opened without replay reads below its own blocks.
+extension Agent {
+  private static let retryInterval: TimeInterval = 60
+
+  /// Makes the pages that the WAL changed, so that reads find them; at low priority, on a thread of its own.
+  func makePagesAhead(_ view: LazyBaseView) {
+    Thread.detachNewThread { [log] in
+      let clock = ContinuousClock.now
+      while true {
+        do {
+          try view.makeAhead()
+          break
+        } catch {
+          // Until all are made, the line cannot leave its base.
+          log.warning("making pages ahead of reads failed", metadata: ["error": "\(error)"])
+          Thread.sleep(forTimeInterval: Self.retryInterval)
+        }
+      }
+      log.info(
+        "pages made ahead of reads",
+        metadata: [
+          "pages": "\(view.made.load(ordering: .relaxed))",
+          "seconds": "\((ContinuousClock.now - clock).seconds)",
+        ])
+    }
+  }
+
+  /// Lets the volume leave its base once it can.
+  func startDeparture(
+    _ prepared: PreparedCompute, _ keyframes: KeyframeService, _ server: ServerSession,
+    _ environment: HistoryEnvironment
+  ) {
+    guard let base = prepared.base else { return }
+    let departure = BaseDeparture(
+      base: base, lazy: prepared.lazy, writer: prepared.writer, keyframes: keyframes,
+      server: server, log: log,
+      storage: LayerStorage(store: environment.store, fileSystem: environment.fileSystem),
+      pause: specification.pausesLeavingBase)
+    background.append(Task { await departure.run { await self.forgetBase() } })
+  }
+
+  /// Pages made for the former base go, and what made them.
+  private func forgetBase() async {
+    prepared?.lazy = nil
+    await keyframes?.forgetBase()
+  }
+}

@@ -1,0 +1,123 @@
+import ControlPlane
+import Foundation
+import PostgresClient
+
+/// The objects of a database, without rows, in another server's database of the same name; blocks its thread.
+///
+/// No superuser makes them: expressions of tenants are evaluated while tables and indexes are made
+/// (`ComputePartitionAttrs`), and would run with the maker's rights.
+struct SchemaCopy {
+  let tools: PostgresDumpTools
+  let directory: String
+  let database: String
+  let compute: RunningCompute
+  let prefix: [String]
+
+  /// Copies the objects as another server has them.
+  func run(from past: RunningCompute) throws {
+    let archive = "\(directory)/schema"
+    let program = try ChildProgram(
+      "\(tools.binaries)/pg_dump",
+      [
+        "--schema-only", "--format=custom", "--no-password", "--file", archive, "--dbname",
+        tools.connectionString(past, database, user: tools.superuser(of: past)),
+      ], errors: "\(directory)/pg_dump.err")
+    try program.check("read the schema of '\(database)'")
+    let contents = try RestoreRun.contents(archive, .custom)
+    try load { script, connection, owner in
+      let privileged = PrivilegedEntries(
+        contents, try ServerTrust(connection, presentIsFine: true))
+      for note in privileged.notes {
+        tools.log.notice("schema copied", metadata: ["database": "\(database)", "note": "\(note)"])
+      }
+      let entries = privileged.kept
+      let grants = try SchemaGrants(entries, owner: owner, connection)
+      try script.writeInOrder(entries, of: archive, grants)
+    }
+  }
+
+  /// Runs statements that `pg_dump --schema-only` wrote.
+  func run(_ schema: String) throws {
+    try load { script, _, _ in try script.writeRestricted(SchemaService.withoutKey(schema)) }
+  }
+
+  private func load(
+    _ write: (RestoreScript, PostgresConnection, _ owner: String) throws -> Void
+  ) throws {
+    let cluster = try tools.connect(compute, "postgres")
+    defer { cluster.close() }
+    let connection = try tools.connect(compute, database)
+    defer { connection.close() }
+    let owner = try RestoreRun.owner(of: connection)
+    var random = SystemRandomNumberGenerator()
+    // One name for all: what a killed attempt left goes with the next one.
+    let role = RestoreRole(operation: "schema", random: &random)
+    try role.remove(cluster, databases: [connection], newOwner: owner)
+    try role.make(cluster)
+    do {
+      let script = try RestoreScript(
+        binaries: tools.binaries, prefix: prefix, scratch: directory,
+        connection: tools.connectionString(compute, database, user: role.name),
+        password: role.password, key: role.password)
+      defer { script.abandon() }
+      try write(script, connection, owner)
+      _ = try script.commit()
+      try role.remove(cluster, databases: [connection], newOwner: owner)
+    } catch {
+      do { try role.remove(cluster, databases: [connection], newOwner: owner) } catch let second {
+        tools.log.warning(
+          "a role is left", metadata: ["role": "\(role.name)", "error": "\(second)"])
+      }
+      throw error
+    }
+  }
+}
+
+extension RestoreScript {
+  /// Kinds that come after what they are about was given to its owner.
+  static let lateKinds: Set<String> = ["ACL", "DEFAULT ACL", "MATERIALIZED VIEW DATA"]
+  private static let firstKinds: Set<String> = ["SCHEMA", "EXTENSION"]
+
+  /// All entries of an archive, so that a role that is no superuser can give each to its owner.
+  func writeInOrder(
+    _ entries: [ArchiveContents.Entry], of archive: String, _ grants: SchemaGrants
+  ) throws {
+    let late = entries.filter { Self.lateKinds.contains($0.kind) }
+    try write(entries.filter { Self.firstKinds.contains($0.kind) }, of: archive)
+    try write(grants.granting)
+    try write(
+      entries.filter { !Self.firstKinds.contains($0.kind) && !Self.lateKinds.contains($0.kind) },
+      of: archive)
+    try write(grants.revoking)
+    try write(late.filter { $0.kind != "MATERIALIZED VIEW DATA" }, of: archive)
+    try write(late.filter { $0.kind == "MATERIALIZED VIEW DATA" }, of: archive)
+  }
+}
+
+extension PostgresDumpTools {
+  /// Makes the objects of a database that is empty, without rows, as another server has them: all of them or
+  /// none, by a role that is not superuser.
+  /// - Throws: ``DumpError`` with what the program said.
+  public func copySchema(
+    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+  ) async throws {
+    let prefix = try identityPrefix(project)
+    try await onThread { directory in
+      try SchemaCopy(
+        tools: self, directory: directory, database: database, compute: compute, prefix: prefix
+      ).run(from: past)
+    }
+  }
+
+  /// Runs statements that `pg_dump --schema-only` wrote, as ``copySchema(of:from:to:project:)`` does. What belongs
+  /// to who may make nothing in its schema is refused.
+  public func load(
+    schema: String, into database: String, on compute: RunningCompute
+  ) async throws {
+    try await onThread { directory in
+      try SchemaCopy(
+        tools: self, directory: directory, database: database, compute: compute, prefix: []
+      ).run(schema)
+    }
+  }
+}
