@@ -108,7 +108,9 @@ struct BucketTests {
       else { continue }
       servers += 1
       #expect(environment.range(of: Data(ObjectServer.secretKey.utf8)) == nil)
-      #expect(environment.range(of: Data("AWS_".utf8)) == nil)
+      for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+        #expect(environment.range(of: Data(name.utf8)) == nil)
+      }
     }
     #expect(servers > 0)
   }

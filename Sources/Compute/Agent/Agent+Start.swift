@@ -299,7 +299,7 @@ extension ServerSettings {
     maxLocksPerTransaction = max(maxLocksPerTransaction, Int(former.maxLocksPerTransaction))
     if isStandby {
       maxConnections = max(maxConnections, Int(former.maxConnections))
-    } else if maxConnections < Int(former.maxConnections) {
+    } else if maxPreparedTransactions > 0, maxConnections < Int(former.maxConnections) {
       let holders = maxPreparedTransactions + Int(former.maxConnections)
       let own = maxPreparedTransactions + maxConnections
       maxLocksPerTransaction = (maxLocksPerTransaction * holders + own - 1) / own
