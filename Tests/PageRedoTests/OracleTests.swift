@@ -90,7 +90,7 @@ import Testing
   /// records.
   private static let bulk = (
     preparation: """
-    CREATE EXTENSION bloom;
+    CREATE EXTENSION IF NOT EXISTS bloom;
     CREATE TABLE bulk (id int, same int, words tsvector);
     CREATE INDEX ON bulk (id); CREATE INDEX ON bulk (same); CREATE INDEX ON bulk USING bloom (id, same);
     CREATE INDEX ON bulk USING gin (words); CREATE INDEX ON bulk USING hash (id);
