@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// A blocking TCP connection on loopback, or one that was accepted there.
 public final class TCPConnection: @unchecked Sendable {
@@ -58,8 +59,9 @@ public final class TCPConnection: @unchecked Sendable {
 
 /// A socket that listens on a loopback port of the system's choice.
 final class TCPListener: @unchecked Sendable {
-  // Closed once, which ends `accept`.
+  // Closed once, which ends `accept`: its number is somebody else's afterwards.
   private let descriptor: Int32
+  private let isClosed = Atomic<Bool>(false)
   let port: Int
 
   init() throws {
@@ -85,6 +87,7 @@ final class TCPListener: @unchecked Sendable {
   }
 
   func close() {
+    guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
     shutdown(descriptor, Int32(SHUT_RDWR))
     Glibc.close(descriptor)
   }
