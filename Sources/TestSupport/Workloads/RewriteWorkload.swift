@@ -61,6 +61,10 @@ public struct RewriteWorkload: Workload {
       "REINDEX TABLE kept",
       "VACUUM kept", "REINDEX TABLE CONCURRENTLY kept", "CHECKPOINT",
     ]
-    if step.random.oneIn(4) { try step.attempt(upkeep[step.random.pick(0...upkeep.count - 1)]) }
+    if step.random.oneIn(4) {
+      try step.attemptRewrite(
+        upkeep[step.random.pick(0...upkeep.count - 1)],
+        reading: "SELECT sum(length(filler || '')) FROM kept")
+    }
   }
 }

@@ -66,6 +66,19 @@ public struct WorkloadStep {
       guard failure.isConflict else { throw failure }
     }
   }
+
+  /// Runs a statement that writes a table anew, dead rows that somebody may still see among them. The
+  /// out-of-line values of a dead row may be gone, as the TOAST table is vacuumed for itself, and stock PostgreSQL
+  /// refuses then (`toast_fetch_datum`); that is no failure as long as every row that lives can be read.
+  /// - Parameter reading: reads every out-of-line value of the table.
+  public func attemptRewrite(_ sql: String, reading: String) throws {
+    do { try attempt(sql) } catch let failure as StatementFailure {
+      guard failure.sqlState == "XX001", failure.message.contains("missing chunk number") else {
+        throw failure
+      }
+      try session.execute(reading)
+    }
+  }
 }
 
 extension StatementFailure {
