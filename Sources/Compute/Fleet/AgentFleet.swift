@@ -43,6 +43,8 @@ public final class AgentFleet: Sendable {
   private let openings = Mutex<[Opening: Int]>([:])
   /// Accidents in a row, by line.
   private let accidents = Mutex<[String: Int]>([:])
+  /// Orders to start or to stop, by line: a revival gives way to what was ordered after the accident.
+  private let orders = Mutex<[String: Int]>([:])
 
   /// How moments were opened.
   public struct Opening: Hashable, Sendable {
@@ -72,6 +74,7 @@ public final class AgentFleet: Sendable {
     _ specification: AgentSpecification, secrets: [String: String] = [:]
   ) async throws -> AgentStatus {
     let line = specification.line
+    noteOrder(line)
     let task = starts.withLock { starts in
       if let running = starts[line] { return running }
       let task = Task {
@@ -113,6 +116,8 @@ public final class AgentFleet: Sendable {
     }
   }
 
+  private func noteOrder(_ line: String) { orders.withLock { $0[line, default: 0] += 1 } }
+
   private func gate(_ line: String) -> AsyncGate {
     gates.withLock { gates in
       let gate = gates[line] ?? AsyncGate()
@@ -123,6 +128,7 @@ public final class AgentFleet: Sendable {
 
   /// Stops the line's compute cleanly; no error where none runs.
   public func suspend(line: String) async throws {
+    noteOrder(line)
     try await gate(line).run { try await self.suspendAlone(line: line) }
   }
 
@@ -152,6 +158,7 @@ public final class AgentFleet: Sendable {
   /// Stops the compute and deletes what the line has on local disk; its history stays in the object
   /// store.
   public func destroy(line: String) async throws {
+    noteOrder(line)
     try await gate(line).run {
       try await self.suspendAlone(line: line)
       let path = self.directory(line: line).path
@@ -264,12 +271,14 @@ public final class AgentFleet: Sendable {
         "agent ended",
         metadata: ["line": "\(line)", "pid": "\(pid)", "how": "\(describe(waitStatus: status))"])
       let wasEnded = ending.withLock { $0.remove(pid) != nil }
-      if status != 0, !wasEnded { Task { await self.revive(line: line) } }
+      let order = orders.withLock { $0[line] }
+      if status != 0, !wasEnded { Task { await self.revive(line: line, after: order) } }
     }
   }
 
-  /// Starts a compute again whose agent died; a start that fails is left to the next connection.
-  private func revive(line: String) async {
+  /// Starts a compute again whose agent died, unless it was ordered to start or stop since then; a start that
+  /// fails is left to the next connection.
+  private func revive(line: String, after order: Int?) async {
     do {
       let count = accidents.withLock { accidents in
         accidents[line, default: 0] += 1
@@ -280,7 +289,12 @@ public final class AgentFleet: Sendable {
       guard let specification = try specification(line: line),
         access(directory(line: line).openedMarker, F_OK) == 0, specification.source == nil
       else { return }
-      _ = try await start(specification)
+      let revived = try await gate(line).run {
+        guard self.orders.withLock({ $0[line] }) == order else { return false }
+        _ = try await self.startAlone(specification, [:])
+        return true
+      }
+      guard revived else { return }
       Task {
         try await Task.sleep(for: .seconds(60))
         accidents.withLock { $0[line] = nil }
