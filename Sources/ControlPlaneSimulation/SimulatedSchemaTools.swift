@@ -17,13 +17,10 @@ public final class SimulatedSchemaTools: SchemaTools {
   }
 
   public func copySchema(
-    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+    of database: String, from past: RunningCompute, to target: String, on compute: RunningCompute,
+    project: String
   ) async throws {
-    loads.withLock { $0.append("\(database) on \(compute.lineID)") }
-  }
-
-  public func load(schema: String, into database: String, on compute: RunningCompute) async throws {
-    loads.withLock { $0.append("\(database) on \(compute.lineID)") }
+    loads.withLock { $0.append("\(target) on \(compute.lineID)") }
   }
 
   public func tables(of database: String, on compute: RunningCompute) async throws

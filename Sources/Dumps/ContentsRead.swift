@@ -139,14 +139,7 @@ struct ContentsRead {
 
   /// The statements that an ordinary role can run, and what they leave out.
   private func schema(_ server: ServerTrust) throws -> (String, PrivilegedEntries) {
-    let archive = "\(directory)/schema.archive"
-    let dump = try ChildProgram(
-      "\(tools.binaries)/pg_dump",
-      [
-        "--schema-only", "--format=custom", "--no-password", "--file", archive, "--dbname",
-        tools.connectionString(compute, database, user: tools.superuser(of: compute)),
-      ], errors: "\(directory)/schema.err")
-    try dump.check("read the schema of '\(database)'")
+    let archive = try tools.schemaArchive(of: database, on: compute, in: directory)
     let privileged = PrivilegedEntries(try RestoreRun.contents(archive, .custom), server)
     let (list, output) = ("\(directory)/schema.list", "\(directory)/schema.sql")
     try Data(privileged.kept.map { "\($0.id);\n" }.joined().utf8)

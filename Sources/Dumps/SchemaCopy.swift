@@ -2,7 +2,7 @@ import ControlPlane
 import Foundation
 import PostgresClient
 
-/// The objects of a database, without rows, in another server's database of the same name; blocks its thread.
+/// The objects of a database, without rows, in an empty database of another server; blocks its thread.
 ///
 /// No superuser makes them: expressions of tenants are evaluated while tables and indexes are made
 /// (`ComputePartitionAttrs`), and would run with the maker's rights.
@@ -10,19 +10,13 @@ struct SchemaCopy {
   let tools: PostgresDumpTools
   let directory: String
   let database: String
+  let source: RunningCompute
+  let target: String
   let compute: RunningCompute
   let prefix: [String]
 
-  /// Copies the objects as another server has them.
-  func run(from past: RunningCompute) throws {
-    let archive = "\(directory)/schema"
-    let program = try ChildProgram(
-      "\(tools.binaries)/pg_dump",
-      [
-        "--schema-only", "--format=custom", "--no-password", "--file", archive, "--dbname",
-        tools.connectionString(past, database, user: tools.superuser(of: past)),
-      ], errors: "\(directory)/pg_dump.err")
-    try program.check("read the schema of '\(database)'")
+  func run() throws {
+    let archive = try tools.schemaArchive(of: database, on: source, in: directory)
     let contents = try RestoreRun.contents(archive, .custom)
     try load { script, connection, owner in
       let privileged = PrivilegedEntries(
@@ -36,17 +30,12 @@ struct SchemaCopy {
     }
   }
 
-  /// Runs statements that `pg_dump --schema-only` wrote.
-  func run(_ schema: String) throws {
-    try load { script, _, _ in try script.writeRestricted(SchemaService.withoutKey(schema)) }
-  }
-
   private func load(
     _ write: (RestoreScript, PostgresConnection, _ owner: String) throws -> Void
   ) throws {
     let cluster = try tools.connect(compute, "postgres")
     defer { cluster.close() }
-    let connection = try tools.connect(compute, database)
+    let connection = try tools.connect(compute, target)
     defer { connection.close() }
     let owner = try RestoreRun.owner(of: connection)
     var random = SystemRandomNumberGenerator()
@@ -57,7 +46,7 @@ struct SchemaCopy {
     do {
       let script = try RestoreScript(
         binaries: tools.binaries, prefix: prefix, scratch: directory,
-        connection: tools.connectionString(compute, database, user: role.name),
+        connection: tools.connectionString(compute, target, user: role.name),
         password: role.password, key: role.password)
       defer { script.abandon() }
       try write(script, connection, owner)
@@ -95,29 +84,34 @@ extension RestoreScript {
 }
 
 extension PostgresDumpTools {
-  /// Makes the objects of a database that is empty, without rows, as another server has them: all of them or
-  /// none, by a role that is not superuser.
+  /// Dumps the objects of a database, without rows, into a custom archive in a directory; blocks its thread.
+  func schemaArchive(
+    of database: String, on compute: RunningCompute, in directory: String
+  ) throws -> String {
+    let archive = "\(directory)/schema.archive"
+    let program = try ChildProgram(
+      "\(binaries)/pg_dump",
+      [
+        "--schema-only", "--format=custom", "--no-password", "--file", archive, "--dbname",
+        connectionString(compute, database, user: superuser(of: compute)),
+      ], errors: "\(directory)/schema.err")
+    try program.check("read the schema of '\(database)'")
+    return archive
+  }
+
+  /// Makes the objects of a database, without rows, in one that is empty and may have another name: all of them
+  /// or none, by a role that is not superuser.
   /// - Throws: ``DumpError`` with what the program said.
   public func copySchema(
-    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+    of database: String, from past: RunningCompute, to target: String, on compute: RunningCompute,
+    project: String
   ) async throws {
     let prefix = try identityPrefix(project)
     try await onThread { directory in
       try SchemaCopy(
-        tools: self, directory: directory, database: database, compute: compute, prefix: prefix
-      ).run(from: past)
-    }
-  }
-
-  /// Runs statements that `pg_dump --schema-only` wrote, as ``copySchema(of:from:to:project:)`` does. What belongs
-  /// to who may make nothing in its schema is refused.
-  public func load(
-    schema: String, into database: String, on compute: RunningCompute
-  ) async throws {
-    try await onThread { directory in
-      try SchemaCopy(
-        tools: self, directory: directory, database: database, compute: compute, prefix: []
-      ).run(schema)
+        tools: self, directory: directory, database: database, source: past, target: target,
+        compute: compute, prefix: prefix
+      ).run()
     }
   }
 }

@@ -76,6 +76,16 @@ extension Engine {
     }.joined(separator: "\n")
   }
 
+  /// Waits until the logs of a line hold a text.
+  func waitForLog(_ line: String, _ text: String, seconds: Int = 45) async throws {
+    for _ in 0..<seconds * 20 {
+      if logs(line).contains(text) { return }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+    throw CommandFailure(
+      description: "\(line) does not log '\(text)'\n\(logs(line).suffix(3000))")
+  }
+
   /// Whether anything is mounted, or any process works, in the line's directory.
   func remains(of line: String) throws -> [String] {
     let path = fleet.directory(line: line).path

@@ -28,15 +28,6 @@ import Testing
     "SELECT count(*), sum(hashtext(cut::text)::bigint) FROM cut",
   ]
 
-  private func waitForLog(_ engine: Engine, _ line: String, _ text: String) async throws {
-    for _ in 0..<900 {
-      if engine.logs(line).contains(text) { return }
-      try await Task.sleep(for: .milliseconds(50))
-    }
-    throw CommandFailure(
-      description: "\(line) does not log '\(text)'\n\(engine.logs(line).suffix(3000))")
-  }
-
   /// A root and a child of it that was opened without replay, whose pages are made.
   private func open(
     _ engine: Engine, pausing step: AgentSpecification.BaseStep? = nil
@@ -54,7 +45,7 @@ import Testing
     }
     #expect(status.opening == .lazy)
     try await engine.fleet.suspend(line: root)
-    try await waitForLog(engine, child, "pages made ahead of reads")
+    try await engine.waitForLog(child, "pages made ahead of reads")
     return (root, child)
   }
 
@@ -116,7 +107,7 @@ import Testing
       let server = await engine.fleet.client(line: child).status()?.serverPID
       try engine.psql(child, "CREATE TABLE own AS SELECT 1 AS n; SELECT pg_switch_wal()")
       try await engine.keyframe(child)
-      try await waitForLog(engine, child, "the line's base is left")
+      try await engine.waitForLog(child, "the line's base is left")
       try engine.psql(child, "CHECKPOINT")
       try await engine.keyframe(child)
       try await collect(engine, child)
@@ -148,7 +139,7 @@ import Testing
       try engine.psql(
         child, "CREATE TABLE own AS SELECT 1 AS n; SELECT pg_switch_wal(); CHECKPOINT")
       try await engine.keyframe(child)
-      try await waitForLog(engine, child, "stands still while it leaves its base")
+      try await engine.waitForLog(child, "stands still while it leaves its base")
       // What the volume reads at this step stays, and can be read.
       try await collect(engine, child)
       #expect(try await engine.objects("wal", of: root).isEmpty == (step == .confirmed))

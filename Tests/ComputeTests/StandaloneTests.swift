@@ -22,14 +22,6 @@ import Testing
     CREATE INDEX ON cut (n); DELETE FROM t WHERE n > 19000; VACUUM t;
     """
 
-  private func waitUntilMade(_ engine: Engine, _ line: String) async throws {
-    for _ in 0..<600 {
-      if engine.logs(line).contains("pages made ahead of reads") { return }
-      try await Task.sleep(for: .milliseconds(50))
-    }
-    throw CommandFailure(description: "pages of \(line) are not made\n\(engine.logs(line))")
-  }
-
   private func newest(_ engine: Engine, _ line: String) async throws -> Keyframe {
     let history = try await engine.history(line)
     guard let keyframe = await history.keyframes.last else {
@@ -73,7 +65,7 @@ import Testing
         $0.completeLayers = .always
       }
       #expect(status.opening == .lazy)
-      try await waitUntilMade(engine, child)
+      try await engine.waitForLog(child, "pages made ahead of reads", seconds: 30)
       try engine.psql(child, "UPDATE t SET filler = 'own' WHERE n % 7 = 0; CHECKPOINT")
       try await engine.keyframe(child)
       let alone = try await newest(engine, child)

@@ -3,7 +3,6 @@ import Catalog
 import ControlPlaneSimulation
 import Foundation
 import PostgresFormat
-import Synchronization
 import Testing
 
 @testable import ControlPlane
@@ -18,32 +17,15 @@ import Testing
         core: core, fleet: plain.fleet, tenants: plain.tenants, clock: plain.clock,
         account: plain.account)
       var boundary = 0
-      while try await life(installation, diesAt: boundary) { boundary += 1 }
+      var wasReached = true
+      while wasReached {
+        wasReached = try await installation.diesAt(boundary) {
+          try await Story(installation).run(boundary)
+        }
+        if wasReached { boundary += 1 }
+      }
       #expect(boundary > 30, "there are more steps than these: \(boundary)")
     }
-  }
-
-  private func life(_ installation: Installation, diesAt boundary: Int) async throws -> Bool {
-    let seen = Mutex(0)
-    let dying = installation.engine { _ in
-      let number = seen.withLock { seen in
-        defer { seen += 1 }
-        return seen
-      }
-      if number == boundary { throw EngineAbandoned() }
-    }
-    let task = Task {
-      do {
-        try await dying.run()
-      } catch is EngineAbandoned {
-        // A claim that was on its way is made before the successor takes claims back.
-        try await Task.sleep(for: .milliseconds(50))
-        try await installation.engine().run()
-      }
-    }
-    defer { task.cancel() }
-    try await Story(installation).run(boundary)
-    return seen.withLock { $0 } > boundary
   }
 
   private struct Story {

@@ -3,6 +3,7 @@ import Catalog
 import ControlPlaneSimulation
 import Foundation
 import Logging
+import Synchronization
 import TestSupport
 import Testing
 
@@ -48,6 +49,37 @@ struct Installation: Sendable {
     interruption: @escaping @Sendable (StepBoundary) async throws -> Void = { _ in }
   ) -> OperationEngine {
     OperationEngine(core: core, node: "test", workers: 4, interruption: interruption)
+  }
+
+  /// Runs `body` while an engine works that dies at a boundary between steps, and then its successor.
+  /// - Parameter check: called at each boundary of the first one.
+  /// - Returns: whether there was such a boundary.
+  func diesAt(
+    _ boundary: Int, check: @escaping @Sendable () async throws -> Void = {},
+    _ body: () async throws -> Void
+  ) async throws -> Bool {
+    let seen = Mutex(0)
+    let dying = engine { _ in
+      try await check()
+      let number = seen.withLock { seen in
+        defer { seen += 1 }
+        return seen
+      }
+      if number == boundary { throw EngineAbandoned() }
+    }
+    let task = Task {
+      do {
+        try await dying.run()
+      } catch is EngineAbandoned {
+        // A claim that was on its way is made before the successor takes claims back: of a process that
+        // died, nothing is on its way.
+        try await Task.sleep(for: .milliseconds(100))
+        try await engine().run()
+      }
+    }
+    defer { task.cancel() }
+    try await body()
+    return seen.withLock { $0 } > boundary
   }
 
   /// Runs `body` while an engine works.

@@ -3,7 +3,6 @@ import Catalog
 import ControlPlaneSimulation
 import Foundation
 import PostgresFormat
-import Synchronization
 import Testing
 
 @testable import ControlPlane
@@ -15,38 +14,13 @@ import Testing
       var boundary = 0
       var wasReached = true
       while wasReached {
-        wasReached = try await life(installation, diesAt: boundary)
+        wasReached = try await installation.diesAt(boundary) { try await story(installation) }
         boundary += 1
       }
       // Project and branch creation, two starts, suspend, restart, roles, and deletions: no fewer
       // steps than these.
       #expect(boundary > 30)
     }
-  }
-
-  private func life(_ installation: Installation, diesAt boundary: Int) async throws -> Bool {
-    let seen = Mutex(0)
-    let dying = installation.engine { _ in
-      let number = seen.withLock { seen in
-        defer { seen += 1 }
-        return seen
-      }
-      if number == boundary { throw EngineAbandoned() }
-    }
-    // serve and its successor: the second starts when the first is gone.
-    let task = Task {
-      do {
-        try await dying.run()
-      } catch is EngineAbandoned {
-        // A claim that was on its way is made before the successor takes claims back: of a process that
-        // died, nothing is on its way.
-        try await Task.sleep(for: .milliseconds(100))
-        try await installation.engine().run()
-      }
-    }
-    defer { task.cancel() }
-    try await story(installation)
-    return seen.withLock { $0 } > boundary
   }
 
   private func story(_ installation: Installation) async throws {

@@ -3,7 +3,6 @@ import Catalog
 import ControlPlaneSimulation
 import Foundation
 import PostgresFormat
-import Synchronization
 import Testing
 
 @testable import ControlPlane
@@ -275,23 +274,14 @@ struct PastScene: Sendable {
 
   private func restore(_ installation: Installation, diesAt boundary: Int) async throws -> Bool {
     let scene = try await installation.working { try await PastScene(installation) }
-    let seen = Mutex(0)
-    let dying = installation.engine { _ in
-      try await scene.checkEndpoint()
-      let number = seen.withLock { seen in
-        defer { seen += 1 }
-        return seen
-      }
-      if number == boundary { throw EngineAbandoned() }
+    return try await installation.diesAt(boundary, check: scene.checkEndpoint) {
+      try await restore(scene, installation, boundary)
     }
-    let task = Task {
-      do {
-        try await dying.run()
-      } catch is EngineAbandoned {
-        try await installation.engine().run()
-      }
-    }
-    defer { task.cancel() }
+  }
+
+  private func restore(
+    _ scene: PastScene, _ installation: Installation, _ boundary: Int
+  ) async throws {
     let ended = try await scene.restore(lsn: "0/1500100", preserve: "old")
     #expect(ended.map(\.status) == [.finished, .finished], "boundary \(boundary): \(ended)")
     try await scene.checkEndpoint()
@@ -313,6 +303,5 @@ struct PastScene: Sendable {
     let shown = try await ProjectService(core: installation.core).delete(
       scene.project, account: scene.account)
     #expect(shown.project.id == scene.project.rawValue)
-    return seen.withLock { $0 } > boundary
   }
 }

@@ -47,6 +47,12 @@ import Testing
       ).string("uri")
     }
 
+    func setConnections(_ count: String, of endpoint: String) throws -> Platform.Answer {
+      try platform.call(
+        "PATCH", "/projects/\(project)/endpoints/\(endpoint)",
+        #"{"endpoint":{"settings":{"pg_settings":{"max_connections":"\#(count)"}}}}"#)
+    }
+
     func value(_ uri: String, _ sql: String) throws -> String {
       try platform.psql(uri, sql).output.trimmingCharacters(in: .newlines)
     }
@@ -235,9 +241,7 @@ import Testing
       try await scene.expect(replica.uri, sum, wanted)
       #expect(try scene.value(replica.uri, "SHOW max_connections") == "100")
       // More connections than the replica was opened for: it is opened anew.
-      let patched = try scene.platform.call(
-        "PATCH", "/projects/\(scene.project)/endpoints/\(scene.primary)",
-        #"{"endpoint":{"settings":{"pg_settings":{"max_connections":"150"}}}}"#)
+      let patched = try scene.setConnections("150", of: scene.primary)
       #expect(patched.status == 200, "\(patched.text)")
       try await scene.platform.settle(scene.project)
       #expect(try scene.value(scene.uri, "SHOW max_connections") == "150")
@@ -245,13 +249,9 @@ import Testing
       try await scene.expect(replica.uri, "SELECT count(*) FROM log", "1")
       #expect(try scene.value(replica.uri, "SHOW max_connections") == "150")
       // Fewer than the branch's server allows cannot be had; the branch's server itself takes fewer.
-      let refused = try scene.platform.call(
-        "PATCH", "/projects/\(scene.project)/endpoints/\(replica.id)",
-        #"{"endpoint":{"settings":{"pg_settings":{"max_connections":"60"}}}}"#)
+      let refused = try scene.setConnections("60", of: replica.id)
       #expect(refused.status == 400 && refused.text.contains("150 to 10000"), "\(refused.text)")
-      let fewer = try scene.platform.call(
-        "PATCH", "/projects/\(scene.project)/endpoints/\(scene.primary)",
-        #"{"endpoint":{"settings":{"pg_settings":{"max_connections":"40"}}}}"#)
+      let fewer = try scene.setConnections("40", of: scene.primary)
       #expect(fewer.status == 200, "\(fewer.text)")
       try await scene.platform.settle(scene.project)
       #expect(try scene.value(scene.uri, "SHOW max_connections") == "40")

@@ -69,11 +69,8 @@ extension WALCapture {
     _ connection: PostgresConnection, _ files: WALFiles, _ generation: Int
   ) throws -> Bool {
     if isSpoolFull { return true }
-    let row = try connection.query("SELECT pg_current_wal_flush_lsn()::text AS lsn").rows[0]
-    let text = try row.value("lsn", as: String.self)
-    guard let flushed = LSN(text) else {
-      throw PostgresError(.unexpectedReply, "ask for the flushed LSN: the server said '\(text)'")
-    }
+    let flushed = try connection.query("SELECT pg_current_wal_flush_lsn() AS lsn")
+      .rows[0].value("lsn", as: LSN.self)
     var hasTaken = false
     while true {
       let (start, timeline) = state.withLock { ($0.received, $0.timeline) }

@@ -1,4 +1,5 @@
 import DurableIO
+import Glibc
 import PostgresFormat
 
 /// A server's `pg_wal`, read while it is being written.
@@ -37,8 +38,8 @@ final class WALFiles {
     let found = try file.read(
       into: part, at: start - wanted.startLSN, operation: "read the server's WAL")
     guard found == count else {
-      // ENODATA: the file is shorter than a segment.
-      throw FileError(operation: "read the server's WAL", path: path(wanted), code: 61)
+      // Shorter than a segment.
+      throw FileError(operation: "read the server's WAL", path: path(wanted), code: ENODATA)
     }
     return UnsafeRawBufferPointer(part)
   }

@@ -139,9 +139,7 @@ extension Agent {
     _ prepared: PreparedCompute, _ environment: HistoryEnvironment
   ) async throws -> WALCapture {
     var configuration = CaptureConfiguration(
-      connection: ConnectionParameters(
-        host: directory.run, user: ServerAccess.superuser, database: "postgres",
-        applicationName: ServerSettings.captureName, isReplication: true),
+      connection: ServerAccess.parameters(directory),
       line: prepared.writer, store: environment.store, spoolDirectory: directory.spool,
       major: try postgresMajor(specification.major),
       durability: specification.settings.waitsForObjectStore ? .objectStore : .local)
@@ -206,9 +204,7 @@ extension Agent {
     for database in try await server.run({ try TodaysRoles.subscriptionDatabases($0) }) {
       try await blocking { [directory] in
         let connection = try PostgresConnection(
-          ConnectionParameters(
-            host: directory.run, user: ServerAccess.superuser, database: database,
-            options: "-c synchronous_commit=local -c search_path=pg_catalog"))
+          ServerAccess.parameters(directory, database: database))
         defer { connection.close() }
         try TodaysRoles.disableSubscriptions(connection)
       }

@@ -19,12 +19,7 @@ final class ServerSession: Sendable {
     self.standsAt = standsAt
     self.segmentSize = segmentSize
     pool = PostgresConnectionPool(
-      ConnectionParameters(
-        host: directory.run, user: user, database: "postgres",
-        connectTimeout: 10, applicationName: "exzo agent",
-        // What the agent writes must not wait for the capture that it starts only afterwards.
-        options: "-c synchronous_commit=local -c search_path=pg_catalog"),
-      size: 2)
+      ServerAccess.parameters(directory, user: user), size: 2)
   }
 
   /// `pg_current_wal_insert_lsn()`, moved back over a page header that nothing follows yet: the
@@ -80,12 +75,7 @@ final class ServerSession: Sendable {
 
 /// Asks for one of the server's WAL positions.
 private func position(_ function: String, _ connection: PostgresConnection) throws -> LSN {
-  let text = try connection.query("SELECT \(function)::text AS lsn")
-    .rows[0].value("lsn", as: String.self)
-  guard let lsn = LSN(text) else {
-    throw ComputeError(.agent, "ask the server for \(function): it said '\(text)'")
-  }
-  return lsn
+  try connection.query("SELECT \(function) AS lsn").rows[0].value("lsn")
 }
 
 extension LSN {

@@ -47,10 +47,7 @@ extension Agent {
 
   /// Adopted roles cannot log in until they are today's.
   private static func letIn(_ roles: [RoleCredential], _ directory: LineDirectory) throws {
-    let connection = try PostgresConnection(
-      ConnectionParameters(
-        host: directory.run, user: ServerAccess.superuser, database: "postgres",
-        applicationName: "exzo agent", options: "-c synchronous_commit=local"))
+    let connection = try PostgresConnection(ServerAccess.parameters(directory))
     defer { connection.close() }
     try TodaysRoles(roles: roles).install(connection)
   }

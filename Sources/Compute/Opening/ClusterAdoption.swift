@@ -42,10 +42,7 @@ struct ClusterAdoption {
   }
 
   private func connection(_ user: String, _ database: String) throws -> PostgresConnection {
-    try PostgresConnection(
-      ConnectionParameters(
-        host: directory.run, user: user, database: database, applicationName: "exzo agent",
-        options: "-c synchronous_commit=local -c search_path=pg_catalog"))
+    try PostgresConnection(ServerAccess.parameters(directory, user: user, database: database))
   }
 
   /// Whether the platform's role is there and nothing is left to do.

@@ -1,4 +1,5 @@
 import Glibc
+import PostgresClient
 
 /// Who may log in to a compute, and how.
 ///
@@ -8,6 +9,18 @@ import Glibc
 public enum ServerAccess {
   /// The platform's role; tenants never get its password, because it has none.
   public static let superuser = "exzo_superuser"
+
+  /// A session of the platform's on a compute's socket.
+  ///
+  /// What it writes does not wait for capture, which may start only afterwards; and no name in it is looked up
+  /// where tenants can make objects.
+  static func parameters(
+    _ directory: LineDirectory, user: String = superuser, database: String = "postgres"
+  ) -> ConnectionParameters {
+    ConnectionParameters(
+      host: directory.run, user: user, database: database, applicationName: "exzo agent",
+      options: "-c synchronous_commit=local -c search_path=pg_catalog")
+  }
 
   /// Replication is open to whoever reaches the socket, which are our processes and those of the compute's
   /// own user, who can read the data directory anyway: a replica's server runs as that user, who need not

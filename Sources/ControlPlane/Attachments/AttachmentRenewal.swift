@@ -89,24 +89,11 @@ struct AttachmentRenewal {
     _ branch: BranchRecord, _ head: ResolvedMoment, _ project: ProjectRecord,
     _ tx: CatalogTransaction
   ) throws {
-    let now = core.clock.now
     let line = try NewLine(core: core, project: project).insert(
       at: head, inheritsWindow: true, tx)
-    var preserved = branch
-    preserved.id = core.names.branch()
-    preserved.lineID = line.id
-    preserved.name = "\(branch.name) until \(RFC3339.text(now))"
-    preserved.isProtected = false
-    preserved.expiresAt = nil
-    preserved.annotation = [:]
-    preserved.annotatedAt = nil
-    preserved.createdAt = now
-    preserved.updatedAt = now
-    preserved.preservedFrom = branch.id
-    try BranchService.unique(preserved.name) { try tx.insert(preserved) }
-    let copy = TenantCopy(core: core, tx: tx, source: branch.id, target: preserved.id)
-    try copy.roles()
-    try copy.databases()
-    try tx.moveChildren(of: branch.id, to: preserved.id, except: preserved.id)
+    var preserved = PreservedBranch(of: branch, as: core.names.branch(), core)
+    preserved.row.lineID = line.id
+    try preserved.insert(tx)
+    try tx.moveChildren(of: branch.id, to: preserved.row.id, except: preserved.row.id)
   }
 }

@@ -102,8 +102,8 @@ extension OperationSteps {
     _ operation: OperationRecord
   ) async throws -> API.DumpVerification {
     let moment = ResolvedMoment(lineID: dump.lineID.rawValue, lsn: dump.lsn)
-    let source = try await core.reading.use(moment, of: branch, project, core) { [core] compute in
-      try await core.dumpTools.contents(of: dump.databaseName, on: compute)
+    let source = try await core.reading.use(moment, of: branch, project, core) { [core] past in
+      try await core.dumpTools.contents(of: dump.databaseName, on: past)
     }
     return try await ScratchComputes(core: core).use(nil, for: operation, project) {
       [core] scratch in
@@ -121,7 +121,9 @@ extension OperationSteps {
       let restored = try await core.dumpTools.contents(of: database, on: scratch)
       var comparison = ContentsComparison(source: source, restored: restored)
       if comparison.schemaDiffers {
-        comparison.expectedSchema = try await reprinted(source.schema, owner, on: scratch)
+        comparison.expectedSchema = try await core.reading.use(moment, of: branch, project, core) {
+          try await reprinted(database, of: $0, owner, on: scratch, project)
+        }
       }
       return comparison.verification(at: core.clock.now, notes: notes)
     }
@@ -130,20 +132,16 @@ extension OperationSteps {
   /// The schema as a database prints it that was made by its statements: some expressions come back
   /// in other words the first time (`varchar IN (…)`).
   private func reprinted(
-    _ schema: String, _ owner: String, on scratch: RunningCompute
-  ) async throws -> String? {
-    let database = "exzo_reprinted"
+    _ database: String, of past: RunningCompute, _ owner: String, on scratch: RunningCompute,
+    _ project: ProjectRecord
+  ) async throws -> String {
+    let copy = "exzo_reprinted"
     _ = try await core.tenants.apply(
       TenantConfiguration(
-        roles: [], databases: [DatabaseRequest(name: database, owner: owner)]), to: scratch)
-    do {
-      try await core.schemaTools.load(schema: schema, into: database, on: scratch)
-      return SchemaService.withoutKey(
-        try await core.schemaTools.dumpSchema(of: database, on: scratch))
-    } catch let error as SchemaToolError {
-      core.logger.warning("a schema was not printed again", metadata: ["error": "\(error)"])
-      return nil
-    }
+        roles: [], databases: [DatabaseRequest(name: copy, owner: owner)]), to: scratch)
+    try await core.schemaTools.copySchema(
+      of: database, from: past, to: copy, on: scratch, project: project.id.rawValue)
+    return try await core.dumpTools.contents(of: copy, on: scratch).schema
   }
 
   /// After a failure: the dump says why, and a schedule's run stays due.

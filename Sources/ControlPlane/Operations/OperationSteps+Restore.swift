@@ -59,32 +59,21 @@ extension OperationSteps {
   private func preserve(
     _ branch: BranchRecord, _ details: RestoreDetails, _ tx: CatalogTransaction
   ) throws -> BranchRecord {
-    let now = core.clock.now
-    var preserved = branch
-    preserved.id = details.preserved
-    preserved.name = details.preservedName ?? "\(branch.name) until \(RFC3339.text(now))"
-    preserved.isProtected = false
-    preserved.expiresAt = nil
-    preserved.annotation = [:]
-    preserved.annotatedAt = nil
-    preserved.createdAt = now
-    preserved.updatedAt = now
-    preserved.preservedFrom = branch.id
-    if details.preservedName == nil {
-      preserved.deletedAt = now
-      preserved.deletionMethod = "user"
+    var preserved = PreservedBranch(of: branch, as: details.preserved, core)
+    if let name = details.preservedName {
+      preserved.row.name = name
+    } else {
+      preserved.row.deletedAt = preserved.row.createdAt
+      preserved.row.deletionMethod = "user"
     }
-    try BranchService.unique(preserved.name) { try tx.insert(preserved) }
-    let copy = TenantCopy(core: core, tx: tx, source: branch.id, target: preserved.id)
-    try copy.roles()
-    try copy.databases()
+    try preserved.insert(tx)
     for var compute in try tx.computes(project: branch.projectID, branch: branch.id, endpoint: nil)
     where compute.id != details.compute {
-      compute.branchID = preserved.id
+      compute.branchID = preserved.row.id
       compute.endpointID = nil
       try tx.update(compute)
     }
-    return preserved
+    return preserved.row
   }
 
   /// Roles and databases of the new state, where its compute runs.

@@ -85,7 +85,8 @@ extension OperationSteps {
       _ = try await core.tenants.apply(wanted, to: compute)
       for database in wanted.databases {
         try await core.schemaTools.copySchema(
-          of: database.name, from: past, to: compute, project: target.project.id.rawValue)
+          of: database.name, from: past, to: database.name, on: compute,
+          project: target.project.id.rawValue)
       }
       let names = Set(wanted.databases.map(\.name))
       try await core.catalog.write { tx in

@@ -8,12 +8,11 @@ public protocol SchemaTools: Sendable {
   /// writes them.
   /// - Throws: ``SchemaToolError`` with what the program said.
   func dumpSchema(of database: String, on compute: RunningCompute) async throws -> String
-  /// Makes the objects of a database that is empty, without rows, as another compute has them.
+  /// Makes the objects of a database, without rows, in one that is empty and may have another name.
   func copySchema(
-    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+    of database: String, from past: RunningCompute, to target: String, on compute: RunningCompute,
+    project: String
   ) async throws
-  /// Runs statements that ``dumpSchema(of:on:)`` made.
-  func load(schema: String, into database: String, on compute: RunningCompute) async throws
   /// Tables with their columns and constraints.
   func tables(of database: String, on compute: RunningCompute) async throws -> API.BranchSchema
 }
@@ -34,11 +33,9 @@ struct NoSchemaTools: SchemaTools {
     throw missing
   }
   func copySchema(
-    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+    of database: String, from past: RunningCompute, to target: String, on compute: RunningCompute,
+    project: String
   ) async throws {
-    throw missing
-  }
-  func load(schema: String, into database: String, on compute: RunningCompute) async throws {
     throw missing
   }
   func tables(of database: String, on compute: RunningCompute) async throws -> API.BranchSchema {

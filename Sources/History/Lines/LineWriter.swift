@@ -13,8 +13,9 @@ import Volume
 /// 1. ``uploadedLSN`` only grows; every byte of the line below it is in the store.
 /// 2. Each chunk begins where the one before it ends.
 /// 3. A keyframe refers only to layers that are durable.
-/// 4. Of chunks that are appended none becomes visible after a chunk with a higher number. No object's number is used twice: a put that failed uses its number up, because the object
-///    may have become visible nevertheless.
+/// 4. No object's number is used twice: a put that failed uses its number up, because the object
+///    may have become visible nevertheless. Of chunks that are appended none becomes visible after
+///    a chunk with a higher number.
 /// 5. No more than ``LineWriter/ownershipInterval`` passes between the last look at the line's
 ///    owners and a put; a writer that has seen a higher epoch writes nothing more.
 /// 6. A keyframe never has more than 8 layers: this line's own are merged to fit on top of its base.
@@ -139,16 +140,15 @@ public actor LineWriter {
         detail: "the line \(description.id) ends at \(uploadedLSN)")
     }
     try await checkOwnership()
-    record(try await put(chunk, as: takeNumber(), level: 1))
+    record(try await put(chunk))
     uploadedLSN = chunk.summary.endLSN
     if let records = chunk.blockRecords { hot.add(records) }
   }
 
-  func put(
-    _ chunk: WALChunk, as number: ObjectNumber, level: Int32
-  ) async throws -> WALChunkReference {
+  private func put(_ chunk: WALChunk) async throws -> WALChunkReference {
+    let number = takeNumber()
     let key = keys.wal(number)
-    let bytes = try await environment.threads.run { try chunk.encoded(key: key, level: level) }
+    let bytes = try await environment.threads.run { try chunk.encoded(key: key, level: 1) }
     try await put(key, .bytes(bytes), "put chunk")
     return WALChunkReference(
       number: number, size: UInt64(bytes.count), summary: chunk.summary)

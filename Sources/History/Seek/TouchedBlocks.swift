@@ -6,12 +6,11 @@ import PostgresFormat
 struct TouchedBlocks {
   private let range: Range<LSN>
   private let cache: ChainCache
-  /// A heap by the cursors' keys.
-  private var cursors: [Cursor] = []
+  private var cursors = MergeHeap<Cursor>()
   private var last: BlockKey?
 
   /// A place in one chunk's index.
-  private struct Cursor {
+  private struct Cursor: Comparable {
     let chunk: ChainSnapshot.Chunk
     let end: LSN
     var number: Int
@@ -19,6 +18,9 @@ struct TouchedBlocks {
     var group = 0
     var run = 0
     var key: BlockKey
+
+    static func < (a: Cursor, b: Cursor) -> Bool { a.key < b.key }
+    static func == (a: Cursor, b: Cursor) -> Bool { a.key == b.key }
   }
 
   /// - Parameter after: where to go on.
@@ -39,24 +41,15 @@ struct TouchedBlocks {
       var cursor = Cursor(
         chunk: chunk, end: end, number: number, part: try chunk.part(number, cache), run: -1,
         key: first)
-      if try advance(&cursor) { push(cursor) }
+      if try Self.advance(&cursor, range, cache) { cursors.push(cursor) }
     }
   }
 
   /// The next key, each one once.
   mutating func next() throws -> BlockKey? {
     while let top = cursors.first {
-      var cursor = top
-      if try advance(&cursor) {
-        cursors[0] = cursor
-        siftDown()
-      } else {
-        let end = cursors.removeLast()
-        if !cursors.isEmpty {
-          cursors[0] = end
-          siftDown()
-        }
-      }
+      let (range, cache) = (range, cache)
+      try cursors.advanceFirst { try Self.advance(&$0, range, cache) }
       if last.map({ $0 < top.key }) ?? true {
         last = top.key
         return top.key
@@ -66,7 +59,9 @@ struct TouchedBlocks {
   }
 
   /// Moves to the next run that has a record in the range; false at the end.
-  private func advance(_ cursor: inout Cursor) throws -> Bool {
+  private static func advance(
+    _ cursor: inout Cursor, _ range: Range<LSN>, _ cache: ChainCache
+  ) throws -> Bool {
     while true {
       cursor.run += 1
       while cursor.group < cursor.part.groups.count,
@@ -91,32 +86,6 @@ struct TouchedBlocks {
       cursor.key = BlockKey(
         relation.locator, relation.fork, block: cursor.part.blocks[cursor.run])
       return true
-    }
-  }
-
-  // MARK: Heap
-
-  private mutating func push(_ cursor: Cursor) {
-    cursors.append(cursor)
-    var child = cursors.count - 1
-    while child > 0 {
-      let parent = (child - 1) / 2
-      guard cursors[child].key < cursors[parent].key else { return }
-      cursors.swapAt(child, parent)
-      child = parent
-    }
-  }
-
-  private mutating func siftDown() {
-    var parent = 0
-    while true {
-      var least = parent
-      for child in [2 * parent + 1, 2 * parent + 2] where child < cursors.count {
-        if cursors[child].key < cursors[least].key { least = child }
-      }
-      if least == parent { return }
-      cursors.swapAt(parent, least)
-      parent = least
     }
   }
 }

@@ -13,7 +13,7 @@ struct BlockIndexMerge {
   }
 
   /// A place in one chunk's index.
-  private struct Cursor {
+  private struct Cursor: Comparable {
     let chunk: OpenWALChunk
     /// In the list of chunks: of one block, the older chunk's records come first.
     let place: Int
@@ -26,10 +26,14 @@ struct BlockIndexMerge {
     var group = 0
     var run = 0
     var key: BlockKey
+
+    static func < (a: Cursor, b: Cursor) -> Bool {
+      a.key == b.key ? a.place < b.place : a.key < b.key
+    }
+    static func == (a: Cursor, b: Cursor) -> Bool { a.key == b.key && a.place == b.place }
   }
 
-  /// A heap by key, then place.
-  private var cursors: [Cursor] = []
+  private var cursors = MergeHeap<Cursor>()
   private let sources: [OpenWALChunk]
   private let base: LSN
   private var isBegun = false
@@ -60,7 +64,7 @@ struct BlockIndexMerge {
       for position in top.part!.positions(ofRun: top.run) {
         positions.append(position.advanced(by: top.shift))
       }
-      try advanceTop()
+      try cursors.advanceFirst(Self.advance)
     }
     guard let key else { return nil }
     if positions.count > BlockRecords.runLength {
@@ -79,7 +83,7 @@ struct BlockIndexMerge {
         chunk: chunk, place: place,
         shift: UInt32((chunk.summary.recordBase - base) / BlockRecords.unit),
         stored: StoredParts(chunk.envelope, limit: Self.readSize), key: first)
-      if try Self.advance(&cursor) { push(cursor) }
+      if try Self.advance(&cursor) { cursors.push(cursor) }
     }
   }
 
@@ -117,44 +121,5 @@ struct BlockIndexMerge {
     }
     (cursor.group, cursor.run) = (0, 0)
     return true
-  }
-
-  // MARK: Heap
-
-  private mutating func advanceTop() throws {
-    if try Self.advance(&cursors[0]) { return siftDown() }
-    let last = cursors.removeLast()
-    if cursors.isEmpty { return }
-    cursors[0] = last
-    siftDown()
-  }
-
-  private func isBefore(_ a: Int, _ b: Int) -> Bool {
-    if cursors[a].key == cursors[b].key { return cursors[a].place < cursors[b].place }
-    return cursors[a].key < cursors[b].key
-  }
-
-  private mutating func push(_ cursor: Cursor) {
-    cursors.append(cursor)
-    var child = cursors.count - 1
-    while child > 0 {
-      let parent = (child - 1) / 2
-      guard isBefore(child, parent) else { return }
-      cursors.swapAt(child, parent)
-      child = parent
-    }
-  }
-
-  private mutating func siftDown() {
-    var parent = 0
-    while true {
-      var least = parent
-      for child in [2 * parent + 1, 2 * parent + 2] where child < cursors.count {
-        if isBefore(child, least) { least = child }
-      }
-      if least == parent { return }
-      cursors.swapAt(parent, least)
-      parent = least
-    }
   }
 }

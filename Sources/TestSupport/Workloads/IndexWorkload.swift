@@ -1,4 +1,5 @@
-/// One table under every kind of index, one that writes generic WAL among them; each index must find what a sequential scan finds.
+/// One table under every kind of index, one that writes generic WAL among them; each index must find what a
+/// sequential scan finds.
 public struct IndexWorkload: Workload {
   public let name = "indexes"
   public init() {}

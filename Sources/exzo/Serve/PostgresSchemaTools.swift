@@ -20,20 +20,14 @@ struct PostgresSchemaTools: SchemaTools {
       "pg_dump", ["--schema-only", "--no-password", "--dbname", connection(compute, database)])
   }
 
-  func load(schema: String, into database: String, on compute: RunningCompute) async throws {
-    try await translating { try await dumps.load(schema: schema, into: database, on: compute) }
-  }
-
   func copySchema(
-    of database: String, from past: RunningCompute, to compute: RunningCompute, project: String
+    of database: String, from past: RunningCompute, to target: String, on compute: RunningCompute,
+    project: String
   ) async throws {
-    try await translating {
-      try await dumps.copySchema(of: database, from: past, to: compute, project: project)
-    }
-  }
-
-  private func translating(_ body: () async throws -> Void) async throws {
-    do { try await body() } catch let error as DumpError {
+    do {
+      try await dumps.copySchema(
+        of: database, from: past, to: target, on: compute, project: project)
+    } catch let error as DumpError {
       throw SchemaToolError("\(error)")
     }
   }
