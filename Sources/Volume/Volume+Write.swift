@@ -29,7 +29,13 @@ extension Volume {
         guard end <= BlockMap.maximumBlocks * UInt64(blockSize) else {
           throw VolumeError(.fileTooLarge, "write file \(file.rawValue) to byte \(end)")
         }
-        if fileClass.hasAtomicBlocks {
+        if fileClass.hasAtomicBlocks, let isWhole = isWholeBlock {
+          if let first = fileClass.firstBlock {
+            try writeHeldBack(file, at: offset, bytes) { isWhole($0, first + $1) }
+          } else {
+            try writeThrough(file, at: offset, bytes)
+          }
+        } else if fileClass.hasAtomicBlocks {
           try writeAtomic(file, at: offset, bytes, handle: handle?.rawValue ?? 0)
         } else {
           try writeThrough(file, at: offset, bytes)
@@ -219,8 +225,10 @@ extension Volume {
     var record = LogRecord(.truncate, file: file, argument: size)
     record.isOrphan = try withState { state in
       let node = try state.regular(file)
-      // The call that truncates holds the file's lock in the kernel: no write is under way.
-      _ = node.dropStaged { _ in true }
+      // The call that truncates holds the file's lock in the kernel: no write is under way. A block that is held
+      // back may still be written out again below the cut.
+      let holdsBack = isWholeBlock != nil
+      _ = node.dropStaged { !holdsBack || $0.blockStart >= size }
       return !node.isLinked
     }
     record.modified = configuration.clock()

@@ -7,7 +7,7 @@ import Synchronization
 /// *Purpose.* What Postgres's data directory lives on. Every write enters the log whole or not at
 /// all; every seal
 /// makes an epoch that history turns into a layer.
-/// *State and invariants.* (1) What a read returns comes from the newest of: staged pieces,
+/// *State and invariants.* (1) What a read returns comes from the newest of: staged pieces and blocks held back,
 /// current epoch, sealed epochs
 /// newest first, local file, base view, zeros; a floor cuts the search. (2) Memory changes only
 /// after the log took
@@ -37,6 +37,9 @@ public final class Volume: Sendable {
   let counters = VolumeCounters()
   let isDeferred: Atomic<Bool>
   let destaging: Destaging
+
+  /// See ``holdBack(until:)``; set before the first write.
+  nonisolated(unsafe) var isWholeBlock: WholeBlockCheck?
 
   private let writerLock = ShortLock()
   private let stateLock = ShortLock()

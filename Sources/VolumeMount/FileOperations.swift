@@ -15,7 +15,7 @@ extension MountSession {
     addSpace(to: &table)
     table.fsync = { request, file, _, _ in
       Request(pointer: request!).handle { session in
-        try session.volume.sync()
+        try session.volume.sync(FileID(file))
         Request(pointer: request!).answer()
       }
     }
@@ -34,6 +34,12 @@ extension MountSession {
         Request(pointer: request!).answer(attributes: changed)
       }
     }
+  }
+
+  /// Tells of a write that failed after the kernel had taken it; of a file that is gone nobody misses it.
+  private func noteLostWrite(_ error: any Error) {
+    guard options.cachesWrites, (error as? VolumeError)?.code != .notFound else { return }
+    options.onLostWrite?(error)
   }
 
   /// Applies `setattr`. The owner is fixed for the whole tree, so only a change to that owner
@@ -104,12 +110,17 @@ extension MountSession {
     table.write = { request, file, bytes, size, offset, opened in
       Request(pointer: request!).handle { session in
         let handle = opened!.pointee.fh
-        if offset % off_t(blockSize) != 0 || size % blockSize != 0 {
+        if !session.options.cachesWrites, offset % off_t(blockSize) != 0 || size % blockSize != 0 {
           session.notePiece(handle, by: Request(pointer: request!).caller)
         }
-        try session.volume.write(
-          FileID(file), at: UInt64(offset), UnsafeRawBufferPointer(start: bytes, count: size),
-          handle: OpenHandle(rawValue: handle))
+        do {
+          try session.volume.write(
+            FileID(file), at: UInt64(offset), UnsafeRawBufferPointer(start: bytes, count: size),
+            handle: OpenHandle(rawValue: handle))
+        } catch {
+          session.noteLostWrite(error)
+          throw error
+        }
         Request(pointer: request!).answer(written: size)
       }
     }

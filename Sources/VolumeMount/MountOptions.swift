@@ -19,6 +19,11 @@ public struct MountOptions: Sendable {
   public var waitingThreadCount: Int
   /// Requests that the kernel keeps in flight for reads ahead (`fadvise`), 12 to 1024.
   public var backgroundRequests: UInt32
+  /// Whether the kernel may keep writes for a while, and sends them when it likes. Only for a volume that
+  /// holds blocks back (``Volume/holdBack(until:)``).
+  public var cachesWrites = false
+  /// Called, on a thread of the mount's, when a write that the kernel had taken already could not be made.
+  public var onLostWrite: (@Sendable (any Error) -> Void)?
   public var logger: Logger
 
   public init(
@@ -46,3 +51,5 @@ let largestTransfer: UInt32 = 1 << 20
 /// Seconds that the kernel may keep names and attributes. It is the only client, so nothing it has
 /// not done itself ever changes them.
 let kernelCacheSeconds: Double = 86_400
+/// Per cent of the machine's dirty memory that a mount which caches writes may have.
+let dirtyShare = 40

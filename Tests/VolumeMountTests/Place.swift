@@ -45,13 +45,16 @@ struct MountedVolume {
   let volume: Volume
   let session: MountSession
 
-  init(in directory: String, ownerUID: UInt32 = getuid()) throws {
+  /// - Parameter cachesWrites: a page is whole when all its bytes are the same.
+  init(in directory: String, ownerUID: UInt32 = getuid(), cachesWrites: Bool = false) throws {
     let path = "\(directory)/mount"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     volume = try Volume.open(
       VolumeConfiguration(directory: "\(directory)/volume", classification: testFileClass))
     var options = MountOptions(logger: Logger(label: "test"))
     options.ownerUID = ownerUID
+    options.cachesWrites = cachesWrites
+    if cachesWrites { volume.holdBack { page, _ in page.allSatisfy { $0 == page[0] } } }
     session = try MountSession.mount(volume, at: path, options: options)
   }
 
@@ -66,5 +69,6 @@ struct MountedVolume {
 @Sendable private func testFileClass(_ path: String, _ kind: FileKind) -> FileClass {
   let name = path.split(separator: "/").last ?? ""
   if name.hasPrefix("scratch") { return .outsideHistory }
-  return name.hasPrefix("pages") ? .atomicBlocks : .persistent
+  return name.hasPrefix("pages")
+    ? FileClass(hasAtomicBlocks: true, firstBlock: 0) : .persistent
 }

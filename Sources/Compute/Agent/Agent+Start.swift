@@ -23,7 +23,7 @@ extension Agent {
     if prepared.expectation != nil { status.opening = prepared.lazy == nil ? .replay : .lazy }
     status.replayReason = prepared.replayReason
     steps.mark("prepare")
-    mount = try await mount(prepared.volume)
+    mount = try await mount(prepared.volume, cachingWrites: prepared.control.hasDataChecksums)
     steps.mark("mount")
     let server = ServerSession(
       directory: directory, segmentSize: prepared.control.walSegmentSize)
@@ -86,15 +86,6 @@ extension Agent {
       Task { await keyframes.run() }, Task { await scheduler.run() }, Task { await merging.run() },
     ]
     if let lazy = prepared.lazy { makePagesAhead(lazy) }
-  }
-
-  func mount(_ volume: Volume) async throws -> MountSession {
-    try await blocking { [directory, specification, log] in
-      try MountSession.mount(
-        volume, at: directory.mountPoint,
-        options: MountOptions(
-          ownerUID: specification.identity.uid, ownerGID: specification.identity.gid, logger: log))
-    }
   }
 
   /// Logs what capture tells, and ends a compute whose line another installation has taken over.

@@ -97,6 +97,7 @@ extension Agent {
         do {
           if failures > 1 { try await Task.sleep(for: .seconds(min(failures, 10))) }
           await keyframes?.noteRecovery()
+          try await remount()
           try await startServer(recovering: false)
           if let server { await keyframes?.noteServer(version: try await server.version()) }
           failures = 0

@@ -122,6 +122,13 @@ struct StagedBlock {
     image = .allocate(byteCount: blockSize, alignment: 16)
   }
 
+  /// A block that is held back: all of its bytes are here, of more than one write.
+  init(block: UInt32, heldBack bytes: UnsafeRawBufferPointer) {
+    self.init(block: block, at: 0, handle: 0)
+    append(bytes)
+  }
+
+  var blockStart: UInt64 { UInt64(block) * UInt64(blockSize) }
   /// Byte of the file where the next piece must begin.
   var end: UInt64 { UInt64(block) * UInt64(blockSize) + UInt64(range.upperBound) }
   var start: UInt64 { UInt64(block) * UInt64(blockSize) + UInt64(range.lowerBound) }

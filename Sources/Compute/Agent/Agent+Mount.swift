@@ -1,0 +1,46 @@
+import Glibc
+import PostgresFormat
+import Volume
+import VolumeMount
+
+extension Agent {
+  /// Mounts a volume for the server.
+  /// - Parameter cachesWrites: lets the kernel keep writes until `fsync`; the cluster has checksums by which
+  ///   the volume knows whole pages ([why](docs/decisions/2026-11-26-write-back-cache.md)).
+  func mount(_ volume: Volume, cachingWrites cachesWrites: Bool = false) async throws -> MountSession {
+    if cachesWrites {
+      volume.holdBack { page, block in
+        switch DataChecksum.verify(page, block: block) {
+        case .valid, .unused: true
+        case .mismatch, .malformed: false
+        }
+      }
+    }
+    var options = MountOptions(
+      ownerUID: specification.identity.uid, ownerGID: specification.identity.gid, logger: log)
+    options.cachesWrites = cachesWrites
+    options.onLostWrite = { [weak self] error in Task { await self?.writeWasLost(error) } }
+    return try await blocking { [directory, options] in
+      try MountSession.mount(volume, at: directory.mountPoint, options: options)
+    }
+  }
+
+  /// Takes the mount away and puts it there anew, for a server that has ended: pages that the kernel still had are
+  /// written out, and those of which a killed process had written half go back to what they were.
+  func remount() async throws {
+    guard let prepared, let former = mount, former.cachesWrites else { return }
+    _ = try await blocking { [directory] in
+      try endProcesses(workingIn: directory.mountPoint)
+      return try former.unmount()
+    }
+    prepared.volume.dropHeldBack()
+    mount = try await mount(prepared.volume, cachingWrites: true)
+  }
+
+  /// The server believes that a page is written which is not: it starts anew, from its WAL.
+  private func writeWasLost(_ error: any Error) {
+    guard status.phase == .running, let postmaster, postmaster.exitStatus == nil else { return }
+    log.error("a write was lost: the server starts anew", metadata: ["error": "\(error)"])
+    postmaster.signal(SIGQUIT)
+  }
+}

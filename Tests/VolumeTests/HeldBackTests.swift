@@ -1,0 +1,139 @@
+import DurableIO
+import Glibc
+import TestSupport
+import Testing
+
+@testable import Volume
+
+/// A volume behind a cache that writes back pages of 4 KiB when it likes.
+@Suite struct HeldBackTests {
+  @Test func halvesThatComeOneByOneAreLoggedOnceTheyFit() async throws {
+    try await withVolume { volume, file in
+      try volume.write(file, at: 0, half(1))
+      #expect(volume.heldBackCount(file) == 1)
+      #expect(try volume.read(file, at: 0, count: 4096) == half(1), "reads see what came")
+      #expect(throws: VolumeError.self) { try volume.sync(file) }
+      try volume.write(file, at: 4096, half(1))
+      #expect(volume.heldBackCount(file) == 0)
+      try volume.sync(file)
+      #expect(try volume.read(file, at: 0, count: 8192) == half(1) + half(1))
+    }
+  }
+
+  @Test func aMixtureOfTwoWritesNeverEntersTheLog() async throws {
+    try await withVolume { volume, file in
+      try volume.write(file, at: 0, half(1) + half(1) + half(1) + half(1))
+      try volume.write(file, at: 0, half(2) + half(1) + half(2) + half(2))
+      #expect(volume.heldBackCount(file) == 1)
+      let error = #expect(throws: VolumeError.self) { try volume.sync(file) }
+      #expect(error?.code == .inputOutput)
+      #expect("\(error!)".contains("base/1"), "\(error!)")
+      volume.dropHeldBack()
+      let whole = half(1) + half(1) + half(2) + half(2)
+      #expect(try volume.read(file, at: 0, count: 16_384) == whole)
+      try volume.sync(file)
+    }
+  }
+
+  @Test func aCutKeepsWhatIsHeldBackBelowIt() async throws {
+    try await withVolume { volume, file in
+      for block in 0..<3 { try volume.write(file, at: UInt64(block) * 8192, half(1) + half(1)) }
+      try volume.write(file, at: 0, half(2))
+      try volume.write(file, at: 16_384, half(2))
+      try volume.truncate(file, to: 16_384)
+      #expect(volume.heldBackCount(file) == 1)
+      try volume.write(file, at: 4096, half(2))
+      #expect(try volume.read(file, at: 0, count: 16_384) == half(2) + half(2) + half(1) + half(1))
+    }
+  }
+
+  /// Blocks written by one writer at a time, their halves sent in any order, some while they are written. Whatever
+  /// the moment of a power cut: each block is one of its versions, and at least the last that was synced.
+  @Test(arguments: 0..<40) func aPowerCutFindsWholeBlocksOnly(seed: Int) throws {
+    var random = SeededRandom(seed: UInt64(seed))
+    let disk = SimulatedFileSystem()
+    let volume = try Volume.open(testConfiguration("/volume"), files: disk)
+    hold(volume)
+    let directory = try volume.makeDirectory("base", in: .root, mode: 0o700)
+    let file = try volume.create("1", in: directory.id, mode: 0o600).id
+    try volume.sync()
+    var cache = WriteBackCache(blocks: 6)
+    var synced = [UInt8](repeating: 0, count: 6)
+    for _ in 0..<random.pick(20...150) {
+      let block = random.pick(0...5)
+      switch random.pick(0...9) {
+      case 0...3: cache.writeFirst(block)
+      case 4...6: cache.writeSecond(block)
+      case 7, 8: try cache.send(block, random.pick(0...2), to: volume, file)
+      default:
+        for block in 0...5 {
+          cache.writeSecond(block)
+          try cache.send(block, 2, to: volume, file)
+        }
+        try volume.sync(file)
+        synced = cache.versions
+      }
+    }
+    for restart in 0..<3 {
+      let survivor = try Volume.open(
+        testConfiguration("/volume"), files: disk.restarted(seed: UInt64(restart)))
+      let found = try #require(try survivor.contents()["base/1"] ?? nil)
+      for block in 0..<found.count / 8192 {
+        let bytes = Array(found[block * 8192..<(block + 1) * 8192])
+        #expect(isWhole(bytes), "seed \(seed): block \(block) is half there")
+        #expect(bytes[0] >= synced[block], "seed \(seed): block \(block) is older than its sync")
+      }
+      try survivor.close()
+    }
+  }
+
+  // MARK: Set-up
+
+  private func withVolume(_ body: (Volume, FileID) throws -> Void) async throws {
+    try await withTemporaryDirectory { directory in
+      let volume = try Volume.open(testConfiguration(directory))
+      hold(volume)
+      let parent = try volume.makeDirectory("base", in: .root, mode: 0o700)
+      try body(volume, try volume.create("1", in: parent.id, mode: 0o600).id)
+      try volume.close()
+    }
+  }
+
+  private func hold(_ volume: Volume) {
+    volume.holdBack { bytes, _ in isWhole(Array(bytes)) }
+  }
+}
+
+/// Half a block, which tells its version in its first byte.
+private func half(_ version: UInt8) -> [UInt8] { [UInt8](repeating: version, count: 4096) }
+
+/// As a checksum would tell it.
+private func isWhole(_ block: [UInt8]) -> Bool { block.allSatisfy { $0 == block[0] } }
+
+/// What the kernel holds of a file: halves of blocks, written in two steps, sent one by one.
+private struct WriteBackCache {
+  private(set) var versions: [UInt8]
+  private var halves: [[UInt8]]
+
+  init(blocks: Int) {
+    versions = .init(repeating: 0, count: blocks)
+    halves = .init(repeating: [0, 0], count: blocks)
+  }
+
+  /// A writer that has come halfway; the former one has ended.
+  mutating func writeFirst(_ block: Int) {
+    writeSecond(block)
+    guard versions[block] < 250 else { return }
+    versions[block] += 1
+    halves[block][0] = versions[block]
+  }
+
+  mutating func writeSecond(_ block: Int) { halves[block][1] = halves[block][0] }
+
+  /// - Parameter part: 0 and 1 for a half, 2 for the block.
+  func send(_ block: Int, _ part: Int, to volume: Volume, _ file: FileID) throws {
+    let parts = part == 2 ? [0, 1] : [part]
+    let bytes = parts.flatMap { half(halves[block][$0]) }
+    try volume.write(file, at: UInt64(block * 8192 + parts[0] * 4096), bytes)
+  }
+}
