@@ -98,6 +98,7 @@ extension Volume {
           try logBlocks(file, at: at, run, sizeAtLeast: at + UInt64(run.count))
           withState { _ = $0.nodes[file]?.dropStaged { numbers.contains($0.block) } }
         } else {
+          counters.heldBackWhole.add(UInt64(range.count), ordering: .relaxed)
           for number in range { try hold(file, first + UInt32(number), bytes(number..<number + 1)) }
         }
       }
@@ -111,6 +112,7 @@ extension Volume {
       _ = node.dropStaged { $0.block == block }
       node.staged.append(StagedBlock(block: block, heldBack: bytes))
     }
+    counters.heldBack.add(1, ordering: .relaxed)
   }
 
   /// Part of a block: with what is held of it, or else with what the file has there, it may be whole.

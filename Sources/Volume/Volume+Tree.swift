@@ -47,6 +47,11 @@ extension Volume {
     try withState { try $0.node(file).attributes }
   }
 
+  /// How the volume treats a file; `nil` for what is unknown.
+  public func fileClass(of file: FileID) -> FileClass? {
+    withState { state in state.nodes[file].map { state.fileClass(of: $0) } }
+  }
+
   public func readLink(_ file: FileID) throws -> String {
     try withState { state in
       let node = try state.node(file)

@@ -15,7 +15,10 @@ extension MountSession {
     addSpace(to: &table)
     table.fsync = { request, file, _, _ in
       Request(pointer: request!).handle { session in
+        // The kernel holds the file's lock from before it hands the pages over until this is answered, so no
+        // write is under way: what the volume has is what the file is.
         try session.volume.sync(FileID(file))
+        session.openFiles.noteSync(of: FileID(file))
         Request(pointer: request!).answer()
       }
     }
@@ -83,6 +86,7 @@ extension MountSession {
         let made = try session.volume.create(
           text(name), in: FileID(parent), mode: permissions(mode))
         try session.openFile(made.id, &opened!.pointee)
+        if session.cachesWrites { session.openFiles.noteChange(of: made.id) }
         if !Request(pointer: request!).answerCreate(made, &opened!.pointee) {
           session.closeFile(opened!.pointee.fh)
         }
@@ -110,7 +114,9 @@ extension MountSession {
     table.write = { request, file, bytes, size, offset, opened in
       Request(pointer: request!).handle { session in
         let handle = opened!.pointee.fh
-        if !session.options.cachesWrites, offset % off_t(blockSize) != 0 || size % blockSize != 0 {
+        if session.cachesWrites {
+          session.openFiles.noteChange(of: FileID(file))
+        } else if offset % off_t(blockSize) != 0 || size % blockSize != 0 {
           session.notePiece(handle, by: Request(pointer: request!).caller)
         }
         do {

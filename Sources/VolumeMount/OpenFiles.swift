@@ -9,6 +9,8 @@ final class OpenFiles: Sendable {
     var handles: Set<UInt64> = []
     /// Thread that last wrote part of a block through a handle.
     var pieceWriters: [UInt64: pid_t] = [:]
+    /// Files that were made, or written to, since their last `fsync`.
+    var unsynced: Set<FileID> = []
   }
   private let state = Mutex(State())
 
@@ -28,6 +30,10 @@ final class OpenFiles: Sendable {
       return state.handles
     }
   }
+
+  func noteChange(of file: FileID) { state.withLock { _ = $0.unsynced.insert(file) } }
+  func noteSync(of file: FileID) { state.withLock { _ = $0.unsynced.remove(file) } }
+  var unsynced: [FileID] { state.withLock { Array($0.unsynced) } }
 
   func notePiece(_ handle: UInt64, by writer: pid_t) {
     state.withLock { $0.pieceWriters[handle] = writer }
@@ -50,7 +56,12 @@ extension MountSession {
     let handle = try volume.open(file)
     openFiles.add(handle)
     opened.fh = handle.rawValue
-    opened.keep_cache = 1
+    if options.cachesWrites, volume.fileClass(of: file)?.isObserved == true {
+      // Whoever watches it is told when it is written, and it is written whole: past the kernel's cache.
+      opened.direct_io = 1
+    } else {
+      opened.keep_cache = 1
+    }
   }
 
   func closeFile(_ handle: UInt64) {

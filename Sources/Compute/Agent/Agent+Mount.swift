@@ -28,18 +28,44 @@ extension Agent {
   /// Takes the mount away and puts it there anew, for a server that has ended: pages that the kernel still had are
   /// written out, and those of which a killed process had written half go back to what they were.
   func remount() async throws {
-    guard let prepared, let former = mount, former.cachesWrites else { return }
-    _ = try await blocking { [directory] in
-      try endProcesses(workingIn: directory.mountPoint)
-      return try former.unmount()
+    guard let prepared else { return }
+    if let former = mount {
+      guard former.cachesWrites else { return }
+      _ = try await blocking { [directory] in
+        try endProcesses(workingIn: directory.mountPoint)
+        return try former.unmount()
+      }
+      // Before anything can fail: a second try must not take it for the new one.
+      mount = nil
     }
+    noteHeldBack(prepared.volume)
     prepared.volume.dropHeldBack()
     mount = try await mount(prepared.volume, cachingWrites: true)
   }
 
+  /// Brings into the volume what the server has written and the kernel holds; see ``MountSession/handOver()``.
+  func handOverWrites() async throws {
+    guard let mount else { return }
+    try await blocking { try mount.handOver() }
+  }
+
+  /// Logs how often blocks were held back.
+  func noteHeldBack(_ volume: Volume) {
+    let statistics = volume.statistics
+    log.info(
+      "unmounted",
+      metadata: [
+        "heldBack": "\(statistics.heldBack)", "heldBackWhole": "\(statistics.heldBackWhole)",
+        "logged": "\(statistics.bytesLogged)",
+      ])
+  }
+
   /// The server believes that a page is written which is not: it starts anew, from its WAL.
   private func writeWasLost(_ error: any Error) {
-    guard status.phase == .running, let postmaster, postmaster.exitStatus == nil else { return }
+    guard status.phase == .running, let postmaster, postmaster.exitStatus == nil,
+      postmaster.pid != serverToldOfLoss
+    else { return }
+    serverToldOfLoss = postmaster.pid
     log.error("a write was lost: the server starts anew", metadata: ["error": "\(error)"])
     postmaster.signal(SIGQUIT)
   }

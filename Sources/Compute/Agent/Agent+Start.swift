@@ -33,7 +33,8 @@ extension Agent {
       serverVersion: specification.serverVersion,
       policy: KeyframePolicy(completeLayers: specification.completeLayers),
       changesFile: ChangesFile(
-        path: directory.changedBlocks, fileSystem: environment.fileSystem), log: log)
+        path: directory.changedBlocks, fileSystem: environment.fileSystem),
+      handOver: { [weak self] in try await self?.handOverWrites() }, log: log)
     (self.server, self.capture, self.keyframes) = (server, capture, keyframes)
     keyframes.attach()
     try await blocking { [directory] in try DrainedMarker(directory).clear() }
@@ -147,6 +148,8 @@ extension Agent {
       settings.fit(walSegmentSize: control.walSegmentSize)
     }
     if specification.isReading { settings.extra.merge(readingSettings) { $1 } }
+    // The agent starts it again, after what a killed process left half written is gone.
+    if mount?.cachesWrites == true { settings.extra["restart_after_crash"] = "off" }
     // The parent's subscriptions are disabled before any of their workers starts.
     let withoutApplyWorkers = recovering && prepared?.mayHoldSubscriptions ?? true
     let limit = try await limitation()

@@ -78,6 +78,7 @@ extension Agent {
       try reading?.close()
     }
     mount = nil
+    if let prepared { noteHeldBack(prepared.volume) }
   }
 
   /// Starts the server again whenever it ends by itself.

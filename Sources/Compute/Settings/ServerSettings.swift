@@ -80,8 +80,6 @@ public struct ServerSettings: Codable, Sendable, Equatable {
     var list = access(directory) + sizes
     list += [
       ("full_page_writes", "off"),
-      // The agent starts it again, after what a killed process left half written is gone.
-      ("restart_after_crash", "off"),
       ("wal_level", logicalReplication ? "logical" : "replica"),
       ("wal_keep_size", "256MB"),
       ("max_slot_wal_keep_size", "-1"),

@@ -1,0 +1,98 @@
+import Foundation
+import PostgresFormat
+import TestSupport
+import Testing
+
+@testable import Compute
+
+/// Keyframes of a server whose writes the kernel keeps for a while.
+@Suite(.serialized, .heavy, .needsPostgres(), .needsFUSE, .needsRoot) struct WriteBackHistoryTests {
+  /// A B-tree is built past the server's buffers and synced at its end: a checkpoint in the middle syncs nothing
+  /// of it, and what was logged before that checkpoint no replay from it gives back.
+  @Test func aKeyframeInTheMiddleOfAnIndexBuildHoldsThePagesBuiltSoFar() async throws {
+    try await withEngine { engine in
+      let root = try await engine.openRoot {
+        $0.completeLayers = .always
+        // No checkpoints but ours.
+        $0.restoreObjective = 10_000
+        $0.settings.extra = ["maintenance_work_mem": "256MB", "autovacuum": "off"]
+      }
+      try engine.psql(
+        root, "CREATE TABLE t AS SELECT n, md5(n::text) AS filler FROM generate_series(1, 500000) n")
+      let build = try BTreeBuild(on: engine.connection(root))
+      let pid = try build.stopWhileItWrites()
+      defer { kill(pid, SIGCONT) }
+      try await engine.keyframe(root)
+      kill(pid, SIGCONT)
+      try build.finish()
+      let end = try engine.psql(root, "SELECT pg_current_wal_flush_lsn()")
+      let moment = try #require(LSN(end))
+      for way in [OpeningWay.replay, .lazy] {
+        let (branch, status) = try await engine.open(root, at: moment) { $0.opening = way }
+        #expect(status.opening == way)
+        #expect(try AmCheck.failures(on: engine.connection(branch)) == [], "\(way)")
+        let found = try engine.psql(
+          branch,
+          """
+          SET enable_seqscan = off; SET enable_bitmapscan = off;
+          SELECT count(*) FROM t WHERE filler > ''
+          """)
+        #expect(found == "500000", "\(way)")
+        try await engine.fleet.destroy(line: branch)
+      }
+    }
+  }
+}
+
+/// A CREATE INDEX that is held still while it writes the index's pages.
+private final class BTreeBuild: @unchecked Sendable {
+  private let server: ServerConnection
+  private let builder: PsqlSession
+  private let pid: pid_t
+  private let done = DispatchSemaphore(value: 0)
+  // Written by the builder's thread before `done` is signalled.
+  private var failure: (any Error)?
+
+  init(on server: ServerConnection) throws {
+    self.server = server
+    builder = try PsqlSession(server)
+    try builder.execute("SET max_parallel_maintenance_workers = 0")
+    let said = try builder.execute("SELECT pg_backend_pid()").first ?? ""
+    guard let number = pid_t(said) else {
+      throw CommandFailure(description: "build an index: no process id in '\(said)'")
+    }
+    pid = number
+  }
+
+  deinit { builder.close() }
+
+  /// Begins, and stops the process with a part of the index written and logged.
+  func stopWhileItWrites() throws -> pid_t {
+    Thread.detachNewThread { [self] in
+      do { try builder.execute("CREATE INDEX built ON t (filler, n)") } catch { failure = error }
+      done.signal()
+    }
+    let question = """
+      SELECT coalesce(sum(tuples_done), 0) FROM pg_stat_progress_create_index
+        WHERE phase LIKE '%loading%'
+      """
+    for _ in 0..<3000 {
+      if Int(try server.psql(question)) ?? 0 > 20_000 {
+        kill(pid, SIGSTOP)
+        let before = try server.psql(question)
+        guard Int(before) ?? 0 < 480_000 else {
+          kill(pid, SIGCONT)
+          throw CommandFailure(description: "build an index: stopped too late, at \(before)")
+        }
+        return pid
+      }
+      usleep(2_000)
+    }
+    throw CommandFailure(description: "build an index: its pages are not being written")
+  }
+
+  func finish() throws {
+    done.wait()
+    if let failure { throw failure }
+  }
+}
