@@ -27,6 +27,7 @@ import Testing
       try build.finish()
       let end = try engine.psql(root, "SELECT pg_current_wal_flush_lsn()")
       let moment = try #require(LSN(end))
+      #expect(try await engine.head(root) >= moment)
       for way in [OpeningWay.replay, .lazy] {
         let (branch, status) = try await engine.open(root, at: moment) { $0.opening = way }
         #expect(status.opening == way)

@@ -11,16 +11,17 @@ struct WriteBackTests {
     try await withMount { mounted, _ in
       let path = mounted.session.path
       let files = try (0..<20).map { try TestFile("\(path)/pages\($0)") }
+      var held = 0
       for (number, file) in files.enumerated() {
         for block in 0..<16 { try file.write(page(number + 1), at: block * 8192) }
+        if try mounted.volume.readFile("pages\(number)").count < 16 * 8192 { held += 1 }
       }
       let gone = try TestFile("\(path)/pages-gone")
       try gone.write(page(99), at: 0)
       try check("unlink", unlink("\(path)/pages-gone"))
       let outside = try TestFile("\(path)/scratch")
       try outside.write(page(98), at: 0)
-      let before = try (0..<20).map { try mounted.volume.readFile("pages\($0)").count }
-      #expect(before.contains { $0 < 16 * 8192 }, "the kernel holds nothing: this shows nothing")
+      #expect(held > 0, "the kernel held nothing back: this shows nothing")
       try mounted.session.handOver()
       for number in 0..<20 {
         let found = try mounted.volume.readFile("pages\(number)")
@@ -139,14 +140,17 @@ private final class Storm {
   }
 
   private static let script = """
-    import ctypes, os, random, sys, time
+    import ctypes, os, random, signal, sys, time
+    # A write that is under way ends first: what a killed writer leaves is the subject of others.
+    going = [True]
+    signal.signal(signal.SIGTERM, lambda *_: going.clear())
     path, number = sys.argv[1], int(sys.argv[2])
     file = os.open(path, os.O_RDWR)
     libc = ctypes.CDLL(None)
     libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_long, ctypes.c_long, ctypes.c_uint]
     chance = random.Random(number)
     pages = [bytes([fill]) * 8192 for fill in range(1, 256)]
-    while True:
+    while going:
         if number == 2:
             libc.sync_file_range(file, 0, 0, 2)
             time.sleep(0.002)
