@@ -17,6 +17,7 @@ import Testing
         $0.restoreObjective = 10_000
         $0.settings.extra = ["maintenance_work_mem": "256MB", "autovacuum": "off"]
       }
+      try letKernelKeepWrites(engine.fleet.directory(line: root).mountPoint)
       try engine.psql(
         root, "CREATE TABLE t AS SELECT n, md5(n::text) AS filler FROM generate_series(1, 500000) n")
       let build = try BTreeBuild(on: engine.connection(root))
@@ -42,6 +43,20 @@ import Testing
         try await engine.fleet.destroy(line: branch)
       }
     }
+  }
+}
+
+/// The kernel begins to write a young mount's pages within milliseconds: here it is to keep them.
+private func letKernelKeepWrites(_ mountPoint: String) throws {
+  var status = stat()
+  guard stat(mountPoint, &status) == 0 else {
+    throw CommandFailure(description: "stat \(mountPoint): error \(errno)")
+  }
+  let setting = "/sys/class/bdi/\(status.st_dev >> 8 & 0xFFF):\(status.st_dev & 0xFF)/strict_limit"
+  let file = open(setting, O_WRONLY)
+  defer { close(file) }
+  guard file >= 0, write(file, "0", 1) == 1 else {
+    throw CommandFailure(description: "write \(setting): error \(errno)")
   }
 }
 
