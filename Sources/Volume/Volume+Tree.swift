@@ -106,6 +106,17 @@ extension Volume {
     }
   }
 
+  /// Regular files inside history that have a name and an open handle, and when they were modified.
+  public func openFiles() -> [(file: FileID, modified: Int64)] {
+    withState { state in
+      Set(state.handles.values).compactMap { file in
+        guard let node = state.nodes[file], node.kind == .regular, node.isLinked, !node.isScratch
+        else { return nil }
+        return (file, node.modified)
+      }
+    }
+  }
+
   /// Ends a handle: pieces of blocks written through it whose rest never came are dropped, and an
   /// unlinked file
   /// that nobody else has open goes.

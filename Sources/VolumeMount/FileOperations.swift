@@ -40,9 +40,14 @@ extension MountSession {
   }
 
   /// Tells of a write that failed after the kernel had taken it; of a file that is gone nobody misses it.
-  private func noteLostWrite(_ error: any Error) {
-    guard options.cachesWrites, (error as? VolumeError)?.code != .notFound else { return }
-    options.onLostWrite?(error)
+  ///
+  /// The kernel goes on showing the page as it was written until it wants the memory; from then on reads fail.
+  private func noteLostWrite(_ file: FileID, _ error: any Error) {
+    guard cachesWrites, (error as? VolumeError)?.code != .notFound,
+      volume.fileClass(of: file)?.isObserved != true  // not cached: its writer is told
+    else { return }
+    openFiles.noteLoss(of: file)
+    options.onLostWrite?(file, error)
   }
 
   /// Applies `setattr`. The owner is fixed for the whole tree, so only a change to that owner
@@ -86,7 +91,6 @@ extension MountSession {
         let made = try session.volume.create(
           text(name), in: FileID(parent), mode: permissions(mode))
         try session.openFile(made.id, &opened!.pointee)
-        if session.cachesWrites { session.openFiles.noteChange(of: made.id) }
         if !Request(pointer: request!).answerCreate(made, &opened!.pointee) {
           session.closeFile(opened!.pointee.fh)
         }
@@ -107,6 +111,7 @@ extension MountSession {
       Request(pointer: request!).handle { session in
         let buffer = UnsafeMutableRawBufferPointer(
           rebasing: AnswerBuffer.current[..<min(size, AnswerBuffer.size)])
+        guard !session.openFiles.hasLosses(FileID(file)) else { throw Refusal.system(EIO) }
         let count = try session.volume.read(FileID(file), at: UInt64(offset), into: buffer)
         Request(pointer: request!).answer(bytes: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
       }
@@ -115,7 +120,7 @@ extension MountSession {
       Request(pointer: request!).handle { session in
         let handle = opened!.pointee.fh
         if session.cachesWrites {
-          session.openFiles.noteChange(of: FileID(file))
+          session.openFiles.noteWrite(to: FileID(file))
         } else if offset % off_t(blockSize) != 0 || size % blockSize != 0 {
           session.notePiece(handle, by: Request(pointer: request!).caller)
         }
@@ -124,7 +129,7 @@ extension MountSession {
             FileID(file), at: UInt64(offset), UnsafeRawBufferPointer(start: bytes, count: size),
             handle: OpenHandle(rawValue: handle))
         } catch {
-          session.noteLostWrite(error)
+          session.noteLostWrite(FileID(file), error)
           throw error
         }
         Request(pointer: request!).answer(written: size)

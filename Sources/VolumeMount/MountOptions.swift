@@ -1,6 +1,7 @@
 import CFuse
 import Glibc
 import Logging
+import Volume
 
 /// How a volume appears in the file system, and with how many threads it is served.
 public struct MountOptions: Sendable {
@@ -22,8 +23,9 @@ public struct MountOptions: Sendable {
   /// Whether the kernel may keep writes for a while, and sends them when it likes. Only for a volume that
   /// holds blocks back (``Volume/holdBack(until:)``).
   public var cachesWrites = false
-  /// Called, on a thread of the mount's, when a write that the kernel had taken already could not be made.
-  public var onLostWrite: (@Sendable (any Error) -> Void)?
+  /// Called, on a thread of the mount's, when a write to a file that the kernel had taken already could not be
+  /// made. What of the file is no more in the kernel's memory cannot be read from then on.
+  public var onLostWrite: (@Sendable (FileID, any Error) -> Void)?
   public var logger: Logger
 
   public init(

@@ -3,38 +3,45 @@ import Glibc
 import Volume
 
 extension MountSession {
-  /// Has the kernel hand over what it holds of files that were made, or written to, since their last `fsync`.
+  /// Has the kernel hand over what it holds of the volume's files, but for those outside history.
   ///
-  /// On return every write to them that had returned before the call is in the volume, and no block of theirs is a
-  /// mixture of two writes that a checksum took for whole: the kernel holds a file's lock from before its pages are
-  /// handed over until the volume has answered. Does nothing without ``MountOptions/cachesWrites``. Blocks; not to be
-  /// called by a thread that answers requests.
+  /// On return every write that had returned before the call is in the volume, not durable, as it would be without
+  /// ``MountOptions/cachesWrites``; and no block of a file that was written to is a mixture that a checksum took for
+  /// whole, since the kernel holds a file's lock from before its pages are handed over until the volume has answered.
+  /// Costs a `stat` for each open file, and an `fsync` for each that was written to since its last one. Blocks; not to
+  /// be called by a thread that answers requests.
   ///
-  /// A file that was there before this mount, and that is written to now without the kernel having sent any of it, is
-  /// not among them: the server's next checkpoint syncs it.
+  /// Which files those are: closing a file hands over its pages, so it is open; the kernel keeps the times of
+  /// files, and tells them when it has handed over the pages, so it shows another time than the volume has.
   /// - Throws: ``MountError`` where a file cannot be synced, as when a process died halfway through a block.
   public func handOver() throws {
     guard cachesWrites else { return }
-    for file in openFiles.unsynced {
-      guard let name = volume.path(of: file), volume.fileClass(of: file)?.isOutsideHistory == false
-      else {
-        openFiles.noteSync(of: file)
-        continue
+    let files = volume.openFiles()
+    openFiles.keepSyncs(of: Set(files.map(\.file)))
+    for (file, modified) in files {
+      guard let name = volume.path(of: file) else { continue }
+      var shown = stat()
+      guard lstat("\(path)/\(name)", &shown) == 0 else {
+        if errno == ENOENT { continue }  // removed meanwhile
+        throw MountError(.failed, "look at '\(name)' to hand over its writes: \(reason(errno))")
       }
-      try sync(name)
+      if shown.st_mtim.nanoseconds != modified
+        || openFiles.mayHaveChanged(file, modified: modified)
+      {
+        try sync(name)
+      }
     }
   }
 
   private func sync(_ name: String) throws {
     let file = open("\(path)/\(name)", O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
     guard file >= 0 else {
-      // Removed or renamed since: what has another name now is still noted.
-      if errno == ENOENT { return }
-      throw MountError(.failed, "open '\(name)' to have its writes handed over: \(reason(errno))")
+      if errno == ENOENT { return }  // removed meanwhile
+      throw MountError(.failed, "open '\(name)' to hand over its writes: \(reason(errno))")
     }
     defer { close(file) }
     guard fsync(file) == 0 else {
-      throw MountError(.failed, "have the writes of '\(name)' handed over: \(reason(errno))")
+      throw MountError(.failed, "hand over the writes to '\(name)': \(reason(errno))")
     }
   }
 }

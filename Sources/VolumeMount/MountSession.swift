@@ -263,9 +263,9 @@ extension MountSession {
     return table
   }()
 
-  /// Chooses among what the kernel offers. Left out on purpose: `O_TRUNC` within open (the kernel then sends a change of size, one path for every truncation),
-  /// dropping cached pages by time stamps (nobody else writes), and splicing (slower for 8 KiB
-  /// pages).
+  /// Chooses among what the kernel offers. Left out on purpose: `O_TRUNC` within open (the kernel
+  /// then sends a change of size, one path for every truncation), dropping cached pages by time
+  /// stamps (nobody else writes), and splicing (slower for 8 KiB pages).
   private func initialise(_ connection: inout fuse_conn_info) {
     let cache = options.cachesWrites ? FUSE_CAP_WRITEBACK_CACHE : 0
     let wanted =
@@ -278,8 +278,9 @@ extension MountSession {
     connection.congestion_threshold = options.backgroundRequests * 3 / 4
   }
 
-  /// Raises the kernel's read-ahead from its 128 KiB default, and the part of dirty memory that this mount may have
-  /// from 1 per cent, which root may; without it the mount is slower and nothing else changes.
+  /// Raises the kernel's read-ahead from its 128 KiB default, and the part of dirty memory that
+  /// this mount may have from 1 per cent, which root may; without it the mount is slower and
+  /// nothing else changes.
   private func raiseLimits() {
     // Without the mount table the setting cannot be found; it is not worth failing the mount.
     guard geteuid() == 0, let mount = try? SystemMounts.mounts(at: path).last else { return }

@@ -9,10 +9,15 @@ final class OpenFiles: Sendable {
     var handles: Set<UInt64> = []
     /// Thread that last wrote part of a block through a handle.
     var pieceWriters: [UInt64: pid_t] = [:]
-    /// Files that were made, or written to, since their last `fsync`.
+    /// Files of which writes came since their last `fsync`.
     var unsynced: Set<FileID> = []
+    /// When files were last synced, nanoseconds since 1970.
+    var synced: [FileID: Int64] = [:]
+    /// Files of which a write failed that the kernel had taken.
+    var lossy: Set<FileID> = []
   }
   private let state = Mutex(State())
+  private let hasLost = Atomic<Bool>(false)
 
   func add(_ handle: OpenHandle) { state.withLock { _ = $0.handles.insert(handle.rawValue) } }
 
@@ -31,9 +36,45 @@ final class OpenFiles: Sendable {
     }
   }
 
-  func noteChange(of file: FileID) { state.withLock { _ = $0.unsynced.insert(file) } }
-  func noteSync(of file: FileID) { state.withLock { _ = $0.unsynced.remove(file) } }
-  var unsynced: [FileID] { state.withLock { Array($0.unsynced) } }
+  func noteWrite(to file: FileID) { state.withLock { _ = $0.unsynced.insert(file) } }
+
+  func noteSync(of file: FileID) {
+    var now = timespec()
+    clock_gettime(CLOCK_REALTIME, &now)
+    state.withLock { state in
+      state.unsynced.remove(file)
+      state.synced[file] = now.nanoseconds
+    }
+  }
+
+  /// Forgets when files were synced that nobody has open.
+  func keepSyncs(of files: Set<FileID>) {
+    state.withLock { state in
+      state.unsynced.formIntersection(files)
+      state.synced = state.synced.filter { files.contains($0.key) }
+    }
+  }
+
+  /// Whether a file may have been written to since its last `fsync` although its time of change is `modified`
+  /// here and in the kernel, whose clock for that ticks every 1 to 10 ms.
+  func mayHaveChanged(_ file: FileID, modified: Int64) -> Bool {
+    state.withLock { state in
+      if state.unsynced.contains(file) { return true }
+      guard let synced = state.synced[file] else { return false }
+      return modified > synced - 20_000_000
+    }
+  }
+
+  func noteLoss(of file: FileID) {
+    state.withLock { _ = $0.lossy.insert(file) }
+    hasLost.store(true, ordering: .releasing)
+  }
+
+  /// Whether the kernel's cache may have held the only copy of what a file has.
+  func hasLosses(_ file: FileID) -> Bool {
+    guard hasLost.load(ordering: .acquiring) else { return false }
+    return state.withLock { $0.lossy.contains(file) }
+  }
 
   func notePiece(_ handle: UInt64, by writer: pid_t) {
     state.withLock { $0.pieceWriters[handle] = writer }

@@ -9,12 +9,16 @@ import VolumeMount
 enum Place: CaseIterable, Sendable {
   case plainDirectory
   case mountedVolume
+  /// Whose writes the kernel keeps for a while.
+  case cachedVolume
 
   /// Gives `body` an empty directory; nothing is left behind, even when it throws.
   func with(_ body: (String) async throws -> Void) async throws {
     switch self {
     case .plainDirectory: try await withTemporaryDirectory(body)
     case .mountedVolume: try await withMountedVolume { try await body($0.path) }
+    case .cachedVolume:
+      try await withMountedVolume(cachesWrites: true) { try await body($0.path) }
     }
   }
 }
@@ -25,10 +29,11 @@ let mountNeeds: Comment =
 
 /// Mounts a fresh volume for `body`; unmounts and removes it even when `body` throws.
 func withMountedVolume(
-  ownerUID: UInt32 = getuid(), _ body: (MountSession) async throws -> Void
+  ownerUID: UInt32 = getuid(), cachesWrites: Bool = false, _ body: (MountSession) async throws -> Void
 ) async throws {
   try await withTemporaryDirectory { directory in
-    let mounted = try MountedVolume(in: directory, ownerUID: ownerUID)
+    let mounted = try MountedVolume(
+      in: directory, ownerUID: ownerUID, cachesWrites: cachesWrites)
     do {
       try await body(mounted.session)
     } catch {
@@ -46,7 +51,10 @@ struct MountedVolume {
   let session: MountSession
 
   /// - Parameter cachesWrites: a page is whole when all its bytes are the same.
-  init(in directory: String, ownerUID: UInt32 = getuid(), cachesWrites: Bool = false) throws {
+  init(
+    in directory: String, ownerUID: UInt32 = getuid(), cachesWrites: Bool = false,
+    onLostWrite: (@Sendable (FileID, any Error) -> Void)? = nil
+  ) throws {
     let path = "\(directory)/mount"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     volume = try Volume.open(
@@ -54,6 +62,7 @@ struct MountedVolume {
     var options = MountOptions(logger: Logger(label: "test"))
     options.ownerUID = ownerUID
     options.cachesWrites = cachesWrites
+    options.onLostWrite = onLostWrite
     if cachesWrites { volume.holdBack { page, _ in page.allSatisfy { $0 == page[0] } } }
     session = try MountSession.mount(volume, at: path, options: options)
   }

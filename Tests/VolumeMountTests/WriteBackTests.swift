@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 import Volume
@@ -28,6 +29,67 @@ struct WriteBackTests {
         #expect(found == [UInt8](repeating: UInt8(number + 1), count: 16 * 8192), "\(number)")
       }
     }
+  }
+
+  /// Also in the same tick of the clock by which the kernel tells that a file was written to.
+  @Test func aHandOverBringsInWhatWasWrittenRightAfterASync() async throws {
+    try await withMount { mounted, _ in
+      let file = try TestFile("\(mounted.session.path)/pages")
+      for fill in 1...200 {
+        try file.write(page(fill), at: 0)
+        try file.sync()
+        try file.write(page(fill + 1), at: 8192)
+        try file.write(page(fill + 1), at: 0)
+        try mounted.session.handOver()
+        #expect(try mounted.volume.readFile("pages") == page(fill + 1) + page(fill + 1), "\(fill)")
+      }
+    }
+  }
+
+  @Test func whatFoundNoRoomIsToldAndNeverReadAsWhatItWas() async throws {
+    try await withTemporaryDirectory { directory in
+      let disk = "\(directory)/disk"
+      try run(["mkdir", disk])
+      try run(["mount", "-t", "tmpfs", "-o", "size=16m", "exzo-test", disk])
+      do {
+        try fill(disk)
+      } catch {
+        // The first error is the one to report.
+        _ = try? run(["umount", "-l", "\(disk)/mount"])
+        _ = try? run(["umount", "-l", disk])
+        throw error
+      }
+      try run(["umount", disk])
+    }
+  }
+
+  private func fill(_ disk: String) throws {
+    let told = Mutex<Set<FileID>>([])
+    let mounted = try MountedVolume(in: disk, cachesWrites: true) { file, _ in
+      told.withLock { _ = $0.insert(file) }
+    }
+    for name in ["scratch", "pages"] {
+      let path = "\(mounted.session.path)/\(name)"
+      let file = try TestFile(path)
+      for block in 0..<4096 { try file.write(page(3), at: block * 8192) }
+      #expect(code { try file.sync() } != 0, "\(name)")
+      let id = try mounted.volume.find(name).id
+      #expect(told.withLock { $0.contains(id) }, "\(name)")
+      posix_fadvise(file.descriptor, 0, 0, POSIX_FADV_DONTNEED)
+      var refused = 0
+      for block in 0..<4096 {
+        do {
+          #expect(try file.read(8192, at: block * 8192) == page(3), "\(name) \(block)")
+        } catch let error as CallError {
+          #expect(error.code == EIO)
+          refused += 1
+        }
+      }
+      #expect(refused > 0, "\(name): every page is still in the kernel: this shows nothing")
+      try check("unlink", unlink(path))
+    }
+    _ = try mounted.session.unmount()
+    try mounted.volume.close()
   }
 
   /// Two processes write whole pages, a third has the kernel send them all the while: what a power cut leaves at
@@ -195,7 +257,8 @@ private struct ModelTree {
     case 0...9: try write(name, file, isPaged: isPaged, size: size)
     case 10, 11: try cut(name, file, to: random.pick(0...24) * (isPaged ? 8192 : 3001))
     case 12: try file.send()
-    case 13, 14:
+    case 13: try extend(name, file, size: size)
+    case 14:
       try file.sync()
       lastSynced = name
     case 15: try remove(name, file)
@@ -236,6 +299,11 @@ private struct ModelTree {
     let whole = contents[name] ?? []
     contents[name] =
       whole.prefix(size) + [UInt8](repeating: 0, count: max(0, size - whole.count))
+  }
+
+  private mutating func extend(_ name: String, _ file: TestFile, size: Int) throws {
+    try file.allocate(size, 16_384)
+    contents[name, default: []] += [UInt8](repeating: 0, count: 16_384)
   }
 
   private mutating func remove(_ name: String, _ file: TestFile) throws {

@@ -19,7 +19,11 @@ extension Agent {
     var options = MountOptions(
       ownerUID: specification.identity.uid, ownerGID: specification.identity.gid, logger: log)
     options.cachesWrites = cachesWrites
-    options.onLostWrite = { [weak self] error in Task { await self?.writeWasLost(error) } }
+    options.onLostWrite = { [weak self] file, error in
+      // A file that is gone nobody misses; of a temporary one only who reads it.
+      guard let path = volume.path(of: file), !isTemporary(path) else { return }
+      Task { await self?.writeWasLost(path, error) }
+    }
     return try await blocking { [directory, options] in
       try MountSession.mount(volume, at: directory.mountPoint, options: options)
     }
@@ -61,12 +65,20 @@ extension Agent {
   }
 
   /// The server believes that a page is written which is not: it starts anew, from its WAL.
-  private func writeWasLost(_ error: any Error) {
+  private func writeWasLost(_ path: String, _ error: any Error) {
     guard status.phase == .running, let postmaster, postmaster.exitStatus == nil,
       postmaster.pid != serverToldOfLoss
     else { return }
     serverToldOfLoss = postmaster.pid
-    log.error("a write was lost: the server starts anew", metadata: ["error": "\(error)"])
+    log.error(
+      "a write was lost: the server starts anew", metadata: ["file": "\(path)", "error": "\(error)"])
     postmaster.signal(SIGQUIT)
   }
+}
+
+/// Whether a file is of one query or session only.
+private func isTemporary(_ path: String) -> Bool {
+  let kind = DataFileKind(path: path)
+  if case .slru = kind { return false }
+  return kind.isTransient
 }

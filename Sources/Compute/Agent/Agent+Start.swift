@@ -23,7 +23,9 @@ extension Agent {
     if prepared.expectation != nil { status.opening = prepared.lazy == nil ? .replay : .lazy }
     status.replayReason = prepared.replayReason
     steps.mark("prepare")
-    mount = try await mount(prepared.volume, cachingWrites: prepared.control.hasDataChecksums)
+    mount = try await mount(
+      prepared.volume,
+      cachingWrites: prepared.control.hasDataChecksums && specification.cachesWrites ?? true)
     steps.mark("mount")
     let server = ServerSession(
       directory: directory, segmentSize: prepared.control.walSegmentSize)
