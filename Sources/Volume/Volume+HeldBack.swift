@@ -10,8 +10,13 @@ public typealias WholeBlockCheck = @Sendable (_ block: UnsafeRawBufferPointer, _
 /// follows, because the page is dirty again. Until then what came is *held back*: reads see it, the log does not
 /// get it, and the block's last whole version stays what a crash finds. Which bytes are whole, the block's checksum says.
 ///
-/// After ``sync(_:)`` of a file every write that had returned before is in the log whole, or it throws: a cache sends
-/// all of a file's dirty pages first, so a block that is still held back then is one whose writer died halfway.
+/// A checksum of 16 bits takes one of 65,536 mixtures for whole. So what comes is *provisional* in the log: a crash
+/// takes it back, to what the file was at its last ``sync(_:)`` or at the last seal. Then nothing is under way: the
+/// cache has sent all of the file's dirty pages, and lets nobody write before it is answered. That also is as much as
+/// any file system promises.
+///
+/// After ``sync(_:)`` of a file every write that had returned before is in the log whole, or it throws: a block that
+/// is still held back then is one whose writer died halfway.
 extension Volume {
   /// Sets that writes come from such a cache. Before the first write, and for good.
   public func holdBack(until isWhole: @escaping WholeBlockCheck) { isWholeBlock = isWhole }
@@ -46,7 +51,29 @@ extension Volume {
           .inputOutput, "sync '\(path)': of \(count) blocks only part was written, or they have no valid checksum")
       }
     }
+    try VolumeError.wrapping { try confirm([file]) }
     try sync()
+  }
+
+  /// Says that nothing is under way in the cache any more: what came of all files is what was written.
+  public func confirm() throws {
+    try VolumeError.wrapping {
+      try confirm(withState { $0.nodes.values.filter(\.isProvisional).map(\.id) })
+    }
+  }
+
+  private func confirm(_ files: [FileID]) throws {
+    try withWriter {
+      for file in files {
+        let node = withState { state in
+          state.nodes[file].flatMap { $0.isProvisional ? $0 : nil }
+        }
+        guard let node else { continue }
+        var record = LogRecord(.confirm, file: file)
+        record.isOrphan = withState { _ in !node.isLinked }
+        try commit(record)
+      }
+    }
   }
 
   /// Logs the blocks that are whole with these bytes, holds the others back.
@@ -95,7 +122,8 @@ extension Volume {
         if whole[start] {
           let at = UInt64(numbers.lowerBound) * UInt64(blockSize)
           let run = bytes(range)
-          try logBlocks(file, at: at, run, sizeAtLeast: at + UInt64(run.count))
+          try logBlocks(
+            file, at: at, run, sizeAtLeast: at + UInt64(run.count), isProvisional: true)
           withState { _ = $0.nodes[file]?.dropStaged { numbers.contains($0.block) } }
         } else {
           counters.heldBackWhole.add(UInt64(range.count), ordering: .relaxed)
@@ -134,7 +162,8 @@ extension Volume {
           UnsafeMutableRawBufferPointer(rebasing: image[Int(offset - start)...]).copyMemory(from: part)
           let bytes = UnsafeRawBufferPointer(image)
           guard isWhole(bytes, block) else { return try self.hold(file, block, bytes) }
-          try self.logBlocks(file, at: start, bytes, sizeAtLeast: start + UInt64(blockSize))
+          try self.logBlocks(
+            file, at: start, bytes, sizeAtLeast: start + UInt64(blockSize), isProvisional: true)
           self.withState { _ = $0.nodes[file]?.dropStaged { $0.block == block } }
         }
       }

@@ -69,7 +69,9 @@ extension Volume {
       tree: snapshot.tree, epoch: epoch, classification: configuration.classification)
     state.locals = snapshot.locals
     let replay = LogReplay(directory: "\(directory)/log", files: files, seed: snapshot.seed)
+    var provisional = ProvisionalBlocks()
     let end = try replay.run(from: snapshot.position, sequence: snapshot.sequence) { item in
+      guard provisional.admit(item, into: state) else { return }
       try state.apply(
         item.record, payload: item.payload, segment: item.segment, offset: item.payloadOffset)
       if item.record.kind == .seal {

@@ -61,13 +61,15 @@ extension Volume {
   /// Logs whole blocks that begin at byte `offset`; at most ``LogRecord/maximumPayload`` bytes a
   /// record. Writer lock held.
   func logBlocks(
-    _ file: FileID, at offset: UInt64, _ blocks: UnsafeRawBufferPointer, sizeAtLeast: UInt64
+    _ file: FileID, at offset: UInt64, _ blocks: UnsafeRawBufferPointer, sizeAtLeast: UInt64,
+    isProvisional: Bool = false
   ) throws {
     var done = 0
     while done < blocks.count {
       let count = min(LogRecord.maximumPayload, blocks.count - done)
       let at = offset + UInt64(done)
       var record = LogRecord(.write, file: file, argument: at)
+      record.isProvisional = isProvisional
       try withState { state in
         let node = try state.regular(file)
         record.second = max(node.size, min(at + UInt64(count), sizeAtLeast))

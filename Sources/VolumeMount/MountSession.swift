@@ -200,8 +200,11 @@ public final class MountSession: Sendable {
   public func unmount(grace: Duration = .seconds(5)) throws -> Bool {
     let deadline = ContinuousClock.now + grace
     let connection = FuseConnection(mountedAt: path)
+    var isOurs = false
+    defer { if isOurs { confirmWrites() } }
     while isServing {
       let code = SystemMounts.unmount(path, lazily: false)
+      isOurs = code == 0
       if code == 0 || code == EINVAL || code == ENOENT { break }
       guard code == EBUSY else {
         throw MountError(.failed, "unmount '\(path)': \(reason(code))")
@@ -214,10 +217,22 @@ public final class MountSession: Sendable {
     }
     // A copy of the mount in another process's mount namespace keeps the connection: then the kernel is told.
     if !ended.wait(atMost: .milliseconds(200)) {
+      isOurs = false
       try connection?.abort()
       ended.wait()
     }
     return true
+  }
+
+  /// No file was open when the mount went: the kernel has handed over every page.
+  private func confirmWrites() {
+    guard cachesWrites, !isServing else { return }
+    do {
+      try volume.confirm()
+    } catch {
+      // Then they are taken back, as after a crash; nobody had synced them.
+      failures.report(error, path: path)
+    }
   }
 
   /// Takes the mount out of the tree and ends the workers although files are open.

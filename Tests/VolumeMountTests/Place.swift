@@ -50,9 +50,10 @@ struct MountedVolume {
   let volume: Volume
   let session: MountSession
 
-  /// - Parameter cachesWrites: a page is whole when all its bytes are the same.
+  /// - Parameter isWhole: of a page where the kernel caches writes: all its bytes are the same.
   init(
     in directory: String, ownerUID: UInt32 = getuid(), cachesWrites: Bool = false,
+    isWhole: @escaping WholeBlockCheck = { page, _ in page.allSatisfy { $0 == page[0] } },
     onLostWrite: (@Sendable (FileID, any Error) -> Void)? = nil
   ) throws {
     let path = "\(directory)/mount"
@@ -63,7 +64,7 @@ struct MountedVolume {
     options.ownerUID = ownerUID
     options.cachesWrites = cachesWrites
     options.onLostWrite = onLostWrite
-    if cachesWrites { volume.holdBack { page, _ in page.allSatisfy { $0 == page[0] } } }
+    if cachesWrites { volume.holdBack(until: isWhole) }
     session = try MountSession.mount(volume, at: path, options: options)
   }
 

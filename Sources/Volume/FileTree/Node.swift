@@ -22,6 +22,8 @@ final class Node {
   var fileClass: FileClass?
   /// Pieces of block writes whose rest has not come.
   var staged: [StagedBlock] = []
+  /// Blocks were logged that a crash takes back; see ``ProvisionalBlocks``.
+  var isProvisional = false
   /// Rises with every write and truncation.
   var changes: UInt64 = 0
   /// Rises when destaging begins and ends to write the backing file.
