@@ -65,16 +65,17 @@ struct WriteBackTests {
 
   private func fill(_ disk: String) throws {
     let told = Mutex<Set<FileID>>([])
-    let mounted = try MountedVolume(in: disk, cachesWrites: true) { file, _ in
-      told.withLock { _ = $0.insert(file) }
-    }
+    let mounted = try MountedVolume(
+      in: disk, cachesWrites: true,
+      onLostWrite: { file, _ in told.withLock { _ = $0.insert(file) } })
     for name in ["scratch", "pages"] {
       let path = "\(mounted.session.path)/\(name)"
       let file = try TestFile(path)
       for block in 0..<4096 { try file.write(page(3), at: block * 8192) }
       #expect(code { try file.sync() } != 0, "\(name)")
       let id = try mounted.volume.find(name).id
-      #expect(told.withLock { $0.contains(id) }, "\(name)")
+      let wasTold = told.withLock { $0.contains(id) }
+      #expect(wasTold, "\(name)")
       posix_fadvise(file.descriptor, 0, 0, POSIX_FADV_DONTNEED)
       var refused = 0
       for block in 0..<4096 {
@@ -107,7 +108,10 @@ struct WriteBackTests {
       var seen: Set<[UInt8]> = []
       for cut in 0..<6 {
         try await Task.sleep(for: .milliseconds(300))
+        // Still while it is copied, so that the copy is of one instant.
+        storm.signal(SIGSTOP)
         seen.insert(try afterPowerCut(mounted.volume, in: "\(directory)/cut\(cut)"))
+        storm.signal(SIGCONT)
       }
       #expect(seen.count > 1, "nothing was synced meanwhile: this shows nothing")
       storm.end()
@@ -206,8 +210,11 @@ private final class Storm {
     }
   }
 
+  func signal(_ number: Int32) { for program in programs { program.signal(number) } }
+
   func end() {
-    for program in programs { program.signal(SIGTERM) }
+    signal(SIGTERM)
+    signal(SIGCONT)
     for program in programs { program.wait() }
     programs = []
   }
