@@ -19,7 +19,7 @@ import Synchronization
 /// or before it.
 /// *On disk.* `state`, `log/`, `files/` (docs/formats/volume-state.md, page-log.md), `scratch/`.
 /// *Crash.* ``open(_:base:files:)`` finds everything that ``sync()`` covered, and perhaps a longer
-/// prefix.
+/// prefix; of provisional blocks those whose file was synced, or the epoch sealed, after them.
 /// *Concurrency.* Every call from any thread; all block. Changes follow one another under the
 /// writer lock, which is held
 /// across the append; lookups and attributes take only the state lock, which nobody holds across
