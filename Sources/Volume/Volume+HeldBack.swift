@@ -48,10 +48,11 @@ extension Volume {
       }
       guard count == 0 else {
         throw VolumeError(
-          .inputOutput, "sync '\(path)': of \(count) blocks only part was written, or they have no valid checksum")
+          .inputOutput,
+          "sync '\(path)': of \(count) blocks only part was written, or they have no valid checksum")
       }
+      try VolumeError.wrapping { try confirm([file]) }
     }
-    try VolumeError.wrapping { try confirm([file]) }
     try sync()
   }
 
