@@ -2,7 +2,8 @@ import DurableIO
 
 /// Whether the bytes of a block are those of one write, by the checksum in them.
 /// - Parameter number: the file class's ``FileClass/firstBlock`` and the block's place in the file.
-public typealias WholeBlockCheck = @Sendable (_ block: UnsafeRawBufferPointer, _ number: UInt32) -> Bool
+public typealias WholeBlockCheck =
+  @Sendable (_ block: UnsafeRawBufferPointer, _ number: UInt32) -> Bool
 
 /// Volumes behind a cache that writes back when it likes.
 ///
@@ -49,7 +50,8 @@ extension Volume {
       guard count == 0 else {
         throw VolumeError(
           .inputOutput,
-          "sync '\(path)': of \(count) blocks only part was written, or they have no valid checksum")
+          "sync '\(path)': of \(count) blocks only part was written, or they have no valid checksum"
+        )
       }
       try VolumeError.wrapping { try confirm([file]) }
     }
@@ -160,7 +162,8 @@ extension Volume {
               held.overlay(image, at: start)
             }
           }
-          UnsafeMutableRawBufferPointer(rebasing: image[Int(offset - start)...]).copyMemory(from: part)
+          UnsafeMutableRawBufferPointer(rebasing: image[Int(offset - start)...]).copyMemory(
+            from: part)
           let bytes = UnsafeRawBufferPointer(image)
           guard isWhole(bytes, block) else { return try self.hold(file, block, bytes) }
           try self.logBlocks(

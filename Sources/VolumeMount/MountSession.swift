@@ -307,7 +307,8 @@ extension MountSession {
       guard file >= 0 else { continue }
       defer { close(file) }
       if write(file, value, value.utf8.count) < 0 {
-        options.logger.debug("the mount's limit stays at its default", metadata: ["setting": "\(path)"])
+        options.logger.debug(
+          "the mount's limit stays at its default", metadata: ["setting": "\(path)"])
       }
     }
   }

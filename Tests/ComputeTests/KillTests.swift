@@ -24,7 +24,9 @@ import Testing
         case .postgres: kill(status.serverPID, SIGKILL)
         case .agent: kill(status.agentPID, SIGKILL)
         case .child:
-          let children = try TestSupport.run(["pgrep", "-P", "\(status.serverPID)"], allowFailure: true).output
+          let children = try TestSupport.run(
+            ["pgrep", "-P", "\(status.serverPID)"], allowFailure: true
+          ).output
           let pids = children.split(separator: "\n").compactMap { pid_t($0) }
           kill(try #require(pids.randomElement()), SIGKILL)
         }

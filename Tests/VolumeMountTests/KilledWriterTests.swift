@@ -53,7 +53,11 @@ struct KilledWriterTests {
             try number % 2 == 0
             ? Writer(path, seed: number, in: directory)
             : Writer(path, halting: 1024 * random.pick(1...7), in: "\(directory)")
-          if number % 2 == 0 { try await writer.waitForWrites() } else { _ = try await writer.waitForPiece() }
+          if number % 2 == 0 {
+            try await writer.waitForWrites()
+          } else {
+            _ = try await writer.waitForPiece()
+          }
           usleep(UInt32(random.pick(0...40_000)))
           writer.kill()
         } catch {

@@ -29,7 +29,8 @@ let mountNeeds: Comment =
 
 /// Mounts a fresh volume for `body`; unmounts and removes it even when `body` throws.
 func withMountedVolume(
-  ownerUID: UInt32 = getuid(), cachesWrites: Bool = false, _ body: (MountSession) async throws -> Void
+  ownerUID: UInt32 = getuid(), cachesWrites: Bool = false,
+  _ body: (MountSession) async throws -> Void
 ) async throws {
   try await withTemporaryDirectory { directory in
     let mounted = try MountedVolume(

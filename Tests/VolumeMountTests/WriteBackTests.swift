@@ -97,8 +97,8 @@ struct WriteBackTests {
   /// power cut leaves at any moment is whole pages, whether mixtures are told by their content or not at all.
   @Test(arguments: [true, false])
   func whateverTheKernelSendsMeanwhileAPowerCutLeavesWholePages(isTold: Bool) async throws {
-    try await withMount(isWhole: { page, _ in !isTold || page.allSatisfy { $0 == page[0] } }) {
-      mounted, directory in
+    let check: WholeBlockCheck = { page, _ in !isTold || page.allSatisfy { $0 == page[0] } }
+    try await withMount(isWhole: check) { mounted, directory in
       let path = "\(mounted.session.path)/pages"
       let file = try TestFile(path)
       for block in 0..<Storm.blocks { try file.write(page(1), at: block * 8192) }
@@ -172,7 +172,8 @@ struct WriteBackTests {
 
   /// - Parameter then: is given the volume opened anew, and what it held when it was unmounted.
   private func withMount(
-    isWhole: WholeBlockCheck? = nil, _ body: (MountedVolume, _ directory: String) async throws -> Void,
+    isWhole: WholeBlockCheck? = nil,
+    _ body: (MountedVolume, _ directory: String) async throws -> Void,
     then: (Volume, [String: [UInt8]]) throws -> Void = { _, _ in }
   ) async throws {
     try await withTemporaryDirectory { directory in
@@ -346,7 +347,9 @@ private struct ModelTree {
 
   private mutating func look(_ name: String, _ file: TestFile, size: Int) throws {
     let end = try file.end()
-    guard end == size else { throw CommandFailure(description: "\(name) ends at \(end), not \(size)") }
+    guard end == size else {
+      throw CommandFailure(description: "\(name) ends at \(end), not \(size)")
+    }
     let offset = random.pick(0...max(0, size - 1))
     let found = try file.read(8192, at: offset)
     guard found.elementsEqual((contents[name] ?? []).dropFirst(offset).prefix(8192)) else {

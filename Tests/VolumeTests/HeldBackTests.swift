@@ -106,7 +106,9 @@ import Testing
         let version = UInt8(step)
         try volume.write(
           file, at: UInt64(block * 8192), (0..<2 * count).flatMap { _ in half(version) })
-        if now.count < block + count { now += Array(repeating: 0, count: block + count - now.count) }
+        if now.count < block + count {
+          now += Array(repeating: 0, count: block + count - now.count)
+        }
         for place in block..<block + count { now[place] = version }
       case 6:
         let size = random.pick(0...9)

@@ -7,7 +7,9 @@ extension Agent {
   /// Mounts a volume for the server.
   /// - Parameter cachesWrites: lets the kernel keep writes until `fsync`; the cluster has checksums by which
   ///   the volume knows whole pages ([why](docs/decisions/2026-11-26-write-back-cache.md)).
-  func mount(_ volume: Volume, cachingWrites cachesWrites: Bool = false) async throws -> MountSession {
+  func mount(_ volume: Volume, cachingWrites cachesWrites: Bool = false) async throws
+    -> MountSession
+  {
     if cachesWrites {
       volume.holdBack { page, block in
         switch DataChecksum.verify(page, block: block) {
@@ -71,7 +73,8 @@ extension Agent {
     else { return }
     serverToldOfLoss = postmaster.pid
     log.error(
-      "a write was lost: the server starts anew", metadata: ["file": "\(path)", "error": "\(error)"])
+      "a write was lost: the server starts anew",
+      metadata: ["file": "\(path)", "error": "\(error)"])
     postmaster.signal(SIGQUIT)
   }
 }
