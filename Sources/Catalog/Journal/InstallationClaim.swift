@@ -60,6 +60,8 @@ public struct StoreOwnership: Sendable {
     var claims: [InstallationClaim]
     /// URL of the store, without keys.
     var store: String
+    /// Whether the newest claim was seen in the store.
+    var isHeld: Bool?
   }
 
   public init(store: any ObjectStore, recordPath: String) {
@@ -86,8 +88,16 @@ public struct StoreOwnership: Sendable {
   public func claim(
     as notice: InstallationNotice, url: String, takesOver: Bool
   ) async throws -> InstallationClaim {
-    let own = try Self.record(recordPath)?.claims ?? []
+    let known = try Self.record(recordPath)
+    let own = known?.claims ?? []
     let listed = try await owners()
+    if !takesOver, listed.isEmpty, let known, known.store == url, known.isHeld == true {
+      throw CatalogError(
+        .server,
+        "use the object store '\(url)': it is empty, and was not when it was used last"
+          + "\nHINT: see whether it is mounted, and whether the address is right. If it is lost for good, "
+          + "start with '--recover-from' a copy of it")
+    }
     if !takesOver, listed.isEmpty, let last = try Self.recordedStore(recordPath), last != url {
       throw CatalogError(
         .server,
@@ -106,7 +116,7 @@ public struct StoreOwnership: Sendable {
     try await store.put(
       JournalKeys.owner(claim), .bytes([UInt8](try JSONEncoder().encode(notice))))
     if let other = try await newer(than: claim) { throw other }
-    try write(Record(claims: [claim], store: url))
+    try write(Record(claims: [claim], store: url, isHeld: true))
     let old = listed.dropLast(Self.keptOwners)
     if !old.isEmpty { try await store.delete(old.map(JournalKeys.owner)) }
     return claim
