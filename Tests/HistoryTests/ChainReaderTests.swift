@@ -12,6 +12,19 @@ import Testing
     for chunk in chunks { try await writer.appendChunk(chunk) }
   }
 
+  /// A line that holds all of the WAL, in chunks of random sizes.
+  private func captured(
+    _ wal: WorkloadWAL, _ directory: String, _ random: inout SeededRandom
+  ) async throws -> (LocalObjectStore, LineWriter) {
+    let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
+    let start = wal.records[0].start
+    let writer = try await LineWriter.create(
+      testDescription(lineA, start: start), environment: testEnvironment(store, directory))
+    try await append(
+      try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
+    return (store, writer)
+  }
+
   private func open(
     _ line: LineID, _ store: any ObjectStore, from: LSN, to: LSN,
     cache: ChainCache = ChainCache(indexBytes: 1 << 20, walBytes: 1 << 20)
@@ -115,12 +128,8 @@ import Testing
     let wal = try await WorkloadWAL.withoutImages.value
     try await withTemporaryDirectory { directory in
       var random = SeededRandom(5)
-      let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
+      let (store, _) = try await captured(wal, directory, &random)
       let start = wal.records[0].start
-      let writer = try await LineWriter.create(
-        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
-      try await append(
-        try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
       let reader = try await open(lineA, store, from: start, to: wal.end)
       try await blocking {
         let (moves, bytes) = try reader.withSnapshot { snapshot in
@@ -150,12 +159,8 @@ import Testing
     #expect(kinds.0 > 100 && kinds.1 > 100 && kinds.2 > 0, "\(kinds)")
     try await withTemporaryDirectory { directory in
       var random = SeededRandom(images ? 3 : 4)
-      let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
+      let (store, writer) = try await captured(wal, directory, &random)
       let start = wal.records[0].start
-      let writer = try await LineWriter.create(
-        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
-      try await append(
-        try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
       let before = try await open(lineA, store, from: start, to: wal.end)
       let seeds = random
       try await blocking {
@@ -185,12 +190,8 @@ import Testing
     let wal = try await WorkloadWAL.withoutImages.value
     try await withTemporaryDirectory { directory in
       var random = SeededRandom(6)
-      let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
+      let (store, writer) = try await captured(wal, directory, &random)
       let start = wal.records[0].start
-      let writer = try await LineWriter.create(
-        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
-      try await append(
-        try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
       let before = try await open(lineA, store, from: start, to: wal.end)
       let chunks = try await LineHistory.open(lineA, store: store).chunks
       var policy = ChunkMergePolicy()

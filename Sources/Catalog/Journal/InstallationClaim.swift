@@ -91,19 +91,7 @@ public struct StoreOwnership: Sendable {
     let known = try Self.record(recordPath)
     let own = known?.claims ?? []
     let listed = try await owners()
-    if !takesOver, listed.isEmpty, let known, known.store == url, known.isHeld == true {
-      throw CatalogError(
-        .server,
-        "use the object store '\(url)': it is empty, and was not when it was used last"
-          + "\nHINT: see whether it is mounted, and whether the address is right. If it is lost for good, "
-          + "start with '--recover-from' a copy of it")
-    }
-    if !takesOver, listed.isEmpty, let last = try Self.recordedStore(recordPath), last != url {
-      throw CatalogError(
-        .server,
-        "use the object store '\(url)': it holds nothing of this installation, whose history lies in "
-          + "'\(last)'\nHINT: name that one, or copy it first with 'exzo store mirror'")
-    }
+    if !takesOver, listed.isEmpty, let known { try Self.checkEmpty(url, known) }
     if let highest = listed.last, highest > own.max() ?? InstallationClaim(epoch: 0, token: 0) {
       // A recovery that was interrupted goes on only where nobody has taken over meanwhile.
       guard takesOver && own.isEmpty else {
@@ -120,6 +108,23 @@ public struct StoreOwnership: Sendable {
     let old = listed.dropLast(Self.keptOwners)
     if !old.isEmpty { try await store.delete(old.map(JournalKeys.owner)) }
     return claim
+  }
+
+  /// Whether a store without any claim may be used by who was served from one before.
+  private static func checkEmpty(_ url: String, _ known: Record) throws {
+    guard known.store == url else {
+      throw CatalogError(
+        .server,
+        "use the object store '\(url)': it holds nothing of this installation, whose history lies in "
+          + "'\(known.store)'\nHINT: name that one, or copy it first with 'exzo store mirror'")
+    }
+    guard known.isHeld != true else {
+      throw CatalogError(
+        .server,
+        "use the object store '\(url)': it is empty, and was not when it was used last"
+          + "\nHINT: see whether it is mounted, and whether the address is right. If it is lost for good, "
+          + "name a copy of it with '--object-store', or recover from one into an empty --data-dir")
+    }
   }
 
   /// The error of a claim that another installation has overtaken; `nil` where it is the highest.
