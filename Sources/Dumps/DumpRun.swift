@@ -7,7 +7,7 @@ import ObjectStorage
 import PostgresClient
 
 /// The SHA-256 of a stream.
-struct DumpSum {
+public struct DumpSum {
   private var state = SHA256()
 
   mutating func add(_ bytes: [UInt8]) {
@@ -16,6 +16,16 @@ struct DumpSum {
 
   var hexadecimal: String {
     state.finalize().map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+
+  /// Of a whole file; blocks its thread.
+  /// - Throws: the file's errors.
+  public static func hexadecimal(ofFile path: String) throws -> String {
+    let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: path))
+    var sum = DumpSum()
+    while let bytes = try file.read(upToCount: 1 << 20), !bytes.isEmpty { sum.add(Array(bytes)) }
+    try file.close()
+    return sum.hexadecimal
   }
 }
 

@@ -17,22 +17,6 @@ struct SchemaCopy {
 
   func run() throws {
     let archive = try tools.schemaArchive(of: database, on: source, in: directory)
-    let contents = try RestoreRun.contents(archive, .custom)
-    try load { script, connection, owner in
-      let privileged = PrivilegedEntries(
-        contents, try ServerTrust(connection, presentIsFine: true))
-      for note in privileged.notes {
-        tools.log.notice("schema copied", metadata: ["database": "\(database)", "note": "\(note)"])
-      }
-      let entries = privileged.kept
-      let grants = try SchemaGrants(entries, owner: owner, connection)
-      try script.writeInOrder(entries, of: archive, grants)
-    }
-  }
-
-  private func load(
-    _ write: (RestoreScript, PostgresConnection, _ owner: String) throws -> Void
-  ) throws {
     let cluster = try tools.connect(compute, "postgres")
     defer { cluster.close() }
     let connection = try tools.connect(compute, target)
@@ -49,7 +33,7 @@ struct SchemaCopy {
         connection: tools.connectionString(compute, target, user: role.name),
         password: role.password, key: role.password)
       defer { script.abandon() }
-      try write(script, connection, owner)
+      try write(archive, script, connection, owner)
       _ = try script.commit()
       try role.remove(cluster, databases: [connection], newOwner: owner)
     } catch {
@@ -59,6 +43,19 @@ struct SchemaCopy {
       }
       throw error
     }
+  }
+
+  private func write(
+    _ archive: String, _ script: RestoreScript, _ connection: PostgresConnection, _ owner: String
+  ) throws {
+    let privileged = PrivilegedEntries(
+      try RestoreRun.contents(archive, .custom), try ServerTrust(connection, presentIsFine: true))
+    for note in privileged.notes {
+      tools.log.notice("schema copied", metadata: ["database": "\(database)", "note": "\(note)"])
+    }
+    let entries = privileged.kept
+    let grants = try SchemaGrants(entries, owner: owner, connection)
+    try script.writeInOrder(entries, of: archive, grants)
   }
 }
 

@@ -29,6 +29,28 @@ import Volume
     }
   }
 
+  /// As restores in place follow each other within minutes: each line is opened from the one before, which had no
+  /// time yet to gather the layers below it.
+  @Test func aRowOfBranchesEachOpenedFromTheOneBefore() async throws {
+    try await withEngine { engine in
+      var line = try await engine.openRoot()
+      try engine.psql(line, LazySituationTests.fill)
+      for level in 1...10 {
+        try engine.psql(line, "UPDATE t SET n = n WHERE n % 10 = \(level - 1)")
+        _ = try await engine.fleet.client(line: line).ask(.keyframe, timeout: 60)
+        try engine.psql(line, "INSERT INTO t VALUES (\(-level), 'level')")
+        let (next, status) = try await engine.open(line, at: try await head(engine, line)) {
+          $0.opening = .lazy
+        }
+        #expect(status.opening == .lazy, "level \(level)")
+        let found = try engine.psql(next, "SELECT count(*) FROM t WHERE n < 0")
+        #expect(found == "\(level)")
+        try await engine.fleet.suspend(line: line)
+        line = next
+      }
+    }
+  }
+
   /// The free space map is not in WAL: what it tells must fit the relation, also where that was shortened.
   @Test(arguments: [false, true]) func rowsFindPlaceAfterATruncation(
     _ hasKeyframe: Bool

@@ -117,6 +117,13 @@ import Testing
     let snapshot = try platform.call(
       "POST", "\(base)/branches/\(scene.main)/snapshot?lsn=\(lsn)&name=s")
     #expect(snapshot.status < 300, "\(snapshot.text)")
+    // A copy does not take the place of what follows the server.
+    let replaced = try platform.call(
+      "POST", "\(base)/snapshots/\(snapshot.string("snapshot.id"))/restore",
+      #"{"target_branch_id":"\#(scene.main)","finalize_restore":true}"#)
+    #expect(
+      replaced.status >= 400 && replaced.text.contains("exzo detach"),
+      "\(replaced.status) \(replaced.text)")
     let dumps = try platform.call(
       "POST", "\(base)/dumps",
       #"{"branches":["\#(scene.main)"],"databases":["app"],"lsn":"\#(lsn)","verify":true}"#)

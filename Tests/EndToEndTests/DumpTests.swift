@@ -43,6 +43,15 @@ import Testing
         key + ["-r", "\(size)-", "-w", "%{http_code}", "-o", "/dev/null", url])
       #expect(beyond.output == "416")
       let file = "\(platform.directory)/plain.sql"
+      // What lies there as a beginning is none: told, thrown away, and the next run brings the dump.
+      try Data("no dump".utf8).write(
+        to: URL(fileURLWithPath: "\(file).\(plain.string("dumps.0.id")).part"))
+      let refused = try platform.exzo(
+        [
+          "dumps", "download", plain.string("dumps.0.id"), "--file", file, "--project-id",
+          scene.project,
+        ], status: 1)
+      #expect(refused.errorOutput.contains("what came has SHA-256"), "\(refused)")
       _ = try platform.exzo([
         "dumps", "download", plain.string("dumps.0.id"), "--file", file, "--project-id",
         scene.project,

@@ -12,6 +12,19 @@ import Testing
     for chunk in chunks { try await writer.appendChunk(chunk) }
   }
 
+  /// A line that holds all of the WAL, in chunks of random sizes.
+  private func captured(
+    _ wal: WorkloadWAL, _ directory: String, _ random: inout SeededRandom
+  ) async throws -> (LocalObjectStore, LineWriter) {
+    let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
+    let start = wal.records[0].start
+    let writer = try await LineWriter.create(
+      testDescription(lineA, start: start), environment: testEnvironment(store, directory))
+    try await append(
+      try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
+    return (store, writer)
+  }
+
   private func open(
     _ line: LineID, _ store: any ObjectStore, from: LSN, to: LSN,
     cache: ChainCache = ChainCache(indexBytes: 1 << 20, walBytes: 1 << 20)
@@ -110,6 +123,32 @@ import Testing
     #expect(found == expected.sorted())
   }
 
+  /// A hot page has many thousand records: what is collected of them grows by steps, not with each one.
+  @Test func aLongChainIsNotMovedWithEachRecord() async throws {
+    let wal = try await WorkloadWAL.withoutImages.value
+    try await withTemporaryDirectory { directory in
+      var random = SeededRandom(5)
+      let (store, _) = try await captured(wal, directory, &random)
+      let start = wal.records[0].start
+      let reader = try await open(lineA, store, from: start, to: wal.end)
+      try await blocking {
+        let (moves, bytes) = try reader.withSnapshot { snapshot in
+          var window = try WALWindow(snapshot, reader.cache)
+          var (bytes, base, moves) = ([UInt8](), UnsafeRawPointer?.none, 0)
+          for record in wal.records.prefix(10_000) {
+            _ = try window.appendRecord(at: record.start, to: &bytes)
+            let now = bytes.withUnsafeBytes { $0.baseAddress }
+            if now != base { moves += 1 }
+            base = now
+          }
+          return (moves, bytes)
+        }
+        #expect(moves < 64)
+        #expect(bytes == wal.records.prefix(10_000).flatMap(\.bytes))
+      }
+    }
+  }
+
   @Test(arguments: [false, true]) func findsWhatAScanFinds(images: Bool) async throws {
     let wal = try await (images ? WorkloadWAL.withImages : WorkloadWAL.withoutImages).value
     let kinds = wal.records.reduce(into: (0, 0, 0)) { sums, record in
@@ -120,12 +159,8 @@ import Testing
     #expect(kinds.0 > 100 && kinds.1 > 100 && kinds.2 > 0, "\(kinds)")
     try await withTemporaryDirectory { directory in
       var random = SeededRandom(images ? 3 : 4)
-      let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
+      let (store, writer) = try await captured(wal, directory, &random)
       let start = wal.records[0].start
-      let writer = try await LineWriter.create(
-        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
-      try await append(
-        try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
       let before = try await open(lineA, store, from: start, to: wal.end)
       let seeds = random
       try await blocking {
@@ -155,12 +190,8 @@ import Testing
     let wal = try await WorkloadWAL.withoutImages.value
     try await withTemporaryDirectory { directory in
       var random = SeededRandom(6)
-      let store = try LocalObjectStore(root: "\(directory)/s", fileSystem: SystemFileSystem())
+      let (store, writer) = try await captured(wal, directory, &random)
       let start = wal.records[0].start
-      let writer = try await LineWriter.create(
-        testDescription(lineA, start: start), environment: testEnvironment(store, directory))
-      try await append(
-        try wal.chunks(line: lineA, from: start, to: wal.end, random: &random), to: writer)
       let before = try await open(lineA, store, from: start, to: wal.end)
       let chunks = try await LineHistory.open(lineA, store: store).chunks
       var policy = ChunkMergePolicy()

@@ -60,6 +60,8 @@ public struct StoreOwnership: Sendable {
     var claims: [InstallationClaim]
     /// URL of the store, without keys.
     var store: String
+    /// Whether the newest claim was seen in the store.
+    var isHeld: Bool?
   }
 
   public init(store: any ObjectStore, recordPath: String) {
@@ -86,14 +88,10 @@ public struct StoreOwnership: Sendable {
   public func claim(
     as notice: InstallationNotice, url: String, takesOver: Bool
   ) async throws -> InstallationClaim {
-    let own = try Self.record(recordPath)?.claims ?? []
+    let known = try Self.record(recordPath)
+    let own = known?.claims ?? []
     let listed = try await owners()
-    if !takesOver, listed.isEmpty, let last = try Self.recordedStore(recordPath), last != url {
-      throw CatalogError(
-        .server,
-        "use the object store '\(url)': it holds nothing of this installation, whose history lies in "
-          + "'\(last)'\nHINT: name that one, or copy it first with 'exzo store mirror'")
-    }
+    if !takesOver, listed.isEmpty, let known { try Self.checkEmpty(url, known) }
     if let highest = listed.last, highest > own.max() ?? InstallationClaim(epoch: 0, token: 0) {
       // A recovery that was interrupted goes on only where nobody has taken over meanwhile.
       guard takesOver && own.isEmpty else {
@@ -106,10 +104,27 @@ public struct StoreOwnership: Sendable {
     try await store.put(
       JournalKeys.owner(claim), .bytes([UInt8](try JSONEncoder().encode(notice))))
     if let other = try await newer(than: claim) { throw other }
-    try write(Record(claims: [claim], store: url))
+    try write(Record(claims: [claim], store: url, isHeld: true))
     let old = listed.dropLast(Self.keptOwners)
     if !old.isEmpty { try await store.delete(old.map(JournalKeys.owner)) }
     return claim
+  }
+
+  /// Whether a store without any claim may be used by who was served from one before.
+  private static func checkEmpty(_ url: String, _ known: Record) throws {
+    guard known.store == url else {
+      throw CatalogError(
+        .server,
+        "use the object store '\(url)': it holds nothing of this installation, whose history lies in "
+          + "'\(known.store)'\nHINT: name that one, or copy it first with 'exzo store mirror'")
+    }
+    guard known.isHeld != true else {
+      throw CatalogError(
+        .server,
+        "use the object store '\(url)': it is empty, and was not when it was used last"
+          + "\nHINT: see whether it is mounted, and whether the address is right. If it is lost for good, "
+          + "name a copy of it with '--object-store', or recover from one into an empty --data-dir")
+    }
   }
 
   /// The error of a claim that another installation has overtaken; `nil` where it is the highest.

@@ -100,14 +100,14 @@ public actor Agent {
 
   /// Starts the server before others on this machine go on.
   private func startFirst() async throws {
-    OpeningPriority.raise()
+    let priority = OpeningPriority()
     do {
       try await specification.isReading ? startReading() : start()
     } catch {
-      OpeningPriority.lower()
+      priority.lower()
       throw error
     }
-    try await blocking { OpeningPriority.lower() }
+    try await blocking { priority.lower() }
   }
 
   /// Returns once the phase is no longer `opening`.

@@ -44,6 +44,9 @@ struct KeyframePolicy: Sendable {
   /// - Parameter age: of the line, seconds.
   func isOverdue(age: Int64) -> Bool { age >= Self.baseAge }
 
+  /// A line with more layers gathers them at the next occasion: branches of branches pile them up.
+  static let crowdedLayers = 6
+
   /// Whether the next keyframe of a line that was opened without replay stands alone.
   /// - Parameters:
   ///   - blocks: that its layer will hold.
@@ -56,7 +59,7 @@ struct KeyframePolicy: Sendable {
     case .never: return false
     case nil: break
     }
-    return isOverdue(age: age) || layers > Moment.layersForChildren
+    return isOverdue(age: age) || layers > Self.crowdedLayers
       || Double(blocks) * bytesPerBlock <= max(floor, Double(walBytes) * bytesPerWALByte)
   }
 

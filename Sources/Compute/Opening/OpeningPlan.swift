@@ -35,7 +35,7 @@ extension Moment {
   /// A tail of at most this many bytes is replayed where the keyframe is complete.
   static let shortTail: UInt64 = 128 << 10
   /// A lazily opened line's base may have this many layers: its own go on top.
-  static let layersForChildren = 6
+  static let layersForChildren = 20
 
   /// What stands against opening the moment without replay, as far as is known before its tail is read.
   func replayReason(

@@ -139,6 +139,17 @@ struct DumpCreation: Sendable {
         .databaseNotFound, "dump database '\(name)': no such database at the moment",
         hint: "there are: " + Set(found.flatMap(\.databases)).sorted().joined(separator: ", "))
     }
+    // Of branches that were named all is wanted; among all branches, what is there.
+    if case .names = request.branches {
+      for branch in found {
+        for name in wanted where !branch.databases.contains(name) {
+          throw ControlPlaneError(
+            .databaseNotFound,
+            "dump database '\(name)' of branch '\(branch.branch.name)': no such database at the moment",
+            hint: "there are: " + branch.databases.sorted().joined(separator: ", "))
+        }
+      }
+    }
     return found.flatMap { branch in
       wanted.filter { branch.databases.contains($0) }.map { (branch, $0) }
     }

@@ -15,14 +15,12 @@ enum RestoreFinalization {
     let action = "finalize restore of branch '\(target.name)'"
     let name = oldName ?? "\(target.name) until \(RFC3339.text(core.clock.now))"
     try SettingsRules.name("name", oldName)
-    guard restored.id != target.id else {
-      throw ControlPlaneError(.badValue, "\(action): it cannot replace itself")
-    }
     if try tx.branch(named: name, of: project.id) != nil {
       throw ControlPlaneError(
         .branchAlreadyExists, "\(action): the project has a branch '\(name)' already",
         hint: "give another name for the replaced branch")
     }
+    try check(restored, target, core, tx, doing: action)
     let endpoints = try tx.endpoints(of: target.id)
     let own = try tx.endpoints(of: restored.id)
     let locks =
@@ -52,6 +50,16 @@ enum RestoreFinalization {
         .retireCompute, core, project: project, branch: target.id,
         locks: [OperationLock.branch(target.id)], after: [finalize.id]))
     return [finalize, retire]
+  }
+
+  private static func check(
+    _ restored: BranchRecord, _ target: BranchRecord, _ core: Core, _ tx: CatalogTransaction,
+    doing action: String
+  ) throws {
+    guard restored.id != target.id else {
+      throw ControlPlaneError(.badValue, "\(action): it cannot replace itself")
+    }
+    try core.refuseAttached(tx, target.lineID, isOverFine: true, doing: action)
   }
 
   /// The compute of the restored branch's line, which the endpoint is to lead to.

@@ -6,7 +6,7 @@ import Volume
 /// the block: then it is zeros.
 struct LayerStack: Sendable {
   /// A read never looks in more layers than this.
-  static let maximumLayers = 8
+  static let maximumLayers = 24
   /// Complete layers of one line above its base: leaves room for lines that are opened from it.
   static let maximumOwnLayers = 4
 

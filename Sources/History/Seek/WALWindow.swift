@@ -29,9 +29,8 @@ struct WALWindow {
   /// - Returns: where the next record may begin.
   mutating func appendRecord(at start: LSN, to bytes: inout [UInt8]) throws -> LSN {
     let total = try length(ofRecordAt: start)
-    let first = bytes.count
-    // What a damaged length asks for is not reserved before the bytes prove to be there.
-    bytes.reserveCapacity(first + min(total, 1 << 20))
+    // Nothing is reserved: a damaged length would ask for too much, and an array that is told its capacity record by
+    // record is moved with each one.
     var position = start
     var left = total
     while true {

@@ -2,6 +2,7 @@ import APIClient
 import APITypes
 import ArgumentParser
 import CommandLineTool
+import Dumps
 import Foundation
 
 extension DumpsCommand {
@@ -22,9 +23,11 @@ extension DumpsCommand {
         APIRequest(.get, path), as: API.DumpResponse.self
       ).value.dump
       let target = file ?? (globals ? "\(dump.id)-globals.sql" : dump.fileName)
-      let part = "\(target).part"
+      // Of this dump only: another one's beginning under the same name is no beginning of it.
+      let part = "\(target).\(dump.id).part"
       let isOutput = target == "-"
-      let offset = isOutput || globals ? 0 : Self.size(part)
+      var offset = isOutput || globals ? 0 : Self.size(part)
+      if let size = dump.sizeBytes, offset > size { offset = 0 }
       if !isOutput, offset == 0 {
         guard FileManager.default.createFile(atPath: part, contents: nil) else {
           throw CommandError(
@@ -41,16 +44,30 @@ extension DumpsCommand {
       ) { try handle.write(contentsOf: $0) }
       guard !isOutput else { return }
       try handle.close()
-      if !globals, let size = dump.sizeBytes, Self.size(part) != size {
-        throw CommandError(
-          "download '\(id)': \(Self.size(part)) of \(size) bytes came",
-          hint: "Run it again: it goes on where it ended.")
-      }
+      if !globals { try Self.check(part, of: dump) }
       if FileManager.default.fileExists(atPath: target) {
         try FileManager.default.removeItem(atPath: target)
       }
       try FileManager.default.moveItem(atPath: part, toPath: target)
       printError("\(target)" + (globals ? "" : ": SHA-256 \(dump.sha256 ?? "")"))
+    }
+
+    /// What came must be what the dump is.
+    private static func check(_ part: String, of dump: API.Dump) throws {
+      if let size = dump.sizeBytes, Self.size(part) != size {
+        throw CommandError(
+          "download '\(dump.id)': \(Self.size(part)) of \(size) bytes came",
+          hint: "Run it again: it goes on where it ended.")
+      }
+      if let sum = dump.sha256 {
+        let found = try DumpSum.hexadecimal(ofFile: part)
+        guard found == sum else {
+          try FileManager.default.removeItem(atPath: part)
+          throw CommandError(
+            "download '\(dump.id)': what came has SHA-256 \(found), the dump has \(sum)",
+            hint: "Run it again: it begins anew.")
+        }
+      }
     }
 
     private static func size(_ path: String) -> Int {

@@ -69,13 +69,11 @@ struct PostgresSchemaTools: SchemaTools {
       + "application_name=exzo-control"
   }
 
-  private func run(
-    _ program: String, _ arguments: [String], input: String? = nil
-  ) async throws -> String {
+  private func run(_ program: String, _ arguments: [String]) async throws -> String {
     let path = "\(binaries)/\(program)"
     let result = try await withCheckedThrowingContinuation { continuation in
       let thread = Thread {
-        continuation.resume(with: Result { try Self.runBlocking(path, arguments, input: input) })
+        continuation.resume(with: Result { try Self.runBlocking(path, arguments) })
       }
       thread.name = program
       thread.start()
@@ -96,9 +94,7 @@ struct PostgresSchemaTools: SchemaTools {
   }
 
   /// Through files, not pipes: neither side can wait for the other. Blocks its thread.
-  private static func runBlocking(
-    _ path: String, _ arguments: [String], input: String?
-  ) throws -> Output {
+  private static func runBlocking(_ path: String, _ arguments: [String]) throws -> Output {
     let directory = FileManager.default.temporaryDirectory.appendingPathComponent(
       "exzo-schema-\(UUID().uuidString)")
     try FileManager.default.createDirectory(
@@ -118,8 +114,7 @@ struct PostgresSchemaTools: SchemaTools {
     process.environment = ["PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGCONNECT_TIMEOUT": "30"]
     let output = try file("output", Data())
     let errors = try file("errors", Data())
-    process.standardInput = try FileHandle(
-      forReadingFrom: file("input", Data((input ?? "").utf8)))
+    process.standardInput = FileHandle.nullDevice
     process.standardOutput = try FileHandle(forWritingTo: output)
     process.standardError = try FileHandle(forWritingTo: errors)
     try process.run()
