@@ -86,6 +86,8 @@ extension Volume {
     let volume = Volume(
       configuration: configuration, base: base, files: files, seed: snapshot.seed, log: log,
       state: state, retainedFrom: snapshot.position)
+    // What this crash took back, a later `confirm` or `seal` would bring again at the next replay.
+    if !provisional.isEmpty { try volume.withWriter { try volume.commit(LogRecord(.retract)) } }
     for id in try volume.scratch.identities() { try volume.scratch.remove(id) }
     return volume
   }

@@ -17,6 +17,8 @@ extension MountSession {
       Request(pointer: request!).handle { session in
         // The kernel holds the file's lock from before it hands the pages over until this is answered, so no
         // write is under way: what the volume has is what the file is.
+        // The kernel tells a lost write once only: whoever asks later must not hear that all is well.
+        guard !session.openFiles.hasLosses(FileID(file)) else { throw Refusal.system(EIO) }
         try session.volume.sync(FileID(file))
         session.openFiles.noteSync(of: FileID(file))
         Request(pointer: request!).answer()

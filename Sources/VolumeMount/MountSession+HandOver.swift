@@ -17,7 +17,7 @@ extension MountSession {
   public func handOver() throws {
     guard cachesWrites else { return }
     let files = volume.openFiles()
-    openFiles.keepSyncs(of: Set(files.map(\.file)))
+    let last = openFiles.beginHandOver(of: Set(files.map(\.file)))
     for (file, modified) in files {
       guard let name = volume.path(of: file) else { continue }
       var shown = stat()
@@ -26,7 +26,7 @@ extension MountSession {
         throw MountError(.failed, "look at '\(name)' to hand over its writes: \(reason(errno))")
       }
       if shown.st_mtim.nanoseconds != modified
-        || openFiles.mayHaveChanged(file, modified: modified)
+        || openFiles.mayHaveChanged(file, modified: modified, since: last)
       {
         try sync(name)
       }

@@ -13,6 +13,8 @@ final class OpenFiles: Sendable {
     var unsynced: Set<FileID> = []
     /// When files were last synced, nanoseconds since 1970.
     var synced: [FileID: Int64] = [:]
+    /// When the last hand-over began, by the same clock.
+    var handedOver = clockNow()
     /// Files of which a write failed that the kernel had taken.
     var lossy: Set<FileID> = []
   }
@@ -39,29 +41,31 @@ final class OpenFiles: Sendable {
   func noteWrite(to file: FileID) { state.withLock { _ = $0.unsynced.insert(file) } }
 
   func noteSync(of file: FileID) {
-    var now = timespec()
-    clock_gettime(CLOCK_REALTIME, &now)
+    let now = clockNow()
     state.withLock { state in
       state.unsynced.remove(file)
-      state.synced[file] = now.nanoseconds
+      state.synced[file] = now
     }
   }
 
-  /// Forgets when files were synced that nobody has open.
-  func keepSyncs(of files: Set<FileID>) {
-    state.withLock { state in
+  /// A hand-over of these files begins: forgets when others were synced, which nobody has open.
+  /// - Returns: when the last one began, nanoseconds since 1970.
+  func beginHandOver(of files: Set<FileID>) -> Int64 {
+    let now = clockNow()
+    return state.withLock { state in
       state.unsynced.formIntersection(files)
       state.synced = state.synced.filter { files.contains($0.key) }
+      defer { state.handedOver = now }
+      return state.handedOver
     }
   }
 
   /// Whether a file may have been written to since its last `fsync` although its time of change is `modified`
   /// here and in the kernel, whose clock for that ticks every 1 to 10 ms.
-  func mayHaveChanged(_ file: FileID, modified: Int64) -> Bool {
+  /// - Parameter last: when the last hand-over began. Nobody had an unknown file open then, or it had not changed.
+  func mayHaveChanged(_ file: FileID, modified: Int64, since last: Int64) -> Bool {
     state.withLock { state in
-      if state.unsynced.contains(file) { return true }
-      guard let synced = state.synced[file] else { return false }
-      return modified > synced - 20_000_000
+      state.unsynced.contains(file) || modified > (state.synced[file] ?? last) - 20_000_000
     }
   }
 
@@ -89,6 +93,13 @@ final class OpenFiles: Sendable {
       return true
     }
   }
+}
+
+/// Nanoseconds since 1970.
+private func clockNow() -> Int64 {
+  var now = timespec()
+  clock_gettime(CLOCK_REALTIME, &now)
+  return now.nanoseconds
 }
 
 extension MountSession {

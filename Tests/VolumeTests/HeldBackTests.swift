@@ -134,6 +134,30 @@ import Testing
     try survivor.close()
   }
 
+  /// What one crash took back does not come again with what is written, synced or sealed after it and found by the next.
+  @Test(arguments: [true, false]) func whatACrashTookBackStaysAway(isSealed: Bool) throws {
+    let disk = SimulatedFileSystem()
+    let volume = try Volume.open(testConfiguration("/volume"), files: disk)
+    hold(volume)
+    let directory = try volume.makeDirectory("base", in: .root, mode: 0o700)
+    let file = try volume.create("1", in: directory.id, mode: 0o600).id
+    for block in 0..<3 { try volume.write(file, at: UInt64(block * 8192), half(1) + half(1)) }
+    try volume.sync(file)
+    try volume.write(file, at: 8192, half(2) + half(2))
+    try volume.write(file, at: 3 * 8192, half(2) + half(2))
+    try volume.sync()
+    let second = disk.restarted(seed: 1)
+    let found = try Volume.open(testConfiguration("/volume"), files: second)
+    hold(found)
+    #expect(try versions(found) == [1, 1, 1])
+    try found.write(file, at: 0, half(3) + half(3))
+    if isSealed { try found.seal() } else { try found.sync(file) }
+    #expect(try versions(found) == [3, 1, 1])
+    let last = try Volume.open(testConfiguration("/volume"), files: second.restarted(seed: 2))
+    #expect(try versions(last) == [3, 1, 1], "what the first crash took back is there again")
+    try last.close()
+  }
+
   private func cut(_ blocks: [UInt8], to size: Int) -> [UInt8] {
     blocks.prefix(size) + Array(repeating: 0, count: max(0, size - blocks.count))
   }

@@ -45,7 +45,12 @@ extension Agent {
       mount = nil
     }
     noteHeldBack(prepared.volume)
-    prepared.volume.dropHeldBack()
+    // What recovery finds is what the log must have, however the mount went: a page that it takes for written is
+    // not written again.
+    try await blocking { [volume = prepared.volume] in
+      volume.dropHeldBack()
+      try volume.confirm()
+    }
     mount = try await mount(prepared.volume, cachingWrites: true)
   }
 

@@ -155,11 +155,10 @@ actor KeyframeService {
     let next = await writer.nextVolumeEpoch
     // A checkpoint has synced what went through the server's buffers. Builds of indexes and rewrites of tables
     // write past them and sync at their end: what they logged before this keyframe's redo LSN, no replay gives back.
-    try await handOver()
-    let epochs = try await blocking { [volume] in
-      try volume.seal()
-      return volume.sealedEpochs
+    try await sealHandedOver(volume, handOver: handOver) { [volume, major] in
+      try ImagePreparation(volume: volume, major: major).controlFile().checkpointLSN
     }
+    let epochs = volume.sealedEpochs
     let due = epochs.filter { $0.number + epochOffset >= next }
       .map { HistoryEpoch($0, offset: epochOffset) }
     guard let newest = due.last else {

@@ -61,6 +61,7 @@ final class VolumeState {
       if record.second & 1 << 17 != 0 { node.modified = record.modified }
     case .seal: nextFileID = max(nextFileID, FileID(record.second))
     case .confirm: nodes[record.file]?.isProvisional = false
+    case .retract: break
     case .forget: retained.first { $0.number == record.argument }?.isForgotten = true
     }
   }

@@ -20,6 +20,8 @@ enum LogRecordKind: UInt8 {
   case forget = 8
   /// What was written to `file` and is provisional counts.
   case confirm = 9
+  /// What is provisional and came before this counts no more: a crash took it back.
+  case retract = 10
 }
 
 /// A log record without its payload: the 64 bytes before it. See docs/formats/page-log.md.

@@ -16,6 +16,8 @@ struct ProvisionalBlocks {
   }
 
   private var files: [FileID: File] = [:]
+  /// Nothing waits.
+  var isEmpty: Bool { files.isEmpty }
 
   /// Takes in the next record.
   /// - Returns: whether the state is to apply it now.
@@ -32,6 +34,7 @@ struct ProvisionalBlocks {
       }
     case .truncate: cut(record)
     case .confirm: confirm(record.file, in: state)
+    case .retract: files = [:]
     case .seal: for file in Array(files.keys) { confirm(file, in: state) }
     default: break
     }
