@@ -25,7 +25,8 @@ extension Agent {
     steps.mark("prepare")
     mount = try await mount(
       prepared.volume,
-      cachingWrites: prepared.control.hasDataChecksums && specification.cachesWrites ?? true)
+      cachingWrites: prepared.control.hasDataChecksums
+        && specification.cachesWrites ?? AgentSpecification.cachesWritesByDefault)
     steps.mark("mount")
     let server = ServerSession(
       directory: directory, segmentSize: prepared.control.walSegmentSize)
