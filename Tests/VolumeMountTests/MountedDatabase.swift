@@ -103,7 +103,8 @@ struct MountedDatabase {
 func withDatabase(
   cachesWrites: Bool = false, _ body: (MountedDatabase) async throws -> Void
 ) async throws {
-  try await withMountServer(mountedAt: "server/data", cachesWrites: cachesWrites) { mount, directory in
+  try await withMountServer(mountedAt: "server/data", cachesWrites: cachesWrites) {
+    mount, directory in
     let server = try StockServer(
       in: "\(directory)/server",
       settings: ["fsync=on", "full_page_writes=off", "shared_buffers=16MB", "max_connections=50"],
