@@ -9,7 +9,8 @@ import VolumeMount
 //
 //   VolumeMounting VOLUME-DIRECTORY MOUNT-POINT [--threads N] [--waiting N] [--owner NAME] [--cached]
 //
-// With --cached the kernel may keep writes, of a cluster with data checksums.
+// With --cached the kernel may keep writes, of a cluster with data checksums; and no checkpoint seals, so that what a
+// crash leaves of relations is what fsync made durable.
 // Prints "mounted" when requests are answered. Seals and forgets an epoch whenever Postgres has
 // written its control file and whenever the log outgrows its budget, so that destaging runs as it
 // does below a compute. At the end it unmounts, closes the volume and prints what was done.
@@ -39,7 +40,7 @@ do {
       directory: directory, classification: isCached ? checksumFileClass : postgresFileClass))
   if isCached { volume.holdBack { page, block in DataChecksum.verify(page, block: block).isWhole } }
   let sealing = SealingThread(volume: volume)
-  volume.observeWrites { _, _ in sealing.request() }
+  if !isCached { volume.observeWrites { _, _ in sealing.request() } }
   volume.observePressure { sealing.request() }
 
   var options = MountOptions(logger: Logger(label: "mount"))
