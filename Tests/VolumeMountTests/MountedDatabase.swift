@@ -109,6 +109,9 @@ func withDatabase(
       in: "\(directory)/server",
       settings: ["fsync=on", "full_page_writes=off", "shared_buffers=16MB", "max_connections=50"],
       initdbOptions: ["-X", "\(directory)/server/wal"])
+    // What was made without a sync, a crash may take.
+    try run(
+      ["\(server.binaries)/initdb", "--sync-only", "-D", server.dataDirectory], asPostgresUser: true)
     let database = MountedDatabase(mount: mount, server: server)
     try server.start()
     do {
