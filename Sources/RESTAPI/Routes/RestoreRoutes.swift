@@ -32,7 +32,8 @@ extension RouteTable {
           ? API.FinalizeRestoreRequest() : try request.decode(API.FinalizeRestoreRequest.self)
         return API.OperationsResponse(
           operations: try await plane.branches.finalizeRestore(
-            request.branch, name: body.name, project: request.project, account: request.account))
+            request.branch, name: body.name, force: body.force, project: request.project,
+            account: request.account))
       },
     ]
   }
