@@ -140,6 +140,34 @@ import Testing
     }
   }
 
+  /// What is listed of a branch is what its moment holds, owners included.
+  @Test func aBranchOfThePastHasTheOwnersOfThen() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let line = try await scene.row(scene.dev).lineID.rawValue
+        installation.tenants.inherit(
+          TenantContents(
+            databases: [
+              DatabaseRequest(name: "exzodb", owner: "of then"),
+              DatabaseRequest(name: "gone since", owner: "exzodb_owner"),
+            ], roles: ["exzodb_owner", "of then"]), on: line)
+        let made = try await EndpointService(core: installation.core).create(
+          API.NewEndpoint(branchID: scene.dev.rawValue, type: .readWrite), project: scene.project,
+          account: scene.account)
+        let ended = try await installation.end(made.operations)
+        #expect(ended.allSatisfy { $0.status == .finished }, "\(ended)")
+        func owners(_ branch: BranchID) async throws -> [String] {
+          try await DatabaseService(core: installation.core).list(
+            branch: branch, project: scene.project, account: scene.account
+          ).map { "\($0.name): \($0.ownerName)" }.sorted()
+        }
+        #expect(try await owners(scene.dev) == ["exzodb: of then", "gone since: exzodb_owner"])
+        #expect(try await owners(scene.main) == ["exzodb: exzodb_owner"])
+      }
+    }
+  }
+
   @Test func aProtectedBranchIsNotReplacedUnlessForcedAndKeepsEndpointAndProject() async throws {
     try await Installation.with { installation in
       try await installation.working {
