@@ -96,6 +96,10 @@ public struct ConnectionURIService: Sendable {
     let branch = try core.branch(tx, id, of: project.id)
     guard let endpoint = try tx.endpoints(of: branch.id).first(where: { $0.type == .readWrite })
     else {
+      try core.refuseAttached(
+        tx, branch.lineID, isOverFine: false,
+        doing: "make connection string: branch '\(branch.name)' has no endpoint",
+        instead: "name a moment, for a session that reads")
       throw ControlPlaneError(
         .endpointNotFound, "make connection string: branch '\(branch.name)' has no endpoint",
         hint: "create one")
