@@ -76,7 +76,8 @@ struct ErrorAnswer: Sendable {
     case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
       .databaseNotFound, .apiKeyNotFound, .accountNotFound, .planNotFound, .permissionNotFound,
       .routeNotFound, .snapshotNotFound, .dumpNotFound, .drillNotFound, .verificationNotFound,
-      .ticketNotFound, .tableNotFound, .eventNotFound, .attachmentNotFound:
+      .ticketNotFound, .tableNotFound, .eventNotFound, .attachmentNotFound,
+      .scheduleItemNotFound:
       404
     case .timeRangeNotAcceptable: 406
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,

@@ -123,6 +123,23 @@ extension RouteTable {
           account: request.account)
         return API.EmptyResponse()
       },
+      Route(
+        "POST", "\(branch)/backup_schedule/items", "addScheduleItem",
+        "Adds an item to a branch's backup schedule; the others stay",
+        body: API.BackupScheduleItem.self, status: 201
+      ) { request in
+        try await plane.schedules.add(
+          try request.decode(), branch: request.branch, project: request.project,
+          account: request.account)
+      },
+      Route(
+        "DELETE", "\(branch)/backup_schedule/items/{item_id}", "removeScheduleItem",
+        "Removes an item of a branch's backup schedule; the others stay"
+      ) { request in
+        try await plane.schedules.remove(
+          ScheduleItemID(request.parameters["item_id"] ?? ""), branch: request.branch,
+          project: request.project, account: request.account)
+      },
     ]
   }
 }
