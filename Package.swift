@@ -139,7 +139,8 @@ let package = Package(
       name: "WALReading", dependencies: ["PostgresFormat"], path: "Benchmarks/WALReading",
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "VolumeMounting", dependencies: ["Volume", "VolumeMount", "DurableIO", log],
+      name: "VolumeMounting",
+      dependencies: ["Volume", "VolumeMount", "DurableIO", "PostgresFormat", log],
       path: "Benchmarks/VolumeMounting", swiftSettings: swiftSettings),
 
     // tests
