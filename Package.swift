@@ -106,7 +106,7 @@ let package = Package(
     module(
       "ControlPlaneSimulation",
       ["ControlPlane", "Catalog", "RESTAPI", "PostgresFormat", "TestSupport", log]),
-    module("APIClient", ["APITypes", httpClient, nio, nioHTTP1, nioSSL]),
+    module("APIClient", ["APITypes", httpClient, nio, nioPosix, nioHTTP1, nioSSL]),
     module("CommandLineTool", ["APITypes", "APIClient", yams]),
     module(
       "RESTAPI",

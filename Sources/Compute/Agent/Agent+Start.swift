@@ -146,8 +146,10 @@ extension Agent {
   func startServer(recovering: Bool) async throws {
     let bell = serverEndsBell
     var settings = specification.settings
-    if let control = prepared?.control ?? reading?.control {
-      settings.raise(to: control.parameters, isStandby: specification.isReading)
+    if let control = prepared?.control ?? reading?.control,
+      let former = prepared?.parameters ?? reading?.parameters
+    {
+      settings.raise(to: former, isStandby: specification.isReading)
       settings.fit(walSegmentSize: control.walSegmentSize)
     }
     if specification.isReading { settings.extra.merge(readingSettings) { $1 } }
