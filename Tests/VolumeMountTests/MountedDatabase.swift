@@ -111,7 +111,8 @@ func withDatabase(
       initdbOptions: ["-X", "\(directory)/server/wal"])
     // What was made without a sync, a crash may take.
     try run(
-      ["\(server.binaries)/initdb", "--sync-only", "-D", server.dataDirectory], asPostgresUser: true)
+      ["\(server.binaries)/initdb", "--sync-only", "-D", server.dataDirectory], asPostgresUser: true
+    )
     let database = MountedDatabase(mount: mount, server: server)
     try server.start()
     do {
