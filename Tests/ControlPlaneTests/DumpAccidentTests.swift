@@ -54,4 +54,21 @@ import Testing
       #expect(copy?.ownerName == "somebody else")
     }
   }
+
+  @Test func aBranchThatDoesNotOpenKeepsNoOtherFromBeingDumped() async throws {
+    try await DumpScene.with { scene in
+      let damaged = ComputeFleetError(.permanent, "open the moment: a layer is damaged")
+      scene.past.installation.fleet.fail("resolve", with: [damaged])
+      let made = try await scene.create(API.DumpRequest(branches: .all, databases: .all))
+      #expect(made.dumps.count == 2 && Set(made.dumps.map(\.branchID)).count == 1)
+      #expect(made.failures?.count == 1 && made.failures?[0].error.contains("damaged") == true)
+      #expect(made.failures?[0].branchID != made.dumps[0].branchID)
+      for end in try await scene.past.installation.end(made.operations) {
+        #expect(end.status == .finished, "\(end)")
+      }
+      // Of branches that are named all is wanted.
+      scene.past.installation.fleet.fail("resolve", with: [damaged])
+      await #expect(throws: ComputeFleetError.self) { _ = try await scene.create(scene.main()) }
+    }
+  }
 }
