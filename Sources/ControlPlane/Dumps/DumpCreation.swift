@@ -141,8 +141,7 @@ struct DumpCreation: Sendable {
     _ resolver: MomentResolver, _ moment: MomentRequest, _ core: Core, closes: Bool = false
   ) async throws -> Found {
     var resolved = try await resolver.resolve(moment)
-    if case .head = moment { resolved.time = core.clock.now }
-    if case .time(let time) = moment { resolved.time = time }
+    resolved.time = resolver.time(of: moment, resolved)
     let databases = try await core.reading.use(
       resolved, of: resolver.branch, resolver.project, core
     ) { compute in
