@@ -106,7 +106,7 @@ let package = Package(
     module(
       "ControlPlaneSimulation",
       ["ControlPlane", "Catalog", "RESTAPI", "PostgresFormat", "TestSupport", log]),
-    module("APIClient", ["APITypes", httpClient, nio, nioHTTP1, nioSSL]),
+    module("APIClient", ["APITypes", httpClient, nio, nioPosix, nioHTTP1, nioSSL]),
     module("CommandLineTool", ["APITypes", "APIClient", yams]),
     module(
       "RESTAPI",
@@ -139,7 +139,8 @@ let package = Package(
       name: "WALReading", dependencies: ["PostgresFormat"], path: "Benchmarks/WALReading",
       swiftSettings: swiftSettings),
     .executableTarget(
-      name: "VolumeMounting", dependencies: ["Volume", "VolumeMount", "DurableIO", log],
+      name: "VolumeMounting",
+      dependencies: ["Volume", "VolumeMount", "DurableIO", "PostgresFormat", log],
       path: "Benchmarks/VolumeMounting", swiftSettings: swiftSettings),
 
     // tests

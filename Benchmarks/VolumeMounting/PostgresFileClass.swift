@@ -1,3 +1,4 @@
+import PostgresFormat
 import Volume
 
 /// Directories whose content a server makes anew at every start.
@@ -23,6 +24,25 @@ private let directoriesOfPages: Set<Substring> = [
     name.utf8.first.map({ isHexadecimal($0) }) == true, name.utf8.allSatisfy(isPageFileByte)
   else { return .persistent }
   return .atomicBlocks
+}
+
+/// As ``postgresFileClass``, and by which number the checksum of a relation's first page is made.
+@Sendable func checksumFileClass(_ path: String, _ kind: FileKind) -> FileClass {
+  var found = postgresFileClass(path, kind)
+  if found.hasAtomicBlocks, case .relation(let relation) = DataFileKind(path: path) {
+    found.firstBlock = relation.firstBlock
+  }
+  return found
+}
+
+extension DataChecksum.Verdict {
+  /// Whether a page is of one write.
+  var isWhole: Bool {
+    switch self {
+    case .valid, .unused: true
+    case .mismatch, .malformed: false
+    }
+  }
 }
 
 private func isHexadecimal(_ byte: UInt8) -> Bool {

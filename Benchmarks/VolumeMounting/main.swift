@@ -1,13 +1,15 @@
 import Foundation
 import Glibc
 import Logging
+import PostgresFormat
 import Volume
 import VolumeMount
 
 // Mounts a volume until SIGTERM: for tests and measurements.
 //
-//   VolumeMounting VOLUME-DIRECTORY MOUNT-POINT [--threads N] [--waiting N] [--owner NAME]
+//   VolumeMounting VOLUME-DIRECTORY MOUNT-POINT [--threads N] [--waiting N] [--owner NAME] [--cached]
 //
+// With --cached the kernel may keep writes, of a cluster with data checksums.
 // Prints "mounted" when requests are answered. Seals and forgets an epoch whenever Postgres has
 // written its control file and whenever the log outgrows its budget, so that destaging runs as it
 // does below a compute. At the end it unmounts, closes the volume and prints what was done.
@@ -31,13 +33,17 @@ pthread_sigmask(SIG_BLOCK, &signals, nil)
 let directory = CommandLine.arguments[1]
 let mountPoint = CommandLine.arguments[2]
 do {
+  let isCached = CommandLine.arguments.contains("--cached")
   let volume = try Volume.open(
-    VolumeConfiguration(directory: directory, classification: postgresFileClass))
+    VolumeConfiguration(
+      directory: directory, classification: isCached ? checksumFileClass : postgresFileClass))
+  if isCached { volume.holdBack { page, block in DataChecksum.verify(page, block: block).isWhole } }
   let sealing = SealingThread(volume: volume)
   volume.observeWrites { _, _ in sealing.request() }
   volume.observePressure { sealing.request() }
 
   var options = MountOptions(logger: Logger(label: "mount"))
+  options.cachesWrites = isCached
   if let count = option("--threads").flatMap(Int.init) { options.threadCount = count }
   if let count = option("--waiting").flatMap(Int.init) { options.waitingThreadCount = count }
   if let owner = getpwnam(option("--owner") ?? "postgres"), geteuid() == 0 {

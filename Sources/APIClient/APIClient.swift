@@ -10,6 +10,9 @@ public struct APIClientError: Error, Sendable, Equatable, CustomStringConvertibl
   public var message: String
   public var hint: String?
 
+  /// The code where nobody listens at the server's address: the request was not sent.
+  public static let refused = "connection_refused"
+
   public init(status: Int = 0, code: String, message: String, hint: String? = nil) {
     self.status = status
     self.code = code
@@ -34,7 +37,8 @@ public struct APIAnswer<Value: Sendable>: Sendable {
 /// A typed client of `/api/v2`.
 ///
 /// Retries what the server says is safe to repeat (423, 429, and 503 on GET), with its
-/// `Retry-After` or growing pauses, at most ``attempts`` times; nothing else.
+/// `Retry-After` or growing pauses, at most ``attempts`` times; and for ``refusedPatience`` what was not sent,
+/// because nobody listened: a server that is started anew is away for that long. Nothing else.
 public struct APIClient: Sendable {
   /// `http://host:port`, without a slash at the end.
   public let server: String
@@ -44,6 +48,8 @@ public struct APIClient: Sendable {
 
   static let attempts = 8
   private static let longestPause = 30
+  static let refusedPatience = Duration.seconds(5)
+  private static let refusedPause = Duration.milliseconds(200)
 
   /// - Parameter pause: how to wait; tests do not.
   public init(
@@ -94,7 +100,7 @@ public struct APIClient: Sendable {
   private func response(to request: APIRequest) async throws -> APIResponse {
     var attempt = 1
     while true {
-      let response = try await transport.send(request, to: "\(server)/api/v2", key: key)
+      let response = try await arrived(request)
       if 200..<300 ~= response.status { return response }
       guard attempt < Self.attempts, Self.isRepeatable(response.status, request.method) else {
         throw Self.error(response, of: request)
@@ -102,6 +108,19 @@ public struct APIClient: Sendable {
       let seconds = response.retryAfterSeconds ?? (1 << (attempt - 1)) / 2
       try await pause(.seconds(min(max(seconds, 0), Self.longestPause)) + .milliseconds(100))
       attempt += 1
+    }
+  }
+
+  private func arrived(_ request: APIRequest) async throws -> APIResponse {
+    var waited = Duration.zero
+    while true {
+      do {
+        return try await transport.send(request, to: "\(server)/api/v2", key: key)
+      } catch let error as APIClientError where error.code == APIClientError.refused {
+        guard waited < Self.refusedPatience else { throw error }
+        try await pause(Self.refusedPause)
+        waited += Self.refusedPause
+      }
     }
   }
 

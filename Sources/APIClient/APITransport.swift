@@ -3,6 +3,7 @@ import AsyncHTTPClient
 import Foundation
 import NIOCore
 import NIOHTTP1
+import NIOPosix
 import NIOSSL
 import Synchronization
 
@@ -74,7 +75,8 @@ public struct APIResponse: Sendable {
 
 /// Carries requests to a server; tests have their own.
 public protocol APITransport: Sendable {
-  /// - Throws: ``APIClientError`` with `unreachable` when no answer came.
+  /// - Throws: ``APIClientError`` with `server_unreachable` when no answer came, with
+  ///   ``APIClientError/refused`` when nothing was sent.
   func send(_ request: APIRequest, to base: String, key: String?) async throws -> APIResponse
 
   /// Hands a file over as it comes; returns the answer where it is an error.
@@ -176,7 +178,7 @@ public struct HTTPTransport: APITransport {
     do {
       answer = try await client.execute(outgoing, timeout: Self.downloadPause)
     } catch {
-      throw APIClientError(code: "server_unreachable", message: "connect to \(base): \(error)")
+      throw Self.unreachable(base, error)
     }
     // Nothing is left to come.
     if answer.status == .rangeNotSatisfiable, offset > 0 { return nil }
@@ -212,9 +214,20 @@ public struct HTTPTransport: APITransport {
         status: Int(answer.status.code), body: Data(body.readableBytesView),
         retryAfterSeconds: answer.headers.first(name: "Retry-After").flatMap { Int($0) })
     } catch {
-      throw APIClientError(
-        code: "server_unreachable", message: "connect to \(base): \(error)",
-        hint: "Is the server running? Start it with 'exzo serve', or set EXZO_API_HOST.")
+      throw Self.unreachable(base, error)
     }
+  }
+
+  private static func unreachable(_ base: String, _ error: any Error) -> APIClientError {
+    // A name may stand for several addresses, an address is tried alone.
+    let causes = (error as? NIOConnectionError)?.connectionErrors.map(\.error) ?? [error]
+    let isRefused =
+      !causes.isEmpty && causes.allSatisfy { ($0 as? IOError)?.errnoCode == ECONNREFUSED }
+    return APIClientError(
+      code: isRefused ? APIClientError.refused : "server_unreachable",
+      message: isRefused
+        ? "connect to \(base): connection refused: no server listens there"
+        : "connect to \(base): \(error)",
+      hint: "Is the server running? Start it with 'exzo serve', or set EXZO_API_HOST.")
   }
 }

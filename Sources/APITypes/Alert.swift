@@ -53,6 +53,8 @@ extension API {
   public enum AlertKind: String, WireEnumeration {
     case backupFailed = "backup_failed"
     case backupMissed = "backup_missed"
+    /// A branch whose time is over has children.
+    case branchNotExpired = "branch_not_expired"
     case captureLag = "capture_lag"
     case computeAlarm = "compute_alarm"
     case drillFailed = "drill_failed"

@@ -14,8 +14,8 @@ extension API {
     case finished, late, failed
   }
 
-  /// When a branch is backed up, and what becomes of it. The fields from `next_run_at` on are
-  /// answers; in requests they are ignored.
+  /// When a branch is backed up, and what becomes of it. `id` and the fields from
+  /// `next_run_at` on are answers; in requests they are ignored.
   public struct BackupScheduleItem: Codable, Hashable, Sendable {
     public var frequency: BackupFrequency
     /// 0 to 23, in the time zone; not for `hourly`.
@@ -29,6 +29,8 @@ extension API {
     public var kind: BackupKind?
     /// IANA's name, such as `Europe/Berlin`; absent is UTC.
     public var timeZone: String?
+    /// Names the item until the schedule is replaced; only in answers, as all that follows.
+    public var id: String?
     public var nextRunAt: Date?
     public var lastRunAt: Date?
     /// The time for which the last run was due.
@@ -52,7 +54,7 @@ extension API {
     }
 
     enum CodingKeys: String, CodingKey {
-      case frequency, hour, day, month, kind
+      case frequency, hour, day, month, kind, id
       case retentionSeconds = "retention_seconds"
       case timeZone = "time_zone"
       case nextRunAt = "next_run_at"

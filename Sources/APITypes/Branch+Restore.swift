@@ -35,8 +35,13 @@ extension API {
   public struct FinalizeRestoreRequest: Codable, Hashable, Sendable {
     /// The name that the replaced branch gets.
     public var name: String?
+    /// Replaces a protected branch, too.
+    public var force: Bool?
 
-    public init(name: String? = nil) { self.name = name }
+    public init(name: String? = nil, force: Bool? = nil) {
+      self.name = name
+      self.force = force
+    }
   }
 
   /// The answer of `POST …/branches/{branch_id}/recover`.

@@ -95,17 +95,21 @@ extension API {
     public var targetBranchID: String?
     /// Whether it replaces it at once.
     public var finalizeRestore: Bool?
+    /// Replaces a protected branch, too.
+    public var force: Bool?
 
     public init(
-      name: String? = nil, targetBranchID: String? = nil, finalizeRestore: Bool? = nil
+      name: String? = nil, targetBranchID: String? = nil, finalizeRestore: Bool? = nil,
+      force: Bool? = nil
     ) {
       self.name = name
       self.targetBranchID = targetBranchID
       self.finalizeRestore = finalizeRestore
+      self.force = force
     }
 
     enum CodingKeys: String, CodingKey {
-      case name
+      case name, force
       case targetBranchID = "target_branch_id"
       case finalizeRestore = "finalize_restore"
     }

@@ -1,5 +1,6 @@
 import Logging
 import PostgresClient
+import Synchronization
 
 /// The platform's metadata.
 ///
@@ -22,6 +23,8 @@ public final class Catalog: Sendable {
   private let pool: PostgresConnectionPool
   /// What of it may not be in the object store yet.
   public let activity = CatalogActivity()
+  /// Whether a write found the disk full, and none since is known to have found room.
+  private let wasFull = Mutex(false)
 
   private init(pool: PostgresConnectionPool) { self.pool = pool }
 
@@ -90,9 +93,22 @@ public final class Catalog: Sendable {
     try await onConnection(action) { try $0.withTransaction(body) }
   }
 
-  /// Whether the database answers.
+  /// Whether the database answers and, where its disk was full, takes changes again.
+  /// - Throws: ``CatalogError`` `.unavailable`, `.diskFull`.
   public func ping() async throws {
     try await onConnection("reach metadata") { _ = try $0.query("SELECT 1") }
+    guard wasFull.withLock({ $0 }) else { return }
+    try await onConnection("write metadata") { connection in
+      try connection.withTransaction {
+        // A new file needs room, which small changes to others may find for a while.
+        _ = try $0.execute(
+          """
+          CREATE TEMPORARY TABLE exzo_room ON COMMIT DROP AS
+          SELECT md5(n::text) FROM generate_series(1, 2000) AS n
+          """)
+      }
+    }
+    wasFull.withLock { $0 = false }
   }
 
   func onConnection<Value: Sendable>(
@@ -101,7 +117,9 @@ public final class Catalog: Sendable {
     do {
       return try await pool.withConnection(body)
     } catch let error as PostgresError {
-      throw CatalogError(error, doing: action)
+      let found = CatalogError(error, doing: action)
+      if found.code == .diskFull { wasFull.withLock { $0 = true } }
+      throw found
     }
   }
 }

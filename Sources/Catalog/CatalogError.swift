@@ -5,6 +5,8 @@ public struct CatalogError: Error, Sendable, CustomStringConvertible {
   public enum Code: Sendable, Equatable {
     /// The database cannot be reached; a later attempt may succeed.
     case unavailable
+    /// The database's disk is full: nothing can be changed until there is room; reading goes on.
+    case diskFull
     /// A row with that key or name is there already.
     case duplicate
     /// The database was made by a later version of Exzo.
@@ -53,6 +55,7 @@ public struct CatalogError: Error, Sendable, CustomStringConvertible {
       self.init(.duplicate, text, constraint: quoted.count > 1 ? String(quoted[1]) : nil)
     case (.connectFailed, _), (.connectionLost, _), (.poolExhausted, _), (.closed, _):
       self.init(.unavailable, text)
+    case (.server, "53100"): self.init(.diskFull, text)
     case (.server, let state?)
     where ["40001", "40P01", "57P01", "57P03"].contains(state) || state.hasPrefix("53"):
       self.init(.unavailable, text)

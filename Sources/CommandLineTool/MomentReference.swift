@@ -2,7 +2,8 @@ import APITypes
 import Foundation
 
 /// A branch and perhaps a moment of it, as commands take them: `main`, `main@0/1A2B3C`,
-/// `main@2026-11-23T10:00:00Z`, and `^self`, `^parent` for the branch that a command is about.
+/// `main@2026-11-23T10:00:00Z`, and `^self`, `^parent` for the branch that a command is about. What is behind the
+/// last `@` is the moment; `head` is one, so that a name which has an `@` can be written: `a@b@head`.
 public struct MomentReference: Sendable, Equatable {
   public enum Moment: Sendable, Equatable {
     case lsn(String)
@@ -15,18 +16,20 @@ public struct MomentReference: Sendable, Equatable {
 
   /// - Throws: ``CommandError`` for an empty branch or a moment that is neither LSN nor time.
   public init(_ text: String) throws {
-    let parts = text.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
-    branch = String(parts[0])
+    let at = text.lastIndex(of: "@")
+    branch = String(text[..<(at ?? text.endIndex)])
     guard !branch.isEmpty else { throw CommandError("'\(text)' names no branch") }
-    moment = parts.count > 1 ? try Self.moment(String(parts[1])) : nil
+    moment = try at.map { try Self.moment(String(text[text.index(after: $0)...]), of: text) } ?? nil
   }
 
-  private static func moment(_ text: String) throws -> Moment {
+  private static func moment(_ text: String, of whole: String) throws -> Moment? {
+    if text == "head" { return nil }
     if let lsn = lsn(text) { return .lsn(lsn) }
     if let date = RFC3339.date(text) { return .timestamp(date) }
     throw CommandError(
       "'\(text)' is neither an LSN nor a time",
-      hint: "Write it as 0/1A2B3C or 2026-11-23T10:00:00Z.")
+      hint: "Write it as 0/1A2B3C or 2026-11-23T10:00:00Z; a branch whose name is '\(whole)' is "
+        + "'\(whole)@head' here.")
   }
 
   /// As PostgreSQL prints it, from any case and padding; nil when it is none.

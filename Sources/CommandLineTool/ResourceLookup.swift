@@ -95,22 +95,56 @@ public struct ResourceLookup: Sendable {
     return found
   }
 
+  /// Today's first role, where no database says which one.
+  private func firstRole(of branch: API.Branch, project: String) async throws -> String {
+    let request = APIRequest(.get, ["projects", project, "branches", branch.id, "roles"])
+    let roles = try await client.send(request, as: API.RolesResponse.self).value.roles
+    guard let role = roles.first(where: { $0.authenticationMethod != "no_login" }) else {
+      throw CommandError(
+        "branch '\(branch.name)' has no role that can log in today",
+        hint: "Run 'exzo roles create --branch \(branch.name)'.")
+    }
+    return role.name
+  }
+
   /// The connection string of a branch, or of a moment of it; database and role default to its first database and that
-  /// one's owner.
+  /// one's owner. At a moment databases are reached that are gone today, as one of today's roles.
   public func connectionURI(
     branch: API.Branch, project: String, database: String?, role: String?, isPooled: Bool,
     moment: MomentReference.Moment? = nil
   ) async throws -> APIAnswer<API.ConnectionURIResponse> {
+    let isRoleNamed = role != nil
     var (database, role) = (database, role)
     if database == nil || role == nil {
       let request = APIRequest(.get, ["projects", project, "branches", branch.id, "databases"])
       let all = try await client.send(request, as: API.DatabasesResponse.self).value.databases
-      guard let match = all.first(where: { database == nil || $0.name == database }) else {
-        throw CommandError("branch '\(branch.name)' has no database '\(database ?? "")'")
+      let match = all.first { database == nil || $0.name == database }
+      // At a moment there may be databases that are gone today.
+      guard let name = match?.name ?? (moment == nil ? nil : database) else {
+        let what = database.map { "database '\($0)'" } ?? "database today"
+        throw CommandError(
+          "branch '\(branch.name)' has no \(what)",
+          hint: moment == nil
+            ? "Run 'exzo databases list --branch \(branch.name)'."
+            : "Name one of then with --database.")
       }
-      database = match.name
-      role = role ?? match.ownerName
+      database = name
+      if role == nil { role = match?.ownerName ?? all.first?.ownerName }
+      if role == nil { role = try await firstRole(of: branch, project: project) }
     }
+    do {
+      return try await uri(branch, project, database, role, isPooled, moment)
+    } catch let error as APIClientError where error.code == "role_not_found" && !isRoleNamed {
+      // A database of then may belong to a role that was deleted since.
+      role = try await firstRole(of: branch, project: project)
+      return try await uri(branch, project, database, role, isPooled, moment)
+    }
+  }
+
+  private func uri(
+    _ branch: API.Branch, _ project: String, _ database: String?, _ role: String?,
+    _ isPooled: Bool, _ moment: MomentReference.Moment?
+  ) async throws -> APIAnswer<API.ConnectionURIResponse> {
     var query = [
       ("branch_id", branch.id), ("database_name", database ?? ""), ("role_name", role ?? ""),
       ("pooled", isPooled ? "true" : "false"),

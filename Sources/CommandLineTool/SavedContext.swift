@@ -42,11 +42,18 @@ public struct SavedContext: Codable, Sendable, Equatable {
   /// The context in force; empty when none was saved.
   public static func load(from directory: String, home: String?) throws -> SavedContext {
     guard let path = path(from: directory, home: home) else { return SavedContext() }
+    return try read(path)
+  }
+
+  /// The context that one file holds; empty where it is not there.
+  public static func read(_ path: String) throws -> SavedContext {
+    guard isFile(path) else { return SavedContext() }
     do {
       let data = try Data(contentsOf: URL(fileURLWithPath: path))
       return try JSONDecoder().decode(SavedContext.self, from: data)
     } catch {
-      throw CommandError("read context '\(path)': \(error)", hint: "Run 'exzo set-context' again.")
+      throw CommandError(
+        "read context '\(path)': \(error)", hint: "Run 'exzo set-context --project-id ID'.")
     }
   }
 

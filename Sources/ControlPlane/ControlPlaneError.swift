@@ -17,6 +17,7 @@ public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equat
     case apiKeyNotFound = "api_key_not_found"
     case snapshotNotFound = "snapshot_not_found"
     case dumpNotFound = "dump_not_found"
+    case scheduleItemNotFound = "schedule_item_not_found"
     case dumpNotReady = "dump_not_ready"
     case restoreNotPending = "restore_not_pending"
     case notRecoverable = "not_recoverable"

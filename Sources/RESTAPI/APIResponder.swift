@@ -84,7 +84,7 @@ struct APIResponder: HTTPResponder {
       let parts = request.uri.string.split(
         separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
       let path = parts.first ?? ""
-      if let open = try await openAnswer(request.method, path) { return open }
+      if let open = try await openAnswer(request.method, path, requestID) { return open }
       guard path.hasPrefix(Self.base + "/") else { return notFound(requestID, path) }
       switch table.find(request.method.rawValue, path.dropFirst(Self.base.count)) {
       case .nothing: return notFound(requestID, path)
@@ -118,15 +118,23 @@ struct APIResponder: HTTPResponder {
   }
 
   /// What needs no key.
-  private func openAnswer(_ method: HTTPRequest.Method, _ path: Substring) async throws
-    -> APIAnswer?
-  {
+  private func openAnswer(
+    _ method: HTTPRequest.Method, _ path: Substring, _ requestID: String
+  ) async throws -> APIAnswer? {
     guard method == .get || method == .head else { return nil }
     switch path {
     case "/healthz":
       return APIAnswer(status: 200, body: Data(#"{"status":"ok"}"#.utf8), operation: "healthz")
     case "/readyz":
-      try await plane.catalog.ping()
+      do {
+        try await plane.catalog.ping()
+      } catch {
+        logger.error("not ready", metadata: ["error": "\(error)"])
+        // The status that load balancers know; the reason is in the body.
+        var answer = ErrorAnswer(error)
+        answer.status = 503
+        return failure(answer, requestID, "readyz")
+      }
       return APIAnswer(status: 200, body: Data(#"{"status":"ready"}"#.utf8), operation: "readyz")
     case "/metrics":
       let text = metrics.text(gauges: try await plane.gauges())

@@ -35,14 +35,8 @@ struct ErrorAnswer: Sendable {
       self.init(
         status: 501, code: "not_implemented",
         message: "'\(error.operationID)' is not built in this version: it belongs to \(error.area)")
-    case let error as CatalogError where error.code == .unavailable:
-      self.init(
-        status: 503, code: "unavailable",
-        message: "the metadata database does not answer; try again",
-        retryAfterSeconds: 1)
-      isDefect = true
-    case let error as CatalogError where error.code == .badValue:
-      self.init(status: 400, code: "bad_value", message: "a value of the request cannot be stored")
+    case let error as CatalogError where Self.known.contains(error.code):
+      self.init(error)
     case let error as DumpError:
       self.init(error)
     case let error as ComputeFleetError where error.code == .temporary:
@@ -56,6 +50,28 @@ struct ErrorAnswer: Sendable {
       self.init(
         status: 500, code: "internal",
         message: "the request failed inside Exzo; the log of serve says why, by this request_id")
+      isDefect = true
+    }
+  }
+
+  /// Those of the catalog's that clients are told; all others are defects.
+  private static let known: [CatalogError.Code] = [.unavailable, .diskFull, .badValue]
+
+  private init(_ error: CatalogError) {
+    switch error.code {
+    case .badValue:
+      self.init(status: 400, code: "bad_value", message: "a value of the request cannot be stored")
+    case .diskFull:
+      self.init(
+        status: 507, code: "disk_full",
+        message: "the disk of the metadata database is full: reading goes on, nothing can be "
+          + "changed. HINT: make room where the data directory is, or where the server of "
+          + "--metadata-url keeps its data; then it goes on by itself")
+      isDefect = true
+    default:
+      self.init(
+        status: 503, code: "unavailable",
+        message: "the metadata database does not answer; try again", retryAfterSeconds: 1)
       isDefect = true
     }
   }
@@ -76,7 +92,8 @@ struct ErrorAnswer: Sendable {
     case .projectNotFound, .branchNotFound, .endpointNotFound, .operationNotFound, .roleNotFound,
       .databaseNotFound, .apiKeyNotFound, .accountNotFound, .planNotFound, .permissionNotFound,
       .routeNotFound, .snapshotNotFound, .dumpNotFound, .drillNotFound, .verificationNotFound,
-      .ticketNotFound, .tableNotFound, .eventNotFound, .attachmentNotFound:
+      .ticketNotFound, .tableNotFound, .eventNotFound, .attachmentNotFound,
+      .scheduleItemNotFound:
       404
     case .timeRangeNotAcceptable: 406
     case .branchAlreadyExists, .endpointAlreadyExists, .roleAlreadyExists, .databaseAlreadyExists,

@@ -69,7 +69,9 @@ extension Volume {
       tree: snapshot.tree, epoch: epoch, classification: configuration.classification)
     state.locals = snapshot.locals
     let replay = LogReplay(directory: "\(directory)/log", files: files, seed: snapshot.seed)
+    var provisional = ProvisionalBlocks()
     let end = try replay.run(from: snapshot.position, sequence: snapshot.sequence) { item in
+      guard provisional.admit(item, into: state) else { return }
       try state.apply(
         item.record, payload: item.payload, segment: item.segment, offset: item.payloadOffset)
       if item.record.kind == .seal {
@@ -84,6 +86,8 @@ extension Volume {
     let volume = Volume(
       configuration: configuration, base: base, files: files, seed: snapshot.seed, log: log,
       state: state, retainedFrom: snapshot.position)
+    // What this crash took back, a later `confirm` or `seal` would bring again at the next replay.
+    if !provisional.isEmpty { try volume.withWriter { try volume.commit(LogRecord(.retract)) } }
     for id in try volume.scratch.identities() { try volume.scratch.remove(id) }
     return volume
   }

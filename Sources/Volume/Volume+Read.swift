@@ -11,24 +11,29 @@ extension Volume {
   public func read(
     _ file: FileID, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
   ) throws -> Int {
-    let (size, isScratch) = try withState { state in
-      let node = try state.regular(file)
-      return (node.visibleSize, node.isScratch)
-    }
-    guard offset < size else { return 0 }
-    let count = Int(min(UInt64(buffer.count), size - offset))
-    let target = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
-    try VolumeError.wrapping {
-      if isScratch {
-        try readLocal(try scratch.file(file), at: offset, into: target)
-      } else {
-        try readBlocks(file, at: offset, into: target)
+    while true {
+      let (size, isScratch, changes, isStaged) = try withState { state in
+        let node = try state.regular(file)
+        return (node.visibleSize, node.isScratch, node.changes, !node.staged.isEmpty)
       }
+      guard offset < size else { return 0 }
+      let count = Int(min(UInt64(buffer.count), size - offset))
+      let target = UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+      try VolumeError.wrapping {
+        if isScratch {
+          try readLocal(try scratch.file(file), at: offset, into: target)
+        } else {
+          try readBlocks(file, at: offset, into: target)
+        }
+      }
+      let isCurrent = withState { state in
+        guard let node = state.nodes[file] else { return true }
+        for piece in node.staged { piece.overlay(target, at: offset) }
+        // What was staged may have entered the log after it was read.
+        return !isStaged || node.changes == changes
+      }
+      if isCurrent { return count }
     }
-    withState { state in
-      for piece in state.nodes[file]?.staged ?? [] { piece.overlay(target, at: offset) }
-    }
-    return count
   }
 
   /// Fills `buffer` from the file's logged content, zeros past what exists; staged pieces are not

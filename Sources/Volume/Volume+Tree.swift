@@ -47,6 +47,11 @@ extension Volume {
     try withState { try $0.node(file).attributes }
   }
 
+  /// How the volume treats a file; `nil` for what is unknown.
+  public func fileClass(of file: FileID) -> FileClass? {
+    withState { state in state.nodes[file].map { state.fileClass(of: $0) } }
+  }
+
   public func readLink(_ file: FileID) throws -> String {
     try withState { state in
       let node = try state.node(file)
@@ -98,6 +103,17 @@ extension Volume {
       state.nextHandle += 1
       state.handles[handle.rawValue] = file
       return handle
+    }
+  }
+
+  /// Regular files inside history that have a name and an open handle, and when they were modified.
+  public func openFiles() -> [(file: FileID, modified: Int64)] {
+    withState { state in
+      Set(state.handles.values).compactMap { file in
+        guard let node = state.nodes[file], node.kind == .regular, node.isLinked, !node.isScratch
+        else { return nil }
+        return (file, node.modified)
+      }
     }
   }
 

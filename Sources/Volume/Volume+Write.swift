@@ -29,7 +29,13 @@ extension Volume {
         guard end <= BlockMap.maximumBlocks * UInt64(blockSize) else {
           throw VolumeError(.fileTooLarge, "write file \(file.rawValue) to byte \(end)")
         }
-        if fileClass.hasAtomicBlocks {
+        if fileClass.hasAtomicBlocks, let isWhole = isWholeBlock {
+          if let first = fileClass.firstBlock {
+            try writeHeldBack(file, at: offset, bytes) { isWhole($0, first + $1) }
+          } else {
+            try writeThrough(file, at: offset, bytes)
+          }
+        } else if fileClass.hasAtomicBlocks {
           try writeAtomic(file, at: offset, bytes, handle: handle?.rawValue ?? 0)
         } else {
           try writeThrough(file, at: offset, bytes)
@@ -55,13 +61,15 @@ extension Volume {
   /// Logs whole blocks that begin at byte `offset`; at most ``LogRecord/maximumPayload`` bytes a
   /// record. Writer lock held.
   func logBlocks(
-    _ file: FileID, at offset: UInt64, _ blocks: UnsafeRawBufferPointer, sizeAtLeast: UInt64
+    _ file: FileID, at offset: UInt64, _ blocks: UnsafeRawBufferPointer, sizeAtLeast: UInt64,
+    isProvisional: Bool = false
   ) throws {
     var done = 0
     while done < blocks.count {
       let count = min(LogRecord.maximumPayload, blocks.count - done)
       let at = offset + UInt64(done)
       var record = LogRecord(.write, file: file, argument: at)
+      record.isProvisional = isProvisional
       try withState { state in
         let node = try state.regular(file)
         record.second = max(node.size, min(at + UInt64(count), sizeAtLeast))
@@ -219,8 +227,10 @@ extension Volume {
     var record = LogRecord(.truncate, file: file, argument: size)
     record.isOrphan = try withState { state in
       let node = try state.regular(file)
-      // The call that truncates holds the file's lock in the kernel: no write is under way.
-      _ = node.dropStaged { _ in true }
+      // The call that truncates holds the file's lock in the kernel: no write is under way. A block that is held
+      // back may still be written out again below the cut.
+      let holdsBack = isWholeBlock != nil
+      _ = node.dropStaged { !holdsBack || $0.blockStart >= size }
       return !node.isLinked
     }
     record.modified = configuration.clock()

@@ -7,7 +7,7 @@ import Synchronization
 /// *Purpose.* What Postgres's data directory lives on. Every write enters the log whole or not at
 /// all; every seal
 /// makes an epoch that history turns into a layer.
-/// *State and invariants.* (1) What a read returns comes from the newest of: staged pieces,
+/// *State and invariants.* (1) What a read returns comes from the newest of: staged pieces and blocks held back,
 /// current epoch, sealed epochs
 /// newest first, local file, base view, zeros; a floor cuts the search. (2) Memory changes only
 /// after the log took
@@ -19,7 +19,7 @@ import Synchronization
 /// or before it.
 /// *On disk.* `state`, `log/`, `files/` (docs/formats/volume-state.md, page-log.md), `scratch/`.
 /// *Crash.* ``open(_:base:files:)`` finds everything that ``sync()`` covered, and perhaps a longer
-/// prefix.
+/// prefix; of provisional blocks those whose file was synced, or the epoch sealed, after them.
 /// *Concurrency.* Every call from any thread; all block. Changes follow one another under the
 /// writer lock, which is held
 /// across the append; lookups and attributes take only the state lock, which nobody holds across
@@ -37,6 +37,9 @@ public final class Volume: Sendable {
   let counters = VolumeCounters()
   let isDeferred: Atomic<Bool>
   let destaging: Destaging
+
+  /// See ``holdBack(until:)``; set before the first write.
+  nonisolated(unsafe) var isWholeBlock: WholeBlockCheck?
 
   private let writerLock = ShortLock()
   private let stateLock = ShortLock()

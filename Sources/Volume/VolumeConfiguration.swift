@@ -10,13 +10,17 @@ public struct FileClass: Sendable, Hashable {
   public var hasAtomicBlocks: Bool
   /// Writes are told to the observer; see ``Volume/observeWrites(_:)``.
   public var isObserved: Bool
+  /// Of a file whose blocks carry a checksum: the number by which the first one's is made.
+  public var firstBlock: UInt32?
 
   public init(
-    isOutsideHistory: Bool = false, hasAtomicBlocks: Bool = false, isObserved: Bool = false
+    isOutsideHistory: Bool = false, hasAtomicBlocks: Bool = false, isObserved: Bool = false,
+    firstBlock: UInt32? = nil
   ) {
     self.isOutsideHistory = isOutsideHistory
     self.hasAtomicBlocks = hasAtomicBlocks
     self.isObserved = isObserved
+    self.firstBlock = firstBlock
   }
 
   public static let persistent = FileClass()

@@ -17,6 +17,10 @@ public struct VolumeStatistics: Sendable, Equatable {
   public var indexBytes = 0
   public var openEpochs = 0
   public var droppedPieces: UInt64 = 0
+  /// Times that a block was held back; see ``Volume/holdBack(until:)``.
+  public var heldBack: UInt64 = 0
+  /// Of these, times that the whole of a block came and did not fit together.
+  public var heldBackWhole: UInt64 = 0
 }
 
 /// Counters that several threads raise.
@@ -24,6 +28,8 @@ final class VolumeCounters: Sendable {
   let bytesAtSeal = Atomic<UInt64>(0)
   let bytesDestaged = Atomic<UInt64>(0)
   let droppedPieces = Atomic<UInt64>(0)
+  let heldBack = Atomic<UInt64>(0)
+  let heldBackWhole = Atomic<UInt64>(0)
 }
 
 extension Volume {
@@ -37,6 +43,8 @@ extension Volume {
         found.bytesLogged, counters.bytesAtSeal.load(ordering: .relaxed))
     found.syncs = log.syncCount.load(ordering: .relaxed)
     found.droppedPieces = counters.droppedPieces.load(ordering: .relaxed)
+    found.heldBack = counters.heldBack.load(ordering: .relaxed)
+    found.heldBackWhole = counters.heldBackWhole.load(ordering: .relaxed)
     found.logSegments = Int(log.lastSegment) + 1 - Int(destaging.oldestSegment)
     withState { state in
       found.files = state.nodes.count

@@ -15,7 +15,12 @@ extension MountSession {
     addSpace(to: &table)
     table.fsync = { request, file, _, _ in
       Request(pointer: request!).handle { session in
-        try session.volume.sync()
+        // The kernel holds the file's lock from before it hands the pages over until this is answered, so no
+        // write is under way: what the volume has is what the file is.
+        // The kernel tells a lost write once only: whoever asks later must not hear that all is well.
+        guard !session.openFiles.hasLosses(FileID(file)) else { throw Refusal.system(EIO) }
+        try session.volume.sync(FileID(file))
+        session.openFiles.noteSync(of: FileID(file))
         Request(pointer: request!).answer()
       }
     }
@@ -34,6 +39,17 @@ extension MountSession {
         Request(pointer: request!).answer(attributes: changed)
       }
     }
+  }
+
+  /// Tells of a write that failed after the kernel had taken it; of a file that is gone nobody misses it.
+  ///
+  /// The kernel goes on showing the page as it was written until it wants the memory; from then on reads fail.
+  private func noteLostWrite(_ file: FileID, _ error: any Error) {
+    guard cachesWrites, (error as? VolumeError)?.code != .notFound,
+      volume.fileClass(of: file)?.isObserved != true  // not cached: its writer is told
+    else { return }
+    openFiles.noteLoss(of: file)
+    options.onLostWrite?(file, error)
   }
 
   /// Applies `setattr`. The owner is fixed for the whole tree, so only a change to that owner
@@ -97,6 +113,7 @@ extension MountSession {
       Request(pointer: request!).handle { session in
         let buffer = UnsafeMutableRawBufferPointer(
           rebasing: AnswerBuffer.current[..<min(size, AnswerBuffer.size)])
+        guard !session.openFiles.hasLosses(FileID(file)) else { throw Refusal.system(EIO) }
         let count = try session.volume.read(FileID(file), at: UInt64(offset), into: buffer)
         Request(pointer: request!).answer(bytes: UnsafeRawBufferPointer(rebasing: buffer[..<count]))
       }
@@ -104,12 +121,19 @@ extension MountSession {
     table.write = { request, file, bytes, size, offset, opened in
       Request(pointer: request!).handle { session in
         let handle = opened!.pointee.fh
-        if offset % off_t(blockSize) != 0 || size % blockSize != 0 {
+        if session.cachesWrites {
+          session.openFiles.noteWrite(to: FileID(file))
+        } else if offset % off_t(blockSize) != 0 || size % blockSize != 0 {
           session.notePiece(handle, by: Request(pointer: request!).caller)
         }
-        try session.volume.write(
-          FileID(file), at: UInt64(offset), UnsafeRawBufferPointer(start: bytes, count: size),
-          handle: OpenHandle(rawValue: handle))
+        do {
+          try session.volume.write(
+            FileID(file), at: UInt64(offset), UnsafeRawBufferPointer(start: bytes, count: size),
+            handle: OpenHandle(rawValue: handle))
+        } catch {
+          session.noteLostWrite(FileID(file), error)
+          throw error
+        }
         Request(pointer: request!).answer(written: size)
       }
     }

@@ -1,6 +1,7 @@
 import CFuse
 import Glibc
 import Logging
+import Volume
 
 /// How a volume appears in the file system, and with how many threads it is served.
 public struct MountOptions: Sendable {
@@ -19,6 +20,12 @@ public struct MountOptions: Sendable {
   public var waitingThreadCount: Int
   /// Requests that the kernel keeps in flight for reads ahead (`fadvise`), 12 to 1024.
   public var backgroundRequests: UInt32
+  /// Whether the kernel may keep writes for a while, and sends them when it likes. Only for a volume that
+  /// holds blocks back (``Volume/holdBack(until:)``).
+  public var cachesWrites = false
+  /// Called, on a thread of the mount's, when a write to a file that the kernel had taken already could not be
+  /// made. What of the file is no more in the kernel's memory cannot be read from then on.
+  public var onLostWrite: (@Sendable (FileID, any Error) -> Void)?
   public var logger: Logger
 
   public init(
@@ -46,3 +53,5 @@ let largestTransfer: UInt32 = 1 << 20
 /// Seconds that the kernel may keep names and attributes. It is the only client, so nothing it has
 /// not done itself ever changes them.
 let kernelCacheSeconds: Double = 86_400
+/// Per cent of the machine's dirty memory that a mount which caches writes may have.
+let dirtyShare = 40

@@ -15,8 +15,8 @@ import Volume
 /// 2. What the kernel caches is what the volume answers: the kernel is the only client, and where
 ///    the volume takes something back (a page of which one piece came) ``invalidate(_:_:)`` says
 ///    so.
-/// 3. Writes reach the volume before the caller's `write(2)` returns (no write-back cache), in
-///    order within a file.
+/// 3. Writes reach the volume before the caller's `write(2)` returns, in order within a file; with
+///    ``MountOptions/cachesWrites`` before its `fsync(2)` or last `close(2)` does, in any order.
 /// 4. Workers end only when the kernel has ended the connection, or when ``unmount(grace:)`` has
 ///    taken the mount out of the tree. A request taken from the kernel is answered before its
 ///    worker ends.
@@ -32,6 +32,8 @@ import Volume
 public final class MountSession: Sendable {
   let volume: Volume
   let options: MountOptions
+  /// As ``MountOptions/cachesWrites``.
+  public var cachesWrites: Bool { options.cachesWrites }
   /// Absolute, links resolved.
   public let path: String
   /// Set once before any worker starts, freed after the last has ended.
@@ -107,7 +109,7 @@ public final class MountSession: Sendable {
       _ = SystemMounts.unmount(path, lazily: true)
       throw error
     }
-    raiseReadAhead()
+    raiseLimits()
   }
 
   private func withArguments<Result>(
@@ -198,8 +200,11 @@ public final class MountSession: Sendable {
   public func unmount(grace: Duration = .seconds(5)) throws -> Bool {
     let deadline = ContinuousClock.now + grace
     let connection = FuseConnection(mountedAt: path)
+    var isOurs = false
+    defer { if isOurs { confirmWrites() } }
     while isServing {
       let code = SystemMounts.unmount(path, lazily: false)
+      isOurs = code == 0
       if code == 0 || code == EINVAL || code == ENOENT { break }
       guard code == EBUSY else {
         throw MountError(.failed, "unmount '\(path)': \(reason(code))")
@@ -212,10 +217,22 @@ public final class MountSession: Sendable {
     }
     // A copy of the mount in another process's mount namespace keeps the connection: then the kernel is told.
     if !ended.wait(atMost: .milliseconds(200)) {
+      isOurs = false
       try connection?.abort()
       ended.wait()
     }
     return true
+  }
+
+  /// No file was open when the mount went: the kernel has handed over every page.
+  private func confirmWrites() {
+    guard cachesWrites, !isServing else { return }
+    do {
+      try volume.confirm()
+    } catch {
+      // Then they are taken back, as after a crash; nobody had synced them.
+      failures.report(error, path: path)
+    }
   }
 
   /// Takes the mount out of the tree and ends the workers although files are open.
@@ -261,13 +278,13 @@ extension MountSession {
     return table
   }()
 
-  /// Chooses among what the kernel offers. Left out on purpose: the write-back cache (invariant 3),
-  /// `O_TRUNC` within open (the kernel then sends a change of size, one path for every truncation),
-  /// dropping cached pages by time stamps (nobody else writes), and splicing (slower for 8 KiB
-  /// pages).
+  /// Chooses among what the kernel offers. Left out on purpose: `O_TRUNC` within open (the kernel
+  /// then sends a change of size, one path for every truncation), dropping cached pages by time
+  /// stamps (nobody else writes), and splicing (slower for 8 KiB pages).
   private func initialise(_ connection: inout fuse_conn_info) {
+    let cache = options.cachesWrites ? FUSE_CAP_WRITEBACK_CACHE : 0
     let wanted =
-      FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_EXPLICIT_INVAL_DATA
+      cache | FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_EXPLICIT_INVAL_DATA
       | FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO
     connection.want = UInt32(bitPattern: wanted) & connection.capable
     connection.max_write = largestTransfer
@@ -276,18 +293,23 @@ extension MountSession {
     connection.congestion_threshold = options.backgroundRequests * 3 / 4
   }
 
-  /// Raises the kernel's read-ahead from its 128 KiB default, which root may; without it sequential
-  /// reads are slower and nothing else changes.
-  private func raiseReadAhead() {
+  /// Raises the kernel's read-ahead from its 128 KiB default, and the part of dirty memory that
+  /// this mount may have from 1 per cent, which root may; without it the mount is slower and
+  /// nothing else changes.
+  private func raiseLimits() {
     // Without the mount table the setting cannot be found; it is not worth failing the mount.
     guard geteuid() == 0, let mount = try? SystemMounts.mounts(at: path).last else { return }
-    let setting = "/sys/class/bdi/\(mount.device)/read_ahead_kb"
-    let file = open(setting, O_WRONLY | O_CLOEXEC)
-    guard file >= 0 else { return }
-    defer { close(file) }
-    let kilobytes = "\(largestTransfer / 1024)"
-    if write(file, kilobytes, kilobytes.utf8.count) < 0 {
-      options.logger.debug("read-ahead stays at its default", metadata: ["setting": "\(setting)"])
+    var settings = ["read_ahead_kb": "\(largestTransfer / 1024)"]
+    if options.cachesWrites { settings["max_ratio"] = "\(dirtyShare)" }
+    for (name, value) in settings {
+      let path = "/sys/class/bdi/\(mount.device)/\(name)"
+      let file = open(path, O_WRONLY | O_CLOEXEC)
+      guard file >= 0 else { continue }
+      defer { close(file) }
+      if write(file, value, value.utf8.count) < 0 {
+        options.logger.debug(
+          "the mount's limit stays at its default", metadata: ["setting": "\(path)"])
+      }
     }
   }
 }

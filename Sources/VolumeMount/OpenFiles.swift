@@ -9,8 +9,17 @@ final class OpenFiles: Sendable {
     var handles: Set<UInt64> = []
     /// Thread that last wrote part of a block through a handle.
     var pieceWriters: [UInt64: pid_t] = [:]
+    /// Files of which writes came since their last `fsync`.
+    var unsynced: Set<FileID> = []
+    /// When files were last synced, nanoseconds since 1970.
+    var synced: [FileID: Int64] = [:]
+    /// When the last hand-over began, by the same clock.
+    var handedOver = clockNow()
+    /// Files of which a write failed that the kernel had taken.
+    var lossy: Set<FileID> = []
   }
   private let state = Mutex(State())
+  private let hasLost = Atomic<Bool>(false)
 
   func add(_ handle: OpenHandle) { state.withLock { _ = $0.handles.insert(handle.rawValue) } }
 
@@ -29,6 +38,48 @@ final class OpenFiles: Sendable {
     }
   }
 
+  func noteWrite(to file: FileID) { state.withLock { _ = $0.unsynced.insert(file) } }
+
+  func noteSync(of file: FileID) {
+    let now = clockNow()
+    state.withLock { state in
+      state.unsynced.remove(file)
+      state.synced[file] = now
+    }
+  }
+
+  /// A hand-over of these files begins: forgets when others were synced, which nobody has open.
+  /// - Returns: when the last one began, nanoseconds since 1970.
+  func beginHandOver(of files: Set<FileID>) -> Int64 {
+    let now = clockNow()
+    return state.withLock { state in
+      state.unsynced.formIntersection(files)
+      state.synced = state.synced.filter { files.contains($0.key) }
+      defer { state.handedOver = now }
+      return state.handedOver
+    }
+  }
+
+  /// Whether a file may have been written to since its last `fsync` although its time of change is `modified`
+  /// here and in the kernel, whose clock for that ticks every 1 to 10 ms.
+  /// - Parameter last: when the last hand-over began. Nobody had an unknown file open then, or it had not changed.
+  func mayHaveChanged(_ file: FileID, modified: Int64, since last: Int64) -> Bool {
+    state.withLock { state in
+      state.unsynced.contains(file) || modified > (state.synced[file] ?? last) - 20_000_000
+    }
+  }
+
+  func noteLoss(of file: FileID) {
+    state.withLock { _ = $0.lossy.insert(file) }
+    hasLost.store(true, ordering: .releasing)
+  }
+
+  /// Whether the kernel's cache may have held the only copy of what a file has.
+  func hasLosses(_ file: FileID) -> Bool {
+    guard hasLost.load(ordering: .acquiring) else { return false }
+    return state.withLock { $0.lossy.contains(file) }
+  }
+
   func notePiece(_ handle: UInt64, by writer: pid_t) {
     state.withLock { $0.pieceWriters[handle] = writer }
   }
@@ -44,13 +95,25 @@ final class OpenFiles: Sendable {
   }
 }
 
+/// Nanoseconds since 1970.
+private func clockNow() -> Int64 {
+  var now = timespec()
+  clock_gettime(CLOCK_REALTIME, &now)
+  return now.nanoseconds
+}
+
 extension MountSession {
   /// Invariant 1: the handle is the volume's.
   func openFile(_ file: FileID, _ opened: inout fuse_file_info) throws {
     let handle = try volume.open(file)
     openFiles.add(handle)
     opened.fh = handle.rawValue
-    opened.keep_cache = 1
+    if options.cachesWrites, volume.fileClass(of: file)?.isObserved == true {
+      // Whoever watches it is told when it is written, and it is written whole: past the kernel's cache.
+      opened.direct_io = 1
+    } else {
+      opened.keep_cache = 1
+    }
   }
 
   func closeFile(_ handle: UInt64) {

@@ -1,12 +1,13 @@
 import APITypes
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import APIClient
 @testable import CommandLineTool
 
-/// A server that answers from a script.
+/// A server that answers from a script; status 0 is none at all.
 private final class ScriptedTransport: APITransport {
   private let answers: Mutex<[APIResponse]>
   private let sent = Mutex<[String]>([])
@@ -21,9 +22,13 @@ private final class ScriptedTransport: APITransport {
     _ request: APIRequest, to base: String, key: String?
   ) async throws -> APIResponse {
     sent.withLock { $0.append("\(request.method.rawValue) \(request.target)") }
-    return answers.withLock {
+    let answer = answers.withLock {
       $0.isEmpty ? APIResponse(status: 599, body: Data()) : $0.removeFirst()
     }
+    guard answer.status == 0 else { return answer }
+    let isRefused = answer.body == Data("refused".utf8)
+    throw APIClientError(
+      code: isRefused ? APIClientError.refused : "server_unreachable", message: "away")
   }
 }
 
@@ -56,6 +61,57 @@ private final class ScriptedTransport: APITransport {
     }
     #expect(failing.requests.count == 1)
   }
+
+  /// Whoever was told that nobody listens has sent nothing; whoever was cut off may have.
+  @Test func aServerThatIsStartedAnewIsWaitedForAndOneThatIsAwayIsNot() async throws {
+    let finished = (200, #"{"operation":\#(operation("finished"))}"#)
+    let restarting = ScriptedTransport(Array(repeating: (0, "refused"), count: 5) + [finished])
+    _ = try await client(restarting).send(APIRequest(.post, ["x"]), as: API.OperationResponse.self)
+    #expect(restarting.requests.count == 6)
+    for (word, count) in [("refused", 26), ("cut", 1)] {
+      let away = ScriptedTransport(Array(repeating: (0, word), count: 50))
+      await #expect(throws: APIClientError.self) {
+        _ = try await client(away).send(APIRequest(.get, ["x"]), as: API.OperationResponse.self)
+      }
+      #expect(away.requests.count == count, "\(word)")
+    }
+  }
+
+  @Test func aPortWhereNobodyListensRefuses() async throws {
+    let base = "http://127.0.0.1:\(try unusedPort())"
+    await #expect {
+      _ = try await HTTPTransport().send(APIRequest(.get, ["x"]), to: base, key: nil)
+    } throws: { error in
+      (error as? APIClientError)?.code == APIClientError.refused
+    }
+  }
+
+  @Test func databasesThatAreGoneTodayAreReachedAtAMoment() async throws {
+    let databases =
+      #"{"databases":[{"id":1,"branch_id":"br-a","name":"app","owner_name":"me","#
+      + #""created_at":"2026-11-23T10:00:00Z","updated_at":"2026-11-23T10:00:00Z"}]}"#
+    let branch = try APICoding.decode(API.Branch.self, from: Data(Self.branch.utf8))
+    func request(
+      _ database: String?, _ moment: MomentReference.Moment?
+    ) async throws -> String? {
+      let transport = ScriptedTransport([(200, databases), (200, #"{"uri":"postgresql://"}"#)])
+      _ = try await ResourceLookup(client: client(transport)).connectionURI(
+        branch: branch, project: "p", database: database, role: nil, isPooled: false,
+        moment: moment)
+      return transport.requests.last
+    }
+    let past = try await request("gone", .lsn("0/1"))
+    #expect(past?.contains("database_name=gone&role_name=me") == true, "\(past ?? "")")
+    #expect(try await request(nil, .lsn("0/1"))?.contains("database_name=app") == true)
+    await #expect(throws: CommandError.self) { _ = try await request("gone", nil) }
+  }
+
+  private static let branch =
+    #"{"id":"br-a","project_id":"p","name":"main","current_state":"ready","#
+    + #""state_changed_at":"2026-11-23T10:00:00Z","creation_source":"console","default":true,"#
+    + #""protected":false,"cpu_used_sec":0,"compute_time_seconds":0,"active_time_seconds":0,"#
+    + #""written_data_bytes":0,"data_transfer_bytes":0,"created_at":"2026-11-23T10:00:00Z","#
+    + #""updated_at":"2026-11-23T10:00:00Z"}"#
 
   @Test func retriesAreBounded() async throws {
     let transport = ScriptedTransport(Array(repeating: (423, "{}"), count: 50))

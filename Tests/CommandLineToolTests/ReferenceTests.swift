@@ -11,6 +11,13 @@ import Testing
     #expect(try MomentReference("main").moment == nil)
     #expect(try MomentReference("main@0/1a2b3c").moment == .lsn("0/1A2B3C"))
     #expect(try MomentReference("main@00000001/0000000F").moment == .lsn("1/F"))
+    // A name may have the sign, too.
+    #expect(try MomentReference("a@b@0/1").branch == "a@b")
+    #expect(try MomentReference("a@b@0/1").moment == .lsn("0/1"))
+    for text in ["main@head", "a@b@head", "a@0/1@head"] {
+      let head = try MomentReference(text)
+      #expect(head.moment == nil && "\(head.branch)@head" == text)
+    }
     let date = try #require(RFC3339.date("2026-11-23T10:00:00Z"))
     let time = try MomentReference("^self@2026-11-23T10:00:00Z")
     #expect(time.branch == "^self")
@@ -18,7 +25,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "", "@0/1", "main@", "main@yesterday", "main@0/", "main@1/2/3", "main@0/1FFFFFFFF",
+    "", "@0/1", "main@", "main@yesterday", "main@0/", "main@1/2/3", "main@0/1FFFFFFFF", "@head",
+    "a@b",
   ])
   func malformedReferencesAreRefused(text: String) {
     #expect(throws: CommandError.self) { try MomentReference(text) }

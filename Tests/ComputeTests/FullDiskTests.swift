@@ -9,12 +9,44 @@ import Testing
 /// all goes on by itself when there is room.
 @Suite(.serialized, .heavy, .needsPostgres(), .needsFUSE, .needsRoot) struct FullDiskTests {
   @Test func aFullDiskRefusesWritesAndIsForgottenWhenThereIsRoom() async throws {
+    try await withSmallDisk { try await fill($0) }
+  }
+
+  /// The kernel takes its writes although there is no room for them.
+  @Test func aSortThatFindsNoRoomDisturbsNobodyElse() async throws {
+    try await withSmallDisk { disk in
+      let engine = try await Engine(in: disk)
+      let root = try await engine.openRoot {
+        $0.settings.extra = ["autovacuum": "off", "work_mem": "64kB"]
+      }
+      try engine.psql(root, "CREATE TABLE t (n int)")
+      try await engine.keyframe(root)
+      let server = try #require(await engine.fleet.client(line: root).status()).serverPID
+      let ballast = "\(disk)/ballast"
+      try takeAllRoom(on: disk, by: ballast)
+      let sort = """
+        SELECT count(*), max(f) FROM (SELECT repeat(md5(g::text), 20) AS f
+          FROM generate_series(1, 200000) AS g ORDER BY f OFFSET 0) AS q
+        """
+      let refused = try? engine.psql(root, sort)  // an error is one of the two right answers
+      let after = try #require(await engine.fleet.client(line: root).status()).serverPID
+      #expect(after == server, "the server was ended")
+      #expect(try engine.psql(root, "SELECT count(*) FROM t") == "0")
+      try FileManager.default.removeItem(atPath: ballast)
+      let answer = try engine.psql(root, sort)
+      #expect(answer.hasPrefix("200000|"))
+      if let refused { #expect(refused == answer) }
+      try await engine.fleet.suspendAll()
+    }
+  }
+
+  private func withSmallDisk(_ body: (String) async throws -> Void) async throws {
     try await withTemporaryDirectory { directory in
       let disk = "\(directory)/disk"
       try run(["mkdir", "-p", disk])
       try run(["mount", "-t", "tmpfs", "-o", "size=1g,mode=0711", "exzo-test", disk])
       do {
-        try await fill(disk)
+        try await body(disk)
       } catch {
         // The first error is the one to report.
         _ = try? run(["umount", "-l", disk])

@@ -7,7 +7,7 @@ import Testing
 
 /// Processes killed under load: nothing acknowledged is lost, and no manual step is needed.
 @Suite(.serialized, .heavy) struct KillTests {
-  @Test(arguments: [Victim.postgres, .agent]) func killedUnderLoadLosesNothing(
+  @Test(arguments: [Victim.postgres, .child, .agent]) func killedUnderLoadLosesNothing(
     _ victim: Victim
   ) async throws {
     try await withEngine { engine in
@@ -23,6 +23,12 @@ import Testing
         switch victim {
         case .postgres: kill(status.serverPID, SIGKILL)
         case .agent: kill(status.agentPID, SIGKILL)
+        case .child:
+          let children = try TestSupport.run(
+            ["pgrep", "-P", "\(status.serverPID)"], allowFailure: true
+          ).output
+          let pids = children.split(separator: "\n").compactMap { pid_t($0) }
+          kill(try #require(pids.randomElement()), SIGKILL)
         }
       }
       let done = try await report
@@ -42,6 +48,14 @@ import Testing
 
   enum Victim: CustomTestStringConvertible {
     case postgres, agent
-    var testDescription: String { self == .postgres ? "postgres" : "agent" }
+    /// Any process that the server has started: one may be halfway through a page.
+    case child
+    var testDescription: String {
+      switch self {
+      case .postgres: "postgres"
+      case .agent: "agent"
+      case .child: "a process of postgres"
+      }
+    }
   }
 }

@@ -71,6 +71,47 @@ import Testing
     }
   }
 
+  /// The server's settings were raised behind the keyframe: a standby must not allow less than WAL was
+  /// written with, or it pauses and never comes to the moment.
+  @Test func momentsBehindARaiseOfSettingsOpenForReadingAndAsBranches() async throws {
+    try await withEngine { engine in
+      let root = try await engine.openRoot()
+      try engine.psql(root, "CREATE TABLE t AS SELECT generate_series(1, 100) AS n")
+      try await engine.fleet.suspend(line: root)
+      var raised = try #require(try engine.fleet.specification(line: root))
+      raised.settings.maxConnections = 333
+      raised.settings.maxPreparedTransactions = 7
+      raised.settings.maxWorkerProcesses = 11
+      _ = try await engine.fleet.start(raised)
+      try engine.psql(
+        root,
+        "INSERT INTO t VALUES (101); BEGIN; INSERT INTO t VALUES (102); PREPARE TRANSACTION 'p'")
+      let moment = try await engine.head(root)
+      let keyframe = try await engine.history(root).seek(
+        .lsn(moment), now: HistoryEnvironment.systemTime()
+      ).keyframe
+      try #require(
+        keyframe.checkpointLSN == keyframe.redoLSN && keyframe.consistentLSN < moment,
+        "the moment is not opened from the shutdown's keyframe: \(keyframe)")
+      let sizes =
+        "SELECT string_agg(setting, ',' ORDER BY name) FROM pg_settings WHERE name IN "
+        + "('max_connections', 'max_prepared_transactions', 'max_worker_processes')"
+      for way in [OpeningWay.lazy, .replay] {
+        let (past, _) = try await engine.open(root, at: moment) {
+          $0.readsOnly = true
+          $0.opening = way
+        }
+        #expect(try engine.psql(past, "SELECT count(*) FROM t") == "101", "\(way)")
+        #expect(try engine.psql(past, sizes) == "333,7,11", "\(way)")
+        try await engine.fleet.destroy(line: past)
+        let (branch, _) = try await engine.open(root, at: moment) { $0.opening = way }
+        try engine.psql(branch, "COMMIT PREPARED 'p'")
+        #expect(try engine.psql(branch, "SELECT count(*) FROM t") == "102", "\(way)")
+        try await engine.fleet.destroy(line: branch)
+      }
+    }
+  }
+
   /// A copy that went on subscribing would take the parent's rows away from it.
   @Test func aSubscriptionOfTheParentIsOffInTheBranchBeforeAnyWorker() async throws {
     try await withEngine { engine in

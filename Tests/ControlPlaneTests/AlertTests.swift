@@ -148,6 +148,45 @@ private final class Receiver: AlertChannel {
     }
   }
 
+  @Test func aBranchThatIsHeldByAChildSaysSoAndExpiresAfterIt() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let core = installation.core
+        let housekeeping = Housekeeping(core: core, directory: EndpointDirectory(core: core))
+        _ = try await scene.branches.update(
+          scene.dev, API.BranchUpdate(expiresAt: .value(core.clock.now.addingTimeInterval(60))),
+          project: scene.project, account: scene.account)
+        let made = try await scene.branches.create(
+          API.BranchCreateRequest(
+            branch: API.NewBranch(parentID: scene.dev.rawValue, name: "child")),
+          project: scene.project, account: scene.account)
+        try await installation.end(made.operations)
+        func shown() async throws -> API.Branch {
+          try await scene.branches.get(scene.dev, project: scene.project, account: scene.account)
+            .branch
+        }
+        #expect(try await shown().restrictedActions == nil)
+        installation.clock.advance(61)
+        try await housekeeping.round()
+        #expect(try await shown().restrictedActions?.map(\.name) == ["delete"])
+        #expect(
+          try await shown().restrictedActions?.first?.reason.contains("'child' is its child")
+            == true)
+        let told = try await AlertConditions(core: core).now()
+        #expect(told.map(\.kind) == [.branchNotExpired])
+        #expect(told.first?.message.contains("branch 'dev'") == true, "\(told)")
+        try await installation.end(
+          try await scene.branches.delete(
+            BranchID(made.branch.id), project: scene.project, account: scene.account
+          ).operations)
+        try await housekeeping.round()
+        #expect(try await scene.row(scene.dev).deletionMethod == "ttl")
+        #expect(try await AlertConditions(core: core).now() == [])
+      }
+    }
+  }
+
   @Test func strangersSeeNoAlerts() async throws {
     try await Installation.with { installation in
       var stranger = installation.account

@@ -176,6 +176,54 @@ import Testing
     }
   }
 
+  /// What nothing would ever make is not promised; the server and branches have it.
+  @Test func rolesAndDatabasesAreMadeOnTheServerOrOnABranch() async throws {
+    try await with { scene in
+      let attached = try await scene.attach("db1")
+      scene.installation.fleet.sources.set(
+        .following, of: try await scene.line(attached.project.id))
+      try await scene.installation.end(attached.operations)
+      let (main, project) = (BranchID(attached.branch.id), ProjectID(attached.project.id))
+      let account = scene.installation.account.id
+      let (roles, databases) = (RoleService(core: scene.core), DatabaseService(core: scene.core))
+      let owner = try #require(attached.roles.first?.name)
+      let writes: [() async throws -> Void] = [
+        {
+          _ = try await roles.create(
+            API.NewRole(name: "r"), branch: main, project: project, account: account)
+        },
+        {
+          _ = try await databases.create(
+            API.NewDatabase(name: "d", ownerName: owner), branch: main, project: project,
+            account: account)
+        },
+        {
+          _ = try await databases.delete(
+            "app", branch: main, project: project, account: account)
+        },
+        {
+          _ = try await ConnectionURIService(core: scene.core).uri(
+            .init(branch: main, endpoint: nil, database: "app", role: owner), project: project,
+            account: account)
+        },
+      ]
+      for write in writes {
+        do {
+          try await write()
+          Issue.record("it was not refused")
+        } catch let error as ControlPlaneError {
+          #expect(error.code == .branchIsAttached, "\(error)")
+          #expect(error.hint?.contains("create a branch of it") == true, "\(error)")
+        }
+      }
+      // The password of past sessions and of branches.
+      let reset = try await roles.resetPassword(
+        owner, branch: main, project: project, account: account)
+      let ended = try await scene.installation.end(reset.operations)
+      #expect(ended.allSatisfy { $0.status == .finished }, "\(ended)")
+    }
+  }
+
   /// Failed, detached and away for long are told; what is told of the attachment is not told of its line again.
   @Test func whatIsNotFollowedIsAnAlert() async throws {
     try await with { scene in

@@ -143,6 +143,57 @@ import Testing
     }
   }
 
+  @Test func itemsAddedAndRemovedAtOnceAreAllThereAndAllGone() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let service = ScheduleService(core: installation.core, kinds: [.snapshot])
+        func add(_ hour: Int) async throws -> API.BackupSchedule {
+          try await service.add(
+            .init(frequency: .daily, hour: hour), branch: scene.main, project: scene.project,
+            account: scene.account)
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for hour in 0..<10 { group.addTask { _ = try await add(hour) } }
+          try await group.waitForAll()
+        }
+        let all = try await service.get(
+          branch: scene.main, project: scene.project, account: scene.account
+        ).schedule
+        #expect(all.compactMap(\.hour).sorted() == Array(0..<10))
+        let ids = all.compactMap(\.id).map { ScheduleItemID($0) }
+        #expect(Set(ids).count == 10)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for id in ids.dropLast(2) {
+            group.addTask {
+              _ = try await service.remove(
+                id, branch: scene.main, project: scene.project, account: scene.account)
+            }
+          }
+          for hour in 10..<12 { group.addTask { _ = try await add(hour) } }
+          try await group.waitForAll()
+        }
+        let left = try await service.get(
+          branch: scene.main, project: scene.project, account: scene.account
+        ).schedule
+        #expect(left.prefix(2).map(\.id) == all.suffix(2).map(\.id))
+        #expect(Set(left.suffix(2).compactMap(\.hour)) == [10, 11])
+        // Gone, and never another branch's.
+        for branch in [scene.main, scene.dev] {
+          #expect(
+            try await installation.refusal {
+              _ = try await service.remove(
+                branch == scene.main ? ids[0] : ids[9], branch: branch, project: scene.project,
+                account: scene.account)
+            } == .scheduleItemNotFound)
+        }
+        #expect(try await installation.refusal { _ = try await add(24) } == .badValue)
+        for _ in left.count..<ScheduleRules.itemsLimit { _ = try await add(1) }
+        #expect(try await installation.refusal { _ = try await add(1) } == .badValue)
+      }
+    }
+  }
+
   @Test func missedRunsAreMadeUpOnceAndSayThatTheyAreLate() async throws {
     try await Installation.with { installation in
       try await installation.working {

@@ -140,6 +140,91 @@ import Testing
     }
   }
 
+  /// What is listed of a branch is what its moment holds, owners included.
+  @Test func aBranchOfThePastHasTheOwnersOfThen() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let line = try await scene.row(scene.dev).lineID.rawValue
+        installation.tenants.inherit(
+          TenantContents(
+            databases: [
+              DatabaseRequest(name: "exzodb", owner: "of then"),
+              DatabaseRequest(name: "gone since", owner: "exzodb_owner"),
+            ], roles: ["exzodb_owner", "of then"]), on: line)
+        let made = try await EndpointService(core: installation.core).create(
+          API.NewEndpoint(branchID: scene.dev.rawValue, type: .readWrite), project: scene.project,
+          account: scene.account)
+        let ended = try await installation.end(made.operations)
+        #expect(ended.allSatisfy { $0.status == .finished }, "\(ended)")
+        func owners(_ branch: BranchID) async throws -> [String] {
+          try await DatabaseService(core: installation.core).list(
+            branch: branch, project: scene.project, account: scene.account
+          ).map { "\($0.name): \($0.ownerName)" }.sorted()
+        }
+        #expect(try await owners(scene.dev) == ["exzodb: of then", "gone since: exzodb_owner"])
+        #expect(try await owners(scene.main) == ["exzodb: exzodb_owner"])
+      }
+    }
+  }
+
+  @Test func aProtectedBranchIsNotReplacedUnlessForcedAndKeepsEndpointAndProject() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let core = installation.core
+        let service = SnapshotService(core: core)
+        let snapshot = SnapshotID(
+          try await service.create(
+            SnapshotService.Request(lsn: "0/1500100"), branch: scene.main, project: scene.project,
+            account: scene.account
+          ).snapshot.id)
+        func restore(_ request: API.SnapshotRestoreRequest) async throws -> API.RestoredSnapshot {
+          let answer = try await service.restore(
+            snapshot, request, project: scene.project, account: scene.account)
+          let ended = try await installation.end(answer.operations)
+          #expect(ended.allSatisfy { $0.status == .finished }, "\(ended)")
+          return answer
+        }
+        let look = BranchID(
+          try await restore(API.SnapshotRestoreRequest(name: "look")).branch.id)
+        _ = try await scene.branches.update(
+          scene.main, API.BranchUpdate(isProtected: true), project: scene.project,
+          account: scene.account)
+        let refused = [
+          try await installation.refusal {
+            _ = try await scene.branches.finalizeRestore(
+              look, name: nil, project: scene.project, account: scene.account)
+          },
+          try await installation.refusal {
+            _ = try await restore(API.SnapshotRestoreRequest(finalizeRestore: true))
+          },
+          try await installation.refusal {
+            _ = try await EndpointService(core: core).delete(
+              scene.endpoint, project: scene.project, account: scene.account)
+          },
+          try await installation.refusal {
+            _ = try await ProjectService(core: core).delete(scene.project, account: scene.account)
+          },
+        ]
+        #expect(refused == Array(repeating: .branchIsProtected, count: 4))
+        #expect(try await scene.row(named: "main").id == scene.main)
+        try await scene.checkEndpoint()
+
+        let forced = try await installation.end(
+          try await scene.branches.finalizeRestore(
+            look, name: "old", force: true, project: scene.project, account: scene.account))
+        #expect(forced.allSatisfy { $0.status == .finished }, "\(forced)")
+        let main = try await scene.row(named: "main")
+        #expect(main.id == look && main.isProtected)
+        let again = try await restore(
+          API.SnapshotRestoreRequest(finalizeRestore: true, force: true)
+        ).branch.id
+        #expect(try await scene.row(named: "main").id.rawValue == again)
+      }
+    }
+  }
+
   @Test func deletedBranchesAndProjectsComeBackWithinSevenDays() async throws {
     try await Installation.with { installation in
       try await installation.working {

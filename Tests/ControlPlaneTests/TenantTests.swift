@@ -56,6 +56,16 @@ import Testing
       Data(base64Encoded: String(text.split(separator: "$")[1].split(separator: ":")[1])))
     #expect(SCRAMVerifierFactory.verifier(password: "s3cret pass", salt: Array(salt)) == text)
 
+    // The past has its own owners, whoever owns what is there today; what came from a server
+    // elsewhere is given to one who can log in.
+    var past = wanted
+    past.createsDatabases = false
+    past.databases[0].owner = "group"
+    #expect(try await tenants.apply(past, to: compute).databases == wanted.databases)
+    past.adopter = "group"
+    #expect(try await tenants.apply(past, to: compute).databases.map(\.owner) == ["group"])
+    #expect(try await tenants.apply(wanted, to: compute).databases == wanted.databases)
+
     // Roles that own something stay, unable to log in; the superuser is nobody's to change.
     wanted.droppedRoles = ["o'wner \"x\"", "group"]
     wanted.roles = []

@@ -109,6 +109,55 @@ import Testing
     }
   }
 
+  @Test func schedulesContextsAndStatesAreThoseOfNow() async throws {
+    try await withPlatform { platform in
+      let project = try platform.call("POST", "/projects", #"{"project":{"name":"one"}}"#)
+        .string("project.id")
+      try await platform.settle(project)
+      try await platform.settle(
+        try platform.call("POST", "/projects", #"{"project":{"name":"two"}}"#)
+          .string("project.id"))
+      // Neither forgotten nor taken unseen.
+      try platform.exzo(["set-context", "--branch", "main"], status: 1)
+      try platform.exzo(["set-context", "--project-id", "no-such-12345678"], status: 1)
+      try platform.exzo(["set-context", "--project-id", project])
+      try platform.exzo(["set-context", "--branch", "nothing"], status: 1)
+      try platform.exzo(["set-context", "--branch", "main"])
+      #expect(try platform.exzo(["status"]).output.contains(project))
+
+      let adds = """
+        for hour in $(seq 0 9); do
+          "$1" schedule add main --frequency daily --hour $hour > /dev/null & pids="$pids $!"
+        done
+        for pid in $pids; do wait $pid || exit 1; done
+        """
+      let result = try run(
+        ["bash", "-c", adds, "bash", Platform.program],
+        environment: [
+          "HOME": platform.directory, "EXZO_API_HOST": platform.url(""),
+          "EXZO_API_KEY": try platform.key, "PATH": "/usr/bin:/bin",
+        ], allowFailure: true)
+      #expect(result.status == 0, "\(result.errorOutput)")
+      let lines = try platform.exzo(["schedule", "get", "main"]).output
+      #expect(lines.components(separatedBy: "daily").count == 11, "\(lines)")
+      let left = try platform.exzo(["schedule", "remove", "main", "1"]).output
+      #expect(left.components(separatedBy: "daily").count == 10, "\(left)")
+
+      let endpoint = try platform.call("GET", "/projects/\(project)/endpoints")
+        .string("endpoints.0.id")
+      #expect(try platform.exzo(["endpoints", "suspend", endpoint]).output.contains("idle"))
+      #expect(try platform.exzo(["endpoints", "start", endpoint]).output.contains("active"))
+      try platform.exzo(["branches", "create", "--name", "a@b", "--no-compute"])
+      try platform.exzo(["snapshots", "create", "a@b@head"])
+      try platform.exzo(["snapshots", "create", "a@b"], status: 2)
+      try platform.exzo(["branches", "get", "a@b"])
+      // A server that is started anew is away for a moment.
+      try platform.kill()
+      try platform.begin()
+      #expect(try platform.exzo(["branches", "list"]).output.contains("a@b"))
+    }
+  }
+
   @Test func aLostKeyIsReplacedWithAndWithoutServe() async throws {
     try await withPlatform { platform in
       let (data, lost) = ("\(platform.directory)/data", try platform.key)

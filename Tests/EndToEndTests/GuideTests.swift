@@ -14,8 +14,8 @@ import Testing
     let script = Self.commands(of: page)
     try #require(script.contains("exzo "))
     try await withPlatform(arguments: AttachTests.opened) { platform in
-      // The page about servers elsewhere makes a project of its own.
-      let project = name == "attach" ? nil : try await Self.makeProject(platform)
+      // The page about servers elsewhere makes another one.
+      let project = try await Self.makeProject(platform)
       let elsewhere = try Self.makeServer(platform, for: page)
       let work = "\(platform.directory)/work"
       try FileManager.default.createDirectory(
@@ -30,7 +30,7 @@ import Testing
           "EXZO_API_HOST": platform.url(""), "EXZO_API_KEY": try platform.key,
         ].merging(elsewhere.environment) { $1 }, allowFailure: true)
       #expect(result.status == 0, "\(result.output)\n\(result.errorOutput.suffix(3000))")
-      if let project { try await platform.settle(project) }
+      try await platform.settle(project)
       withExtendedLifetime(elsewhere.server) {}
     }
   }

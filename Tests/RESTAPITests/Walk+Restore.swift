@@ -59,6 +59,11 @@ extension Walk {
     try await call(
       "PUT", "\(Self.branch)/backup_schedule", #"{"schedule":[{"frequency":"sometimes"}]}"#,
       status: 400)
+    let added = try await call(
+      "POST", "\(Self.branch)/backup_schedule/items", #"{"frequency":"hourly"}"#, status: 201)
+    values["item_id"] = added.text("schedule", "2", "id")
+    try await call("DELETE", "\(Self.branch)/backup_schedule/items/{item_id}")
+    try await call("DELETE", "\(Self.branch)/backup_schedule/items/{item_id}", status: 404)
     let look = try await call("POST", "\(one)/restore", #"{"name":"look"}"#)
     #expect(look.text("branch", "name") == "look")
     let restored = try await call(

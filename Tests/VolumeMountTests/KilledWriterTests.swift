@@ -40,6 +40,68 @@ struct KilledWriterTests {
     }
   }
 
+  /// The kernel holds their writes and half writes; what is whole is known when it has handed them over.
+  @Test func pagesOfKilledWritersAreWholeBehindTheKernelsCache() async throws {
+    try await withTemporaryDirectory { directory in
+      var random = SeededRandom(seed: 52)
+      for number in 0..<8 {
+        let mounted = try MountedVolume(in: directory, cachesWrites: true)
+        do {
+          let path = "\(mounted.session.path)/pages"
+          if number == 0 { try writePages(path) }
+          let writer =
+            try number % 2 == 0
+            ? Writer(path, seed: number, in: directory)
+            : Writer(path, halting: 1024 * random.pick(1...7), in: "\(directory)")
+          if number % 2 == 0 {
+            try await writer.waitForWrites()
+          } else {
+            _ = try await writer.waitForPiece()
+          }
+          usleep(UInt32(random.pick(0...40_000)))
+          writer.kill()
+        } catch {
+          try? mounted.end()  // the first error is the one to report
+          throw error
+        }
+        try mounted.session.unmount(grace: .seconds(5))
+        mounted.volume.dropHeldBack()
+        try expectWhole(try mounted.volume.readFile("pages"), "kill \(number)")
+        try mounted.volume.close()
+        let again = try Volume.open(mounted.volume.configuration)
+        try expectWhole(try again.readFile("pages"), "kill \(number), opened anew")
+        try again.close()
+      }
+    }
+  }
+
+  @Test func whatWasSyncedThroughTheKernelsCacheIsInTheLog() async throws {
+    try await withTemporaryDirectory { directory in
+      let mounted = try MountedVolume(in: directory, cachesWrites: true)
+      do {
+        let file = try TestFile("\(mounted.session.path)/pages")
+        for value in 1...20 {
+          let page = [UInt8](repeating: UInt8(value), count: 8192)
+          for block in 0..<Writer.blocks { try file.write(page, at: block * 8192) }
+          try file.sync()
+          #expect(
+            try mounted.volume.readFile("pages").allSatisfy { $0 == UInt8(value) }, "sync \(value)")
+        }
+      } catch {
+        try? mounted.end()  // the first error is the one to report
+        throw error
+      }
+      try mounted.end()
+    }
+  }
+
+  private func writePages(_ path: String) throws {
+    let file = try TestFile(path)
+    for block in 0..<Writer.blocks {
+      try file.write([UInt8](repeating: 1, count: 8192), at: block * 8192)
+    }
+  }
+
   /// A mounted file of whole pages; they are whole again when the volume is opened anew.
   private func withPages(
     _ body: (MountedVolume, TestFile, _ path: String, _ directory: String) async throws -> Void

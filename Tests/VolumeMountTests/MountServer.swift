@@ -6,10 +6,13 @@ import VolumeMount
 final class MountServer: @unchecked Sendable {
   let volumeDirectory: String
   let path: String
+  private let options: [String]
   private var process: Process?
 
   /// Starts serving `directory`/volume at `directory`/`name`.
-  init(in directory: String, mountedAt name: String = "mount") throws {
+  /// - Parameter cachesWrites: the kernel may keep writes; pages have checksums.
+  init(in directory: String, mountedAt name: String = "mount", cachesWrites: Bool = false) throws {
+    options = cachesWrites ? ["--cached"] : []
     volumeDirectory = "\(directory)/volume"
     path = "\(directory)/\(name)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
@@ -23,7 +26,7 @@ final class MountServer: @unchecked Sendable {
   func start() throws {
     let process = Process()
     process.executableURL = Self.program
-    process.arguments = [volumeDirectory, path, "--owner", "postgres"]
+    process.arguments = [volumeDirectory, path, "--owner", "postgres"] + options
     let output = Pipe()
     process.standardOutput = output
     try process.run()
@@ -61,10 +64,11 @@ final class MountServer: @unchecked Sendable {
 
 /// Gives `body` a mount served by another process; nothing is left behind, even when it throws.
 func withMountServer(
-  mountedAt name: String = "mount", _ body: (MountServer, String) async throws -> Void
+  mountedAt name: String = "mount", cachesWrites: Bool = false,
+  _ body: (MountServer, String) async throws -> Void
 ) async throws {
   try await withTemporaryDirectory { directory in
-    let server = try MountServer(in: directory, mountedAt: name)
+    let server = try MountServer(in: directory, mountedAt: name, cachesWrites: cachesWrites)
     do {
       try await body(server, directory)
     } catch {

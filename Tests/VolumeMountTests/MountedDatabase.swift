@@ -100,8 +100,11 @@ struct MountedDatabase {
 }
 
 /// Gives `body` a running server on a mounted volume; nothing is left behind, even when it throws.
-func withDatabase(_ body: (MountedDatabase) async throws -> Void) async throws {
-  try await withMountServer(mountedAt: "server/data") { mount, directory in
+func withDatabase(
+  cachesWrites: Bool = false, _ body: (MountedDatabase) async throws -> Void
+) async throws {
+  try await withMountServer(mountedAt: "server/data", cachesWrites: cachesWrites) {
+    mount, directory in
     let server = try StockServer(
       in: "\(directory)/server",
       settings: ["fsync=on", "full_page_writes=off", "shared_buffers=16MB", "max_connections=50"],

@@ -9,12 +9,16 @@ import VolumeMount
 enum Place: CaseIterable, Sendable {
   case plainDirectory
   case mountedVolume
+  /// Whose writes the kernel keeps for a while.
+  case cachedVolume
 
   /// Gives `body` an empty directory; nothing is left behind, even when it throws.
   func with(_ body: (String) async throws -> Void) async throws {
     switch self {
     case .plainDirectory: try await withTemporaryDirectory(body)
     case .mountedVolume: try await withMountedVolume { try await body($0.path) }
+    case .cachedVolume:
+      try await withMountedVolume(cachesWrites: true) { try await body($0.path) }
     }
   }
 }
@@ -25,10 +29,12 @@ let mountNeeds: Comment =
 
 /// Mounts a fresh volume for `body`; unmounts and removes it even when `body` throws.
 func withMountedVolume(
-  ownerUID: UInt32 = getuid(), _ body: (MountSession) async throws -> Void
+  ownerUID: UInt32 = getuid(), cachesWrites: Bool = false,
+  _ body: (MountSession) async throws -> Void
 ) async throws {
   try await withTemporaryDirectory { directory in
-    let mounted = try MountedVolume(in: directory, ownerUID: ownerUID)
+    let mounted = try MountedVolume(
+      in: directory, ownerUID: ownerUID, cachesWrites: cachesWrites)
     do {
       try await body(mounted.session)
     } catch {
@@ -45,13 +51,21 @@ struct MountedVolume {
   let volume: Volume
   let session: MountSession
 
-  init(in directory: String, ownerUID: UInt32 = getuid()) throws {
+  /// - Parameter isWhole: of a page where the kernel caches writes: all its bytes are the same.
+  init(
+    in directory: String, ownerUID: UInt32 = getuid(), cachesWrites: Bool = false,
+    isWhole: @escaping WholeBlockCheck = { page, _ in page.allSatisfy { $0 == page[0] } },
+    onLostWrite: (@Sendable (FileID, any Error) -> Void)? = nil
+  ) throws {
     let path = "\(directory)/mount"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
     volume = try Volume.open(
       VolumeConfiguration(directory: "\(directory)/volume", classification: testFileClass))
     var options = MountOptions(logger: Logger(label: "test"))
     options.ownerUID = ownerUID
+    options.cachesWrites = cachesWrites
+    options.onLostWrite = onLostWrite
+    if cachesWrites { volume.holdBack(until: isWhole) }
     session = try MountSession.mount(volume, at: path, options: options)
   }
 
@@ -66,5 +80,6 @@ struct MountedVolume {
 @Sendable private func testFileClass(_ path: String, _ kind: FileKind) -> FileClass {
   let name = path.split(separator: "/").last ?? ""
   if name.hasPrefix("scratch") { return .outsideHistory }
-  return name.hasPrefix("pages") ? .atomicBlocks : .persistent
+  return name.hasPrefix("pages")
+    ? FileClass(hasAtomicBlocks: true, firstBlock: 0) : .persistent
 }

@@ -13,8 +13,10 @@ private let hasPostgres =
   .serialized, .timeLimit(.minutes(10)), .enabled(if: canMount, mountNeeds),
   .enabled(if: hasPostgres, "needs postgresql-15"))
 struct PostgresTests {
-  @Test func everythingPostgresDoesWithItsDirectoryWorks() async throws {
-    try await withDatabase { database in
+  @Test(arguments: [false, true]) func everythingPostgresDoesWithItsDirectoryWorks(
+    cachesWrites: Bool
+  ) async throws {
+    try await withDatabase(cachesWrites: cachesWrites) { database in
       let server = database.server
       try server.psql("CREATE DATABASE copied STRATEGY file_copy")
       try server.psql("CREATE DATABASE logged STRATEGY wal_log")
@@ -56,8 +58,10 @@ struct PostgresTests {
     }
   }
 
-  @Test func killedServerOfTheMountLosesNothing() async throws {
-    try await withDatabase { database in
+  @Test(arguments: [false, true]) func killedServerOfTheMountLosesNothing(
+    cachesWrites: Bool
+  ) async throws {
+    try await withDatabase(cachesWrites: cachesWrites) { database in
       try database.server.pgbench(["-i", "-q", "-s", "2"])
       for _ in 0..<2 {
         let load = try database.startLoad()

@@ -59,6 +59,12 @@ final class TestFile {
 
   func truncate(_ size: Int) throws { try check("ftruncate", ftruncate(descriptor, size)) }
   func sync() throws { try check("fsync", fsync(descriptor)) }
+  /// Has the kernel begin to write its dirty pages: `sync_file_range(2)`, which Glibc's module does not show.
+  func send() throws {
+    typealias Call = @convention(c) (Int32, Int64, Int64, UInt32) -> Int32
+    let call = unsafeBitCast(dlsym(nil, "sync_file_range"), to: Call.self)
+    try check("sync_file_range", call(descriptor, 0, 0, 2))
+  }
   func end() throws -> Int { try check("lseek", lseek(descriptor, 0, SEEK_END)) }
 
   func status() throws -> stat {

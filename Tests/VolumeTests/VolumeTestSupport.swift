@@ -8,7 +8,9 @@ import Testing
 /// Classes as a mount would give them, in small.
 @Sendable func testClassification(_ path: String, _ kind: FileKind) -> FileClass {
   if path.hasPrefix("scratch/") || path == "postmaster.pid" { return .outsideHistory }
-  if path.hasPrefix("base/"), kind == .regular { return .atomicBlocks }
+  if path.hasPrefix("base/"), kind == .regular {
+    return FileClass(hasAtomicBlocks: true, firstBlock: 0)
+  }
   if path == "global/pg_control" { return FileClass(isObserved: true) }
   return .persistent
 }

@@ -11,6 +11,12 @@ extension CatalogTransaction {
     try first(where: "t.line_id = $1", .text(line.rawValue))
   }
 
+  /// Whether a line is one that followed a server: root lines of an attached server's project.
+  public func followsSource(_ line: CatalogLineID?, in project: ProjectID) throws -> Bool {
+    guard let line, try attachment(of: project) != nil else { return false }
+    return try self.line(line)?.parentID == nil
+  }
+
   public func attachments(in status: AttachmentRecord.Status) throws -> [AttachmentRecord] {
     try select(where: "t.status = $1 ORDER BY t.created_at", .text(status.rawValue))
   }

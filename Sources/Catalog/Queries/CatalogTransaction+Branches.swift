@@ -57,13 +57,31 @@ extension CatalogTransaction {
       where: "t.parent_id = $1 AND t.deleted_at IS NULL ORDER BY t.id", .text(branch.rawValue))
   }
 
-  /// Branches whose time is over, at most `limit`.
+  /// Branches whose time is over, at most `limit`, without those that ``waitingBranches(at:)`` has.
   public func expiredBranches(at date: Date, limit: Int) throws -> [BranchRecord] {
     try select(
-      where:
-        "t.deleted_at IS NULL AND t.expires_at <= $1::timestamptz ORDER BY t.id LIMIT \(limit)",
+      where: """
+        t.deleted_at IS NULL AND t.expires_at <= $1::timestamptz AND NOT (\(Self.waitsForChildren))
+        ORDER BY t.id LIMIT \(limit)
+        """,
       .init(date))
   }
+
+  /// Branches whose time is over and that stay because they have children.
+  public func waitingBranches(at date: Date) throws -> [BranchRecord] {
+    try select(
+      where: """
+        t.deleted_at IS NULL AND t.expires_at <= $1::timestamptz AND \(Self.waitsForChildren)
+        AND EXISTS (SELECT FROM exzo.projects AS p
+          WHERE p.id = t.project_id AND p.deleted_at IS NULL) ORDER BY t.id
+        """, .init(date))
+  }
+
+  /// Children of a preserved state go to another branch.
+  private static let waitsForChildren = """
+    t.preserved_from IS NULL AND EXISTS (SELECT FROM exzo.branches AS c
+      WHERE c.parent_id = t.id AND c.deleted_at IS NULL)
+    """
 
   // MARK: roles and databases
 

@@ -37,6 +37,14 @@ extension CatalogTransaction {
     try run("DELETE FROM exzo.backup_schedules WHERE branch_id = $1", .text(branch.rawValue))
   }
 
+  /// Whether the branch had the item.
+  public func deleteScheduleItem(_ id: ScheduleItemID, of branch: BranchID) throws -> Bool {
+    try run(
+      "DELETE FROM exzo.backup_schedules WHERE id = $1 AND branch_id = $2", .text(id.rawValue),
+      .text(branch.rawValue)
+    ).rowsAffected > 0
+  }
+
   /// The schedule of `source` becomes that of `branch`, in place of its own.
   public func moveSchedule(from source: BranchID, to branch: BranchID) throws {
     try deleteSchedule(of: branch)

@@ -23,7 +23,10 @@ extension Agent {
     if prepared.expectation != nil { status.opening = prepared.lazy == nil ? .replay : .lazy }
     status.replayReason = prepared.replayReason
     steps.mark("prepare")
-    mount = try await mount(prepared.volume)
+    mount = try await mount(
+      prepared.volume,
+      cachingWrites: prepared.control.hasDataChecksums
+        && specification.cachesWrites ?? AgentSpecification.cachesWritesByDefault)
     steps.mark("mount")
     let server = ServerSession(
       directory: directory, segmentSize: prepared.control.walSegmentSize)
@@ -33,7 +36,8 @@ extension Agent {
       serverVersion: specification.serverVersion,
       policy: KeyframePolicy(completeLayers: specification.completeLayers),
       changesFile: ChangesFile(
-        path: directory.changedBlocks, fileSystem: environment.fileSystem), log: log)
+        path: directory.changedBlocks, fileSystem: environment.fileSystem),
+      handOver: { [weak self] in try await self?.handOverWrites() }, log: log)
     (self.server, self.capture, self.keyframes) = (server, capture, keyframes)
     keyframes.attach()
     try await blocking { [directory] in try DrainedMarker(directory).clear() }
@@ -86,15 +90,6 @@ extension Agent {
       Task { await keyframes.run() }, Task { await scheduler.run() }, Task { await merging.run() },
     ]
     if let lazy = prepared.lazy { makePagesAhead(lazy) }
-  }
-
-  func mount(_ volume: Volume) async throws -> MountSession {
-    try await blocking { [directory, specification, log] in
-      try MountSession.mount(
-        volume, at: directory.mountPoint,
-        options: MountOptions(
-          ownerUID: specification.identity.uid, ownerGID: specification.identity.gid, logger: log))
-    }
   }
 
   /// Logs what capture tells, and ends a compute whose line another installation has taken over.
@@ -151,11 +146,15 @@ extension Agent {
   func startServer(recovering: Bool) async throws {
     let bell = serverEndsBell
     var settings = specification.settings
-    if let control = prepared?.control ?? reading?.control {
-      settings.raise(to: control.parameters, isStandby: specification.isReading)
+    if let control = prepared?.control ?? reading?.control,
+      let former = prepared?.parameters ?? reading?.parameters
+    {
+      settings.raise(to: former, isStandby: specification.isReading)
       settings.fit(walSegmentSize: control.walSegmentSize)
     }
     if specification.isReading { settings.extra.merge(readingSettings) { $1 } }
+    // The agent starts it again, after what a killed process left half written is gone.
+    if mount?.cachesWrites == true { settings.extra["restart_after_crash"] = "off" }
     // The parent's subscriptions are disabled before any of their workers starts.
     let withoutApplyWorkers = recovering && prepared?.mayHoldSubscriptions ?? true
     let limit = try await limitation()

@@ -78,6 +78,7 @@ extension Agent {
       try reading?.close()
     }
     mount = nil
+    if let prepared { noteHeldBack(prepared.volume) }
   }
 
   /// Starts the server again whenever it ends by itself.
@@ -97,6 +98,7 @@ extension Agent {
         do {
           if failures > 1 { try await Task.sleep(for: .seconds(min(failures, 10))) }
           await keyframes?.noteRecovery()
+          try await remount()
           try await startServer(recovering: false)
           if let server { await keyframes?.noteServer(version: try await server.version()) }
           failures = 0

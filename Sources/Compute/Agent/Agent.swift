@@ -44,6 +44,8 @@ public actor Agent {
   /// In place of `prepared` where the moment is only read.
   var reading: PreparedReading?
   var mount: MountSession?
+  /// The server that was ended because a write of its was lost.
+  var serverToldOfLoss: pid_t = 0
   var postmaster: Postmaster?
   var capture: WALCapture?
   var keyframes: KeyframeService?

@@ -29,7 +29,11 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   public var opening: OpeningWay?
   /// Which keyframes get a complete layer; `nil` leaves it to ``KeyframePolicy``. For tests.
   public var completeLayers: CompleteLayers?
-
+  /// Whether the kernel may keep the server's page writes until `fsync`; `nil` leaves it to
+  /// ``cachesWritesByDefault``. Needs data checksums all the same.
+  public var cachesWrites: Bool?
+  /// The default of every compute: the one place to change it. Serve's `EXZO_WRITE_BACK` goes before it.
+  public static let cachesWritesByDefault = true
   /// Where a volume that leaves its base stands still for ever. For tests, which kill it there.
   public var pausesLeavingBase: BaseStep?
 

@@ -12,7 +12,7 @@ extension Agent {
     else { return prepared }
     let adoption = ClusterAdoption(directory: directory, formerName: formerName, roles: roles)
     var settings = specification.settings
-    settings.raise(to: prepared.control.parameters, isStandby: true)
+    settings.raise(to: prepared.parameters, isStandby: true)
     settings.fit(walSegmentSize: prepared.control.walSegmentSize)
     settings.extra.merge(readingSettings) { $1 }
     let limit = try await limitation()

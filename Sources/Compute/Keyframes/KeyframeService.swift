@@ -29,6 +29,8 @@ actor KeyframeService {
   /// Epochs that the line had before its volume was made.
   private let epochOffset: UInt64
   private let changesFile: ChangesFile
+  /// Brings into the volume what was written to it before the call and is on its way.
+  private let handOver: @Sendable () async throws -> Void
   /// What the volume's base is made by, where it was opened without replay.
   private var lazy: LazyBaseView?
   private var policy: KeyframePolicy
@@ -56,9 +58,11 @@ actor KeyframeService {
 
   init(
     prepared: PreparedCompute, capture: WALCapture, server: ServerSession, serverVersion: String,
-    policy: KeyframePolicy, changesFile: ChangesFile, epochOffset: UInt64 = 0, log: Logger
+    policy: KeyframePolicy, changesFile: ChangesFile, epochOffset: UInt64 = 0,
+    handOver: @escaping @Sendable () async throws -> Void = {}, log: Logger
   ) {
     self.epochOffset = epochOffset
+    self.handOver = handOver
     self.policy = policy
     volume = prepared.volume
     writer = prepared.writer
@@ -149,10 +153,12 @@ actor KeyframeService {
 
   private func sealAlone(consistentAt end: LSN?) async throws -> Keyframe {
     let next = await writer.nextVolumeEpoch
-    let epochs = try await blocking { [volume] in
-      try volume.seal()
-      return volume.sealedEpochs
+    // A checkpoint has synced what went through the server's buffers. Builds of indexes and rewrites of tables
+    // write past them and sync at their end: what they logged before this keyframe's redo LSN, no replay gives back.
+    try await sealHandedOver(volume, handOver: handOver) { [volume, major] in
+      try ImagePreparation(volume: volume, major: major).controlFile().checkpointLSN
     }
+    let epochs = volume.sealedEpochs
     let due = epochs.filter { $0.number + epochOffset >= next }
       .map { HistoryEpoch($0, offset: epochOffset) }
     guard let newest = due.last else {

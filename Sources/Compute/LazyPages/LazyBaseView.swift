@@ -2,6 +2,7 @@ import Foundation
 import Glibc
 import History
 import Logging
+import PageRedo
 import PostgresFormat
 import Synchronization
 import Volume
@@ -41,9 +42,11 @@ final class LazyBaseView: BaseView {
 
   /// Blocks made in one go for a read, at most: 1 MiB.
   private static let readBatch = 128
-  /// Blocks made in one go ahead of reads, at most: each part of the WAL is then read a few times, not once
-  /// a block. 64 MiB; the records are bounded by ``PageMaker/recordLimit``.
-  static let aheadBatch = 8192
+  /// Blocks whose records are found in one go ahead of reads, at first and at most: each part of the WAL is then read
+  /// a few times, not once a block. The records are bounded by ``PageMaker/recordLimit``.
+  static let aheadBatch = (first: 2048, most: 65_536)
+  /// Blocks that are read, sent through redo and kept in one go: copied from hand to hand while they lie in a core's cache.
+  private static let redoBatch = 128
 
   init(tree: FileTreeSnapshot, maker: PageMaker, pages: MadePages) {
     self.tree = tree
@@ -127,13 +130,13 @@ final class LazyBaseView: BaseView {
     guard !missing.isEmpty else { return }
     let wanted = missing.map { self.wanted(relation, file, startBlock + UInt32($0)) }
     if missing.count == count {
-      try make(wanted[...], in: buffer, isUrgent: true)
+      try make(wanted, in: buffer)
       return
     }
     let made = UnsafeMutableRawBufferPointer.allocate(
       byteCount: missing.count * blockSize, alignment: 4096)
     defer { made.deallocate() }
-    try make(wanted[...], in: made, isUrgent: true)
+    try make(wanted, in: made)
     for (slot, index) in missing.enumerated() {
       PageMaker.slots(buffer, index, 1)
         .copyMemory(from: UnsafeRawBufferPointer(PageMaker.slots(made, slot, 1)))
@@ -148,24 +151,39 @@ final class LazyBaseView: BaseView {
       key: BlockKey(relation.locator, relation.fork, block: relation.firstBlock + block))
   }
 
+  /// For a reader that waits.
   private func make(
-    _ wanted: ArraySlice<PageMaker.Wanted>, in buffer: UnsafeMutableRawBufferPointer,
-    isUrgent: Bool
+    _ wanted: [PageMaker.Wanted], in buffer: UnsafeMutableRawBufferPointer
   ) throws {
-    var rest = wanted
+    let batch = RedoBatch()
     var slot = 0
-    while !rest.isEmpty {
-      let results = try maker.make(
-        Array(rest), into: PageMaker.slots(buffer, slot, rest.count), isUrgent: isUrgent)
-      for (index, result) in results.enumerated() {
-        guard case .made = result else { continue }
+    while slot < wanted.count {
+      let chains = try maker.chains(of: wanted[slot...])
+      try make(
+        wanted[slot..<slot + chains.count], by: chains[...],
+        in: PageMaker.slots(buffer, slot, chains.count), with: batch, isUrgent: true)
+      slot += chains.count
+    }
+  }
+
+  private func make(
+    _ wanted: ArraySlice<PageMaker.Wanted>, by chains: ArraySlice<PageChain>,
+    in buffer: UnsafeMutableRawBufferPointer, with batch: RedoBatch, isUrgent: Bool
+  ) throws {
+    let results = try maker.make(
+      wanted, by: chains, into: buffer, with: batch, isUrgent: isUrgent)
+    var next = 0
+    while next < results.count {
+      let isMade = results[next] == .made
+      let end = results[next...].firstIndex { ($0 == .made) != isMade } ?? results.count
+      if isMade {
+        let first = wanted.startIndex
         try pages.keep(
-          rest[rest.startIndex + index].address,
-          UnsafeRawBufferPointer(PageMaker.slots(buffer, slot + index, 1)))
-        made.add(1, ordering: .relaxed)
+          wanted[first + next..<first + end].map(\.address),
+          UnsafeRawBufferPointer(PageMaker.slots(buffer, next, end - next)))
+        made.add(UInt64(end - next), ordering: .relaxed)
       }
-      rest = rest.dropFirst(results.count)
-      slot += results.count
+      next = end
     }
   }
 
@@ -187,27 +205,43 @@ final class LazyBaseView: BaseView {
     setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
     var files: [RelationFile: FileID] = [:]
     for (id, known) in relations where known.file.fork != .freeSpaceMap { files[known.file] = id }
-    var batch: [PageMaker.Wanted] = []
-    let buffer = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: LazyBaseView.aheadBatch * blockSize, alignment: 4096)
-    defer { buffer.deallocate() }
-    func flush() throws {
-      try make(batch[...], in: PageMaker.slots(buffer, 0, batch.count), isUrgent: false)
-      batch.removeAll(keepingCapacity: true)
-    }
+    var wanted: [PageMaker.Wanted] = []
+    var limit = LazyBaseView.aheadBatch.first
     try maker.chains.blocksTouched(from: maker.image.oldestRedoLSN, to: maker.moment) { key in
       if isClosed.load(ordering: .relaxed) { return false }
       let file = RelationFile(holding: key.block, of: key.locator, fork: key.fork)
       guard let id = files[file], let known = relations[id] else { return true }
       let address = BlockAddress(file: id, block: key.block - file.firstBlock)
       guard address.block < known.blocks, !pages.holds(address) else { return true }
-      batch.append(PageMaker.Wanted(address: address, key: key))
-      if batch.count == LazyBaseView.aheadBatch { try flush() }
+      wanted.append(PageMaker.Wanted(address: address, key: key))
+      if wanted.count >= limit {
+        wanted.removeFirst(try makeAhead(wanted))
+        limit = min(2 * limit, LazyBaseView.aheadBatch.most)
+      }
       return true
     }
+    while !wanted.isEmpty, !isClosed.load(ordering: .relaxed) {
+      wanted.removeFirst(try makeAhead(wanted))
+    }
     guard !isClosed.load(ordering: .relaxed) else { return }
-    try flush()
     allMade.store(true, ordering: .releasing)
+  }
+
+  /// Makes the first of the blocks, as many as their records allow.
+  private func makeAhead(_ wanted: [PageMaker.Wanted]) throws -> Int {
+    let chains = try maker.chains(of: wanted[...])
+    let batch = RedoBatch()
+    let buffer = UnsafeMutableRawBufferPointer.allocate(
+      byteCount: min(chains.count, LazyBaseView.redoBatch) * blockSize, alignment: 4096)
+    defer { buffer.deallocate() }
+    for first in stride(from: 0, to: chains.count, by: LazyBaseView.redoBatch) {
+      if isClosed.load(ordering: .relaxed) { return first }
+      let part = first..<min(first + LazyBaseView.redoBatch, chains.count)
+      try make(
+        wanted[part], by: chains[part], in: PageMaker.slots(buffer, 0, part.count), with: batch,
+        isUrgent: false)
+    }
+    return chains.count
   }
 
   /// Ends ``makeAhead()`` and the workers; later reads of pages that were not made fail.

@@ -38,15 +38,21 @@ final class MadePages: Sendable {
     return true
   }
 
-  /// Keeps a page; one that is there stays as it is, since both are the same.
-  func keep(_ address: BlockAddress, _ page: UnsafeRawBufferPointer) throws {
-    let slot: UInt32? = slots.withLock { held in
-      guard held.slots[address] == nil else { return nil }
-      defer { held.next += 1 }
+  /// Keeps pages in one write; those that are there stay as they are, since both are the same.
+  /// - Parameter pages: one for each address, one behind the other.
+  func keep(_ addresses: [BlockAddress], _ pages: UnsafeRawBufferPointer) throws {
+    precondition(pages.count == addresses.count * blockSize)
+    let first: UInt32? = slots.withLock { held in
+      guard addresses.contains(where: { held.slots[$0] == nil }) else { return nil }
+      defer { held.next += UInt32(addresses.count) }
       return held.next
     }
-    guard let slot else { return }
-    try file.write(page, at: UInt64(slot) * UInt64(blockSize), operation: "keep made page")
-    slots.withLock { $0.slots[address] = $0.slots[address] ?? slot }
+    guard let first else { return }
+    try file.write(pages, at: UInt64(first) * UInt64(blockSize), operation: "keep made pages")
+    slots.withLock { held in
+      for (index, address) in addresses.enumerated() where held.slots[address] == nil {
+        held.slots[address] = first + UInt32(index)
+      }
+    }
   }
 }

@@ -31,54 +31,80 @@ struct PageMaker: Sendable {
   /// Records held in memory at once, but for a single block that has more: some 40 MiB.
   static let recordLimit = 200_000
 
-  /// Makes the first of the blocks, each in its place: block `i` at `i * blockSize` of `buffer`.
+  /// What the first of some blocks need: their chains, in the blocks' order.
   ///
-  /// As many as their records allow (``recordLimit``), at least one.
-  /// - Parameter wanted: ascending by key.
-  /// - Parameter isUrgent: a reader waits.
-  /// - Returns: of the blocks that were made; the buffer behind them holds nothing of use.
-  /// - Throws: ``ComputeError`` `.damagedHistory` that names the page; what history throws.
-  func make(
-    _ wanted: [Wanted], into buffer: UnsafeMutableRawBufferPointer, isUrgent: Bool
-  ) throws -> [Made] {
-    let redoLSNs = try readImages(wanted, into: buffer)
-    var made = [Made](repeating: .unchanged, count: wanted.count)
+  /// As many blocks as their records allow (``recordLimit``), at least one. Reads the indices and the WAL; memory for
+  /// the records.
+  /// - Parameter wanted: ascending by key, at least one.
+  /// - Throws: what history throws.
+  func chains(of wanted: ArraySlice<Wanted>) throws -> [PageChain] {
+    let redoLSNs = try redoLSNs(of: wanted)
+    var chains = [PageChain?](repeating: nil, count: wanted.count)
     var end = wanted.count
     for redoLSN in Set(redoLSNs) {
-      let members = wanted.indices.filter { $0 < end && redoLSNs[$0] == redoLSN }
+      let members = redoLSNs.indices.filter { $0 < end && redoLSNs[$0] == redoLSN }
       guard !members.isEmpty else { continue }
-      let found = try chains.chains(
-        of: members.map { wanted[$0].key }, from: redoLSN, to: moment,
+      let found = try self.chains.chains(
+        of: members.map { wanted[wanted.startIndex + $0].key }, from: redoLSN, to: moment,
         recordLimit: PageMaker.recordLimit)
       if found.count < members.count { end = members[found.count] }
-      try redo(Array(zip(members, found)), wanted, buffer, isUrgent, &made)
+      for (member, chain) in zip(members, found) { chains[member] = chain }
     }
-    return Array(made[..<end])
+    // Each index below `end` is a member of one of the groups.
+    return chains[..<end].map { $0! }
   }
 
-  private func readImages(
-    _ wanted: [Wanted], into buffer: UnsafeMutableRawBufferPointer
-  ) throws -> [LSN] {
+  /// Makes blocks by their chains, each in its place: block `i` at `i * blockSize` of `buffer`.
+  /// - Parameters:
+  ///   - chains: of ``chains(of:)``, one for each block.
+  ///   - batch: memory to work with; what it held is gone.
+  ///   - isUrgent: a reader waits.
+  /// - Throws: ``ComputeError`` `.damagedHistory` that names the page; what history throws.
+  func make(
+    _ wanted: ArraySlice<Wanted>, by chains: ArraySlice<PageChain>,
+    into buffer: UnsafeMutableRawBufferPointer, with batch: RedoBatch, isUrgent: Bool
+  ) throws -> [Made] {
+    precondition(wanted.count == chains.count)
+    try forEachRun(of: wanted) { first, range in
+      var ignored = [LSN](repeating: .invalid, count: range.count)
+      try ignored.withUnsafeMutableBufferPointer {
+        try image.read(
+          file: first.file, startBlock: first.block, count: range.count,
+          into: PageMaker.slots(buffer, range.lowerBound, range.count), redoLSNs: $0)
+      }
+    }
+    return try redo(chains, wanted, buffer, batch, isUrgent)
+  }
+
+  private func redoLSNs(of wanted: ArraySlice<Wanted>) throws -> [LSN] {
     var redoLSNs = [LSN](repeating: .invalid, count: wanted.count)
     try redoLSNs.withUnsafeMutableBufferPointer { redoLSNs in
-      var next = 0
-      while next < wanted.count {
-        let first = wanted[next].address
-        var run = 1
-        while next + run < wanted.count,
-          wanted[next + run].address
-            == BlockAddress(file: first.file, block: first.block + UInt32(run))
-        {
-          run += 1
-        }
-        try image.read(
-          file: first.file, startBlock: first.block, count: run,
-          into: PageMaker.slots(buffer, next, run),
-          redoLSNs: UnsafeMutableBufferPointer(rebasing: redoLSNs[next..<next + run]))
-        next += run
+      try forEachRun(of: wanted) { first, range in
+        try image.redoLSNs(
+          file: first.file, startBlock: first.block, count: range.count,
+          into: UnsafeMutableBufferPointer(rebasing: redoLSNs[range]))
       }
     }
     return redoLSNs
+  }
+
+  /// Runs of consecutive blocks of one file, as offsets into `wanted`.
+  private func forEachRun(
+    of wanted: ArraySlice<Wanted>, _ body: (BlockAddress, Range<Int>) throws -> Void
+  ) rethrows {
+    var next = wanted.startIndex
+    while next < wanted.endIndex {
+      let first = wanted[next].address
+      var end = next + 1
+      while end < wanted.endIndex,
+        wanted[end].address
+          == BlockAddress(file: first.file, block: first.block + UInt32(end - next))
+      {
+        end += 1
+      }
+      try body(first, next - wanted.startIndex..<end - wanted.startIndex)
+      next = end
+    }
   }
 
   static func slots(
@@ -91,12 +117,13 @@ struct PageMaker: Sendable {
   // MARK: Redo
 
   private func redo(
-    _ chains: [(Int, PageChain)], _ wanted: [Wanted], _ buffer: UnsafeMutableRawBufferPointer,
-    _ isUrgent: Bool, _ made: inout [Made]
-  ) throws {
-    let batch = RedoBatch()
+    _ chains: ArraySlice<PageChain>, _ wanted: ArraySlice<Wanted>,
+    _ buffer: UnsafeMutableRawBufferPointer, _ batch: RedoBatch, _ isUrgent: Bool
+  ) throws -> [Made] {
+    batch.removeAll()
+    var made = [Made](repeating: .unchanged, count: wanted.count)
     var inBatch: [Int] = []
-    for (index, chain) in chains {
+    for (index, (block, chain)) in zip(wanted, chains).enumerated() {
       let slot = PageMaker.slots(buffer, index, 1)
       if chain.records.isEmpty {
         if chain.origin == .removed {
@@ -107,17 +134,18 @@ struct PageMaker: Sendable {
       }
       made[index] = .made
       if chain.records.contains(where: { $0.effect != .redo }) {
-        try redoInSteps(chain, wanted[index].key, slot, isUrgent)
+        try redoInSteps(chain, block.key, slot, isUrgent)
         continue
       }
       let base = chain.origin == .base ? UnsafeRawBufferPointer(slot) : nil
-      try add(wanted[index].key, base, chain.records[...], chain, to: batch)
+      try add(block.key, base, chain.records[...], chain, to: batch)
       inBatch.append(index)
     }
     try run(batch, isUrgent)
     for (request, index) in inBatch.enumerated() {
       try take(batch, request, into: PageMaker.slots(buffer, index, 1))
     }
+    return made
   }
 
   /// A block of the visibility map whose relation was shortened: redo up to there, the cut, and on.

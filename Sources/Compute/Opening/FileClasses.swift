@@ -13,6 +13,9 @@ import Volume
   let file = DataFileKind(path: path)
   if file.isTransient { return .outsideHistory }
   if file == .control { return FileClass(hasAtomicBlocks: true, isObserved: true) }
+  if case .relation(let relation) = file {
+    return FileClass(hasAtomicBlocks: true, firstBlock: relation.firstBlock)
+  }
   return file.isPaged ? .atomicBlocks : .persistent
 }
 

@@ -115,10 +115,12 @@ struct MomentOpening: Sendable {
     var view: LazyBaseView
     var base: MovingBaseView
     var expectation: RecoveryExpectation
+    var parameters: ParameterChange?
 
     func prepared(_ writer: LineWriter) -> PreparedCompute {
       PreparedCompute(
         volume: volume, writer: writer, base: base, expectation: expectation, control: control,
+        tailParameters: parameters,
         mayHoldSubscriptions: Compute.mayHoldSubscriptions(view.tree), lazy: view)
     }
 
@@ -141,7 +143,8 @@ struct MomentOpening: Sendable {
     return LaidOut(
       volume: volume, control: control, view: view, base: base,
       expectation: RecoveryExpectation(
-        target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize))
+        target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
+      parameters: summary.parameters)
   }
 
   var pages: LazyPages {
@@ -198,7 +201,7 @@ struct MomentOpening: Sendable {
       volume: volume, writer: writer,
       expectation: RecoveryExpectation(
         target: plan.lsn, lastRecordStart: summary.lastRecordStart, segmentSize: plan.segmentSize),
-      control: control, warmed: warmed)
+      control: control, tailParameters: summary.parameters, warmed: warmed)
   }
 
   func openVolume(

@@ -13,6 +13,8 @@ struct PreparedCompute: Sendable {
   /// wherever the local WAL goes.
   var expectation: RecoveryExpectation?
   var control: ControlFile
+  /// The highest settings that the tail notes, which the control file has once it is replayed.
+  var tailParameters: ParameterChange?
   /// Holds the tail's blocks until the server has replayed it.
   var warmed: WarmedBaseView?
   /// The moment may hold subscriptions of the parent.
@@ -21,6 +23,8 @@ struct PreparedCompute: Sendable {
   var lazy: LazyBaseView?
   /// Why a moment was opened by replay.
   var replayReason: String?
+  /// What the server may not allow less of.
+  var parameters: ParameterChange { control.parameters.raised(to: tailParameters) }
 }
 
 /// Where a server must stand after it has opened a moment.

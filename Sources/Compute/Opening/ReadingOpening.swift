@@ -8,6 +8,10 @@ import Volume
 struct PreparedReading: Sendable {
   var volume: Volume
   var control: ControlFile
+  /// The highest settings that the tail notes, which the control file has once it is replayed.
+  var tailParameters: ParameterChange?
+  /// What the server may not allow less of.
+  var parameters: ParameterChange { control.parameters.raised(to: tailParameters) }
   /// Where replay must stand: the end of the moment's last record.
   var target: LSN
   /// Holds the tail's blocks until the server has replayed it.
@@ -62,7 +66,9 @@ extension MomentOpening {
     let view = try await pages.view(
       history, image: image, moment: plan.lsn, tree: summary.moment.tree)
     let (volume, control) = try await openVolume(on: view, plan)
-    return PreparedReading(volume: volume, control: control, target: plan.lsn, lazy: view)
+    return PreparedReading(
+      volume: volume, control: control, tailParameters: summary.parameters, target: plan.lsn,
+      lazy: view)
   }
 
   private func readReplayed(
@@ -83,7 +89,10 @@ extension MomentOpening {
     let image = BranchBaseView(warmed)
     async let tail = writeTail(history, plan, image.tree, major: major)
     let (volume, control) = try await openVolume(on: image, plan)
-    warm(warmed, try await tail.wanted)
-    return PreparedReading(volume: volume, control: control, target: plan.lsn, warmed: warmed)
+    let summary = try await tail
+    warm(warmed, summary.wanted)
+    return PreparedReading(
+      volume: volume, control: control, tailParameters: summary.parameters, target: plan.lsn,
+      warmed: warmed)
   }
 }

@@ -21,6 +21,8 @@ struct RewrittenTail: Sendable {
   struct Summary: Sendable {
     /// Start of the last record; `nil` where the tail has none.
     var lastRecordStart: LSN?
+    /// The highest settings that records of the tail note.
+    var parameters: ParameterChange?
     var counts: TailRewriter.Counts
     var moment: MomentTree
   }
@@ -28,7 +30,13 @@ struct RewrittenTail: Sendable {
   /// A class, so that the reader's closure changes the tree in place.
   private final class Findings: @unchecked Sendable {
     var tree: TailTree
+    var parameters: ParameterChange?
     init(tree: TailTree) { self.tree = tree }
+
+    func observe(_ record: WALRecordView, _ role: RecordRole) throws {
+      try tree.observe(record, role)
+      if let change = try record.parameterChange() { parameters = change.raised(to: parameters) }
+    }
   }
 
   private var rewriter: TailRewriter
@@ -64,7 +72,7 @@ struct RewrittenTail: Sendable {
   ) throws -> [TailRewriter.Patch] {
     let findings = findings
     do {
-      return try rewriter.append(bytes, at: lsn) { try findings.tree.observe($0, $1) }
+      return try rewriter.append(bytes, at: lsn) { try findings.observe($0, $1) }
     } catch let error as FormatError where error.code == .gap {
       throw ComputeError(
         .damagedHistory, "read the tail: \(error)",
@@ -90,6 +98,7 @@ struct RewrittenTail: Sendable {
     }
     return .lazy(
       Summary(
-        lastRecordStart: rewriter.lastRecordStart, counts: rewriter.counts, moment: moment))
+        lastRecordStart: rewriter.lastRecordStart, parameters: findings.parameters,
+        counts: rewriter.counts, moment: moment))
   }
 }

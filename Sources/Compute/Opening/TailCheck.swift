@@ -14,6 +14,8 @@ struct TailCheck: Sendable {
   struct Summary: Sendable {
     /// Start of the last record; `nil` where the tail has none.
     var lastRecordStart: LSN?
+    /// The highest settings that records of the tail note.
+    var parameters: ParameterChange?
     var records = 0
     /// Blocks of the image that replay will read, each once.
     var wanted: [BlockAddress] = []
@@ -82,6 +84,9 @@ struct TailCheck: Sendable {
       findings.lengths.reference(
         RelationFork(locator: block.locator, fork: block.fork), block: block.block,
         initializes: block.startsPage || isMap, at: record.startLSN)
+    }
+    if let change = try record.parameterChange() {
+      findings.summary.parameters = change.raised(to: findings.summary.parameters)
     }
     switch record.resourceManager {
     case .transaction, .storage, .database: break

@@ -90,7 +90,7 @@ extension Console {
   /// As `PUT …/backup_schedule` takes it.
   private static func stored(_ item: API.BackupScheduleItem) -> API.BackupScheduleItem {
     var plain = item
-    (plain.nextRunAt, plain.lastRunAt, plain.lastRunFor) = (nil, nil, nil)
+    (plain.id, plain.nextRunAt, plain.lastRunAt, plain.lastRunFor) = (nil, nil, nil, nil)
     (plain.lastRunStatus, plain.lastRunError, plain.retryAt) = (nil, nil, nil)
     return plain
   }

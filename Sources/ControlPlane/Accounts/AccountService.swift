@@ -82,7 +82,12 @@ public struct AccountService: Sendable {
     }
     if let caller, now.timeIntervalSince(caller.key.lastUsedAt ?? .distantPast) > Self.touchInterval
     {
-      try await core.catalog.write { try $0.touchAPIKey(caller.key.id, at: now, from: address) }
+      do {
+        try await core.catalog.write { try $0.touchAPIKey(caller.key.id, at: now, from: address) }
+      } catch let error as CatalogError where error.code == .diskFull {
+        // Reading goes on without it; what writes is refused, and `/readyz` tells.
+        core.logger.debug("a key's last use was not noted", metadata: ["error": "\(error)"])
+      }
     }
     return caller
   }

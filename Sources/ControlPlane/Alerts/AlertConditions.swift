@@ -27,7 +27,8 @@ struct AlertConditions: Sendable {
     var running = health
     // Told once, in the words of the attachment.
     running.computes.removeAll { lost.contains($0.lineID) }
-    return try await backups() + proofs() + attached + computes(running) + machine(health)
+    return try await backups() + expiries() + proofs() + attached
+      + computes(running) + machine(health)
       + stores(health)
   }
 
@@ -53,6 +54,22 @@ struct AlertConditions: Sendable {
             + "\(RFC3339.text(item.nextRunAt)) and has not run",
           hint: "look whether other backups take too long, or serve cannot work: its log says")
       }
+  }
+
+  private func expiries() async throws -> [AlertCondition] {
+    let now = core.clock.now
+    return try await core.catalog.read { tx in
+      try tx.waitingBranches(at: now).compactMap { branch in
+        guard let child = try tx.children(of: branch.id).first, let time = branch.expiresAt else {
+          return nil
+        }
+        return AlertCondition(
+          kind: .branchNotExpired, subject: branch.id.rawValue, projectID: branch.projectID,
+          message: "branch '\(branch.name)' of project '\(branch.projectID)' expired at "
+            + "\(RFC3339.text(time)) and is still there: branch '\(child.name)' is its child",
+          hint: "it goes when its children are gone: delete them, or give them an expiry, too")
+      }
+    }
   }
 
   private func proofs() async throws -> [AlertCondition] {
@@ -94,23 +111,45 @@ struct AlertConditions: Sendable {
     return found
   }
 
-  private func computes(_ health: FleetHealth) -> [AlertCondition] {
-    health.computes.flatMap { compute -> [AlertCondition] in
+  /// Names of branches by the lines that computes write.
+  private func branches(_ computes: [FleetHealth.Compute]) async throws -> [String: String] {
+    guard !computes.isEmpty else { return [:] }
+    return try await core.catalog.read { tx in
+      var names: [String: String] = [:]
+      for project in Set(computes.map(\.projectID)) {
+        for branch in try tx.branches(of: ProjectID(project)) {
+          names[branch.lineID.rawValue] = branch.name
+        }
+      }
+      return names
+    }
+  }
+
+  private func computes(_ health: FleetHealth) async throws -> [AlertCondition] {
+    let unwell = health.computes.filter {
+      $0.exposureSeconds > settings.captureLag || $0.walBytes > settings.walBytes
+        || !$0.alarms.isEmpty
+    }
+    let names = try await branches(unwell)
+    return unwell.flatMap { compute -> [AlertCondition] in
       let project = ProjectID(compute.projectID)
+      let place =
+        (names[compute.lineID].map { "branch '\($0)' of project '\(project)'" }
+          ?? "project '\(project)'") + " (line '\(compute.lineID)')"
       var found: [AlertCondition] = []
       if compute.exposureSeconds > settings.captureLag {
         found.append(
           AlertCondition(
             kind: .captureLag, subject: compute.lineID, projectID: project,
-            message: "commits of the last \(Int(compute.exposureSeconds)) s on line "
-              + "'\(compute.lineID)' are on this machine only",
+            message: "commits of the last \(Int(compute.exposureSeconds)) s of \(place) "
+              + "are on this machine only",
             hint: "look whether the object store answers: 'exzo store speed'"))
       }
       if compute.walBytes > settings.walBytes {
         found.append(
           AlertCondition(
             kind: .slotGrowth, subject: compute.lineID, projectID: project,
-            message: "\(compute.walBytes) bytes of WAL are kept on line '\(compute.lineID)'",
+            message: "\(compute.walBytes) bytes of WAL are kept for \(place)",
             hint: "a replication slot holds them: pg_replication_slots tells whose; drop one that "
               + "nobody reads"))
       }
@@ -118,7 +157,7 @@ struct AlertConditions: Sendable {
         found.append(
           AlertCondition(
             kind: .computeAlarm, subject: compute.lineID, projectID: project,
-            message: "the compute on line '\(compute.lineID)' reports: \(alarm)",
+            message: "the compute of \(place) reports: \(alarm)",
             hint: "its log is agent.log in the line's directory"))
       }
       return found

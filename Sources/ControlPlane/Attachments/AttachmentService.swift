@@ -146,16 +146,35 @@ public struct AttachmentService: Sendable {
 
 extension Core {
   /// Refuses what would need a server of ours on a line that follows one elsewhere.
-  /// - Parameter isOverFine: whether the line may be left once nothing follows any more.
+  /// - Parameters:
+  ///   - isOverFine: whether the line may be left once nothing follows any more.
+  ///   - instead: what else to do than to use a branch of it.
   func refuseAttached(
-    _ tx: CatalogTransaction, _ line: CatalogLineID, isOverFine: Bool, doing action: String
+    _ tx: CatalogTransaction, _ line: CatalogLineID, isOverFine: Bool, doing action: String,
+    instead: String? = nil
   ) throws {
     guard let found = try tx.attachment(line: line) else { return }
-    if isOverFine, [.detached, .failed, .interrupted].contains(found.status) { return }
+    let isOver = [.detached, .failed, .interrupted].contains(found.status)
+    if isOverFine, isOver { return }
     throw ControlPlaneError(
       isOverFine ? .serverIsAttached : .branchIsAttached,
-      "\(action): the branch holds what server '\(found.host):\(found.port)' writes",
+      "\(action): the branch holds what server '\(found.host):\(found.port)' "
+        + (isOver ? "wrote" : "writes"),
       hint: isOverFine
-        ? "'exzo detach' first" : "create a branch of it: that is a writable copy")
+        ? found.wayToLeave
+        : (instead.map { "\($0), or " } ?? "") + found.wayToWrite)
+  }
+}
+
+extension AttachmentRecord {
+  fileprivate var wayToLeave: String {
+    status == .detaching
+      ? "try again when it is detached: 'exzo attach status'" : "'exzo detach' first"
+  }
+
+  fileprivate var wayToWrite: String {
+    let branch = "create a branch of it: that is a writable copy"
+    return status == .copying
+      ? "when 'exzo attach status' says that the copy is there, \(branch)" : branch
   }
 }

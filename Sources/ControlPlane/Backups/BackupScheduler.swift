@@ -89,7 +89,7 @@ final class BackupScheduler: Sendable {
       }
     } catch is CancellationError {
       throw CancellationError()
-    } catch let error as CatalogError where error.code == .unavailable {
+    } catch let error as CatalogError where error.code == .unavailable || error.code == .diskFull {
       throw error
     } catch {
       try await note(error, of: item)

@@ -14,14 +14,19 @@ struct ScheduleRules: Sendable {
   /// The rules of all items, in order.
   /// - Throws: ``ControlPlaneError`` naming the field, the value and what is allowed.
   func check(_ items: [API.BackupScheduleItem]) throws -> [ScheduleRule] {
-    guard items.count <= Self.itemsLimit else {
-      throw ControlPlaneError.value(
-        "schedule", "\(items.count) items", allowed: "up to \(Self.itemsLimit) items")
-    }
+    try Self.count(items.count)
     return try items.enumerated().map { try check($1, "schedule[\($0)].") }
   }
 
-  private func check(_ item: API.BackupScheduleItem, _ field: String) throws -> ScheduleRule {
+  static func count(_ items: Int) throws {
+    guard items <= Self.itemsLimit else {
+      throw ControlPlaneError.value(
+        "schedule", "\(items) items", allowed: "up to \(Self.itemsLimit) items")
+    }
+  }
+
+  /// - Parameter field: what stands before the names of the item's fields.
+  func check(_ item: API.BackupScheduleItem, _ field: String) throws -> ScheduleRule {
     let frequency = item.frequency
     try Self.number("\(field)hour", item.hour, 0...23, isUsed: frequency != .hourly, frequency)
     try Self.number(

@@ -56,11 +56,14 @@ public struct BranchService: Sendable {
   public func get(
     _ id: BranchID, project: ProjectID, account: AccountID
   ) async throws -> (branch: API.Branch, annotation: API.Annotation) {
-    let (project, branch, resolver, usage) = try await core.catalog.read { tx in
+    let (project, branch, resolver, usage, child) = try await core.catalog.read { tx in
       let project = try core.project(tx, project, of: account)
       let branch = try core.branch(tx, id, of: project.id)
       let usage = try tx.usage(of: id, project: project.id, since: presenter.billingPeriod().start)
-      return (project, branch, try MomentResolver(core, project, branch, tx), usage)
+      return (
+        project, branch, try MomentResolver(core, project, branch, tx), usage,
+        try self.heldBy(branch, tx)
+      )
     }
     var window: API.RestoreWindow?
     var size: Int?
@@ -68,10 +71,26 @@ public struct BranchService: Sendable {
       window = try await self.window(resolver)
       size = await core.fleet.logicalSize(line: branch.lineID.rawValue)
     }
-    let shown = presenter.branch(
+    var shown = presenter.branch(
       branch, isDefault: branch.id == project.defaultBranchID, usage: usage, window: window,
       logicalSize: size)
+    shown.restrictedActions = child.map {
+      [
+        API.BranchRestrictedAction(
+          name: "delete",
+          reason: "its time is over, and branch '\($0.name)' is its child: "
+            + "it goes when its children are gone")
+      ]
+    }
     return (shown, presenter.annotation(branch))
+  }
+
+  /// A child, where a branch whose time is over stays because of it.
+  private func heldBy(_ branch: BranchRecord, _ tx: CatalogTransaction) throws -> BranchRecord? {
+    guard let time = branch.expiresAt, time <= core.clock.now, branch.preservedFrom == nil else {
+      return nil
+    }
+    return try tx.children(of: branch.id).first
   }
 
   /// `nil` where the history does not answer: the branch is shown all the same.

@@ -71,7 +71,14 @@ public struct ConnectionURIService: Sendable {
         throw ControlPlaneError(
           .branchNotFound, "make connection string: project '\(project.id)' has no default branch")
       }
-      return try RoleService.find(query.role, try core.branch(tx, id, of: project.id), tx)
+      let branch = try core.branch(tx, id, of: project.id)
+      guard let role = try tx.role(query.role, of: branch.id), !role.isDropped else {
+        throw ControlPlaneError(
+          .roleNotFound,
+          "find role '\(query.role)' of branch '\(branch.name)': there is none today",
+          hint: "a session at a moment is one of today's roles: name one of these")
+      }
+      return role
     }
     return Presenter(core: core).pastConnection(
       branch: role.branchID, role: role.name, password: RoleService.password(of: role, core),
@@ -96,6 +103,10 @@ public struct ConnectionURIService: Sendable {
     let branch = try core.branch(tx, id, of: project.id)
     guard let endpoint = try tx.endpoints(of: branch.id).first(where: { $0.type == .readWrite })
     else {
+      try core.refuseAttached(
+        tx, branch.lineID, isOverFine: false,
+        doing: "make connection string: branch '\(branch.name)' has no endpoint",
+        instead: "name a moment, for a session that reads")
       throw ControlPlaneError(
         .endpointNotFound, "make connection string: branch '\(branch.name)' has no endpoint",
         hint: "create one")

@@ -231,6 +231,11 @@ public struct EndpointService: Sendable {
       }
       let locks = [OperationLock.endpoint(id), OperationLock.branch(endpoint.branchID)]
       try core.requireFree(tx, project.id, locks, doing: "delete endpoint '\(id)'")
+      if let branch = try tx.branch(endpoint.branchID), branch.isProtected {
+        throw ControlPlaneError(
+          .branchIsProtected, "delete endpoint '\(id)': its branch '\(branch.name)' is protected",
+          hint: "remove the protection first")
+      }
       endpoint.deletedAt = core.clock.now
       try tx.update(endpoint)
       let operation = try tx.enqueue(

@@ -13,6 +13,8 @@ struct EndpointSubject: Sendable {
   var databases: [DatabaseRecord]
   /// The branch's other endpoint where this one is `read_only`: its server must not allow less.
   var primary: EndpointRecord?
+  /// Whether the line begins at a moment of a server elsewhere.
+  var isAdopted: Bool
 
   /// `nil` where the endpoint is not there.
   init?(_ id: EndpointID, _ tx: CatalogTransaction) throws {
@@ -28,6 +30,7 @@ struct EndpointSubject: Sendable {
     self.branch = branch
     self.line = line
     self.endpoint = endpoint
+    isAdopted = try tx.followsSource(line.parentID, in: project.id)
     roles = try tx.roles(of: branch.id)
     databases = try tx.databases(of: branch.id)
   }
@@ -59,7 +62,7 @@ struct EndpointSubject: Sendable {
   }
 
   /// What the compute shall hold. A line opened at a past moment for the first time keeps that
-  /// moment's databases.
+  /// moment's databases and their owners.
   var configuration: TenantConfiguration {
     TenantConfiguration(
       roles: roles.filter { !$0.isDropped }.map {
@@ -73,7 +76,15 @@ struct EndpointSubject: Sendable {
       renamedDatabases: databases.filter { !$0.isDropped && $0.renamedFrom != nil }.map {
         DatabaseRename(from: $0.renamedFrom ?? "", to: $0.name)
       },
-      createsDatabases: line.parentID == nil || line.configuration != nil)
+      createsDatabases: createsDatabases, adopter: createsDatabases ? nil : adopter)
+  }
+
+  private var createsDatabases: Bool { line.parentID == nil || line.configuration != nil }
+
+  private var adopter: String? {
+    guard isAdopted else { return nil }
+    let logins = roles.filter { !$0.isDropped && $0.canLogin }.map(\.name)
+    return logins.first { $0 == ProjectService.defaultRole } ?? logins.first
   }
 
   /// The template's owner, where the project named another one.
@@ -110,6 +121,17 @@ struct TenantReconciliation {
     }
     let known = Set(subject.databases.map(\.name))
     let now = core.clock.now
+    // The past has its own owners, too.
+    for var database in subject.databases
+    where !database.isDropped && !subject.configuration.createsDatabases {
+      guard let found = contents.databases.first(where: { $0.name == database.name }),
+        found.owner != database.ownerName
+      else { continue }
+      database.ownerName = found.owner
+      database.renamedFrom = nil
+      database.updatedAt = now
+      try tx.update(database)
+    }
     for database in contents.databases where !known.contains(database.name) {
       guard try tx.database(database.name, of: subject.branch.id) == nil else { continue }
       try tx.insert(

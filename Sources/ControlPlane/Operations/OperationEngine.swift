@@ -234,7 +234,7 @@ public final class OperationEngine: Sendable {
 
   private static func isTemporary(_ error: any Error) -> Bool {
     switch error {
-    case let error as CatalogError: error.code == .unavailable
+    case let error as CatalogError: error.code == .unavailable || error.code == .diskFull
     case let error as ComputeFleetError: error.code == .temporary
     case let error as PostgresError: error.isConnectionLoss
     case let error as DumpError: error.isTemporary

@@ -134,6 +134,7 @@ struct OperationSteps: Sendable {
       else { return }
       var applied = after.configuration
       applied.createsDatabases = true
+      applied.adopter = nil
       line.configuration = try Self.fingerprint(applied)
       // Changes that came in meanwhile have their own operation, which must not find this one's
       // mark.

@@ -134,6 +134,11 @@ public struct ProjectService: Sendable {
         try core.refuseAttached(
           tx, attachment.lineID, isOverFine: true, doing: "delete project '\(id)'")
       }
+      if let branch = branches.first(where: \.isProtected) {
+        throw ControlPlaneError(
+          .branchIsProtected, "delete project '\(id)': its branch '\(branch.name)' is protected",
+          hint: "remove the protection first")
+      }
       let endpoints = try tx.endpoints(of: id)
       let locks =
         branches.map { OperationLock.branch($0.id) }

@@ -89,9 +89,8 @@ public struct PastSessions: Sendable {
     let resolved = try await resolver.resolve(moment)
     let branch = resolver.branch
     let roles = try await core.catalog.read { tx -> [RoleRequest] in
-      // A server elsewhere has none of the branch's roles. Root lines of its project are what was followed.
-      guard try tx.attachment(of: branch.projectID) != nil,
-        try tx.line(CatalogLineID(resolved.lineID))?.parentID == nil
+      // A server elsewhere has none of the branch's roles.
+      guard try tx.followsSource(CatalogLineID(resolved.lineID), in: branch.projectID)
       else { return [] }
       return try tx.roles(of: branch.id).filter { !$0.isDropped }.map {
         RoleRequest(name: $0.name, scramVerifier: $0.scramVerifier, login: $0.canLogin)

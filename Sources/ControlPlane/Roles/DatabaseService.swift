@@ -119,6 +119,8 @@ public struct DatabaseService: Sendable {
     let answer = try await core.catalog.write { tx in
       let (project, branch) = try core.lockForTenantChange(
         tx, branch, project, account, doing: action)
+      try core.refuseAttached(
+        tx, branch.lineID, isOverFine: false, doing: action, instead: "do it on that server")
       let database = try body(tx, project, branch)
       let operation = try core.enqueueTenantChange(tx, branch, project)
       return API.DatabaseOperations(

@@ -60,6 +60,9 @@ public struct RoleService: Sendable {
     let canLogin = request.noLogin != true
     return try await change(branch, project, account, "create role '\(request.name)'") {
       tx, project, branch in
+      try core.refuseAttached(
+        tx, branch.lineID, isOverFine: false, doing: "create role '\(request.name)'",
+        instead: "do it on that server")
       let password = core.names.password()
       let role = try NewRows(core: core, project: project).role(
         request.name, of: branch.id, password: password, isProtected: false, canLogin: canLogin)

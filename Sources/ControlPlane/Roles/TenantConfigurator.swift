@@ -34,14 +34,17 @@ public struct TenantConfiguration: Codable, Sendable, Hashable {
   public var databases: [DatabaseRequest]
   public var droppedDatabases: [String]
   public var renamedDatabases: [DatabaseRename]
-  /// Whether missing databases are made. Not so on a line opened at a past moment: there the past
-  /// decides.
+  /// Whether missing databases are made, and all given to their owners. Not so on a line opened at a
+  /// past moment: there the past decides.
   public var createsDatabases: Bool
+  /// The role that all databases are given to: those of a server elsewhere, whose roles nobody can log
+  /// in as.
+  public var adopter: String?
 
   public init(
     roles: [RoleRequest], droppedRoles: [String] = [], databases: [DatabaseRequest],
     droppedDatabases: [String] = [], renamedDatabases: [DatabaseRename] = [],
-    createsDatabases: Bool = true
+    createsDatabases: Bool = true, adopter: String? = nil
   ) {
     self.roles = roles
     self.droppedRoles = droppedRoles
@@ -49,6 +52,7 @@ public struct TenantConfiguration: Codable, Sendable, Hashable {
     self.droppedDatabases = droppedDatabases
     self.renamedDatabases = renamedDatabases
     self.createsDatabases = createsDatabases
+    self.adopter = adopter
   }
 }
 
@@ -172,18 +176,26 @@ private struct TenantSession {
         let name = try SQL.identifier(database.name)
         try connection.query("CREATE DATABASE \(name) OWNER \(try SQL.identifier(database.owner))")
       }
+      try giveDatabases(configuration.databases)
     }
-    let owners = Dictionary(try databases().map { ($0.name, $0.owner) }) { $1 }
-    for database in configuration.databases {
-      guard let owner = owners[database.name], owner != database.owner else { continue }
-      let name = try SQL.identifier(database.name)
-      try connection.query("ALTER DATABASE \(name) OWNER TO \(try SQL.identifier(database.owner))")
+    if let adopter = configuration.adopter {
+      try giveDatabases(
+        try databases().map { DatabaseRequest(name: $0.name, owner: adopter) })
     }
     for name in configuration.droppedDatabases {
       try connection.query("DROP DATABASE IF EXISTS \(try SQL.identifier(name)) WITH (FORCE)")
     }
     for name in configuration.droppedRoles { try drop(role: name) }
     return TenantContents(databases: try databases(), roles: try roles())
+  }
+
+  private func giveDatabases(_ wanted: [DatabaseRequest]) throws {
+    let owners = Dictionary(try databases().map { ($0.name, $0.owner) }) { $1 }
+    for database in wanted {
+      guard let owner = owners[database.name], owner != database.owner else { continue }
+      let name = try SQL.identifier(database.name)
+      try connection.query("ALTER DATABASE \(name) OWNER TO \(try SQL.identifier(database.owner))")
+    }
   }
 
   /// Sessions in the database would stand in the way.

@@ -58,6 +58,7 @@ struct TenantSync: Sendable {
   private func applied(_ subject: EndpointSubject) -> TenantConfiguration {
     var configuration = subject.configuration
     configuration.createsDatabases = true
+    configuration.adopter = nil
     return configuration
   }
 

@@ -7,10 +7,12 @@ import Foundation
 /// branch stays under another name, without compute, and can be deleted.
 enum RestoreFinalization {
   /// Adds the operations.
-  /// - Parameter oldName: what the replaced branch is called from then on.
+  /// - Parameters:
+  ///   - oldName: what the replaced branch is called from then on.
+  ///   - force: the replaced branch may be protected.
   static func enqueue(
-    _ restored: BranchRecord, _ target: BranchRecord, oldName: String?, after: [OperationID],
-    _ core: Core, _ project: ProjectRecord, _ tx: CatalogTransaction
+    _ restored: BranchRecord, _ target: BranchRecord, oldName: String?, force: Bool?,
+    after: [OperationID], _ core: Core, _ project: ProjectRecord, _ tx: CatalogTransaction
   ) throws -> [OperationRecord] {
     let action = "finalize restore of branch '\(target.name)'"
     let name = oldName ?? "\(target.name) until \(RFC3339.text(core.clock.now))"
@@ -20,7 +22,7 @@ enum RestoreFinalization {
         .branchAlreadyExists, "\(action): the project has a branch '\(name)' already",
         hint: "give another name for the replaced branch")
     }
-    try check(restored, target, core, tx, doing: action)
+    try check(restored, target, force: force == true, core, tx, doing: action)
     let endpoints = try tx.endpoints(of: target.id)
     let own = try tx.endpoints(of: restored.id)
     let locks =
@@ -53,13 +55,18 @@ enum RestoreFinalization {
   }
 
   private static func check(
-    _ restored: BranchRecord, _ target: BranchRecord, _ core: Core, _ tx: CatalogTransaction,
-    doing action: String
+    _ restored: BranchRecord, _ target: BranchRecord, force: Bool, _ core: Core,
+    _ tx: CatalogTransaction, doing action: String
   ) throws {
     guard restored.id != target.id else {
       throw ControlPlaneError(.badValue, "\(action): it cannot replace itself")
     }
     try core.refuseAttached(tx, target.lineID, isOverFine: true, doing: action)
+    if target.isProtected, !force {
+      throw ControlPlaneError(
+        .branchIsProtected, "\(action): it is protected",
+        hint: "set force to replace it all the same")
+    }
   }
 
   /// The compute of the restored branch's line, which the endpoint is to lead to.
@@ -76,7 +83,7 @@ enum RestoreFinalization {
 extension BranchService {
   /// Replaces the branch that `id` was restored for.
   public func finalizeRestore(
-    _ id: BranchID, name: String?, project: ProjectID, account: AccountID
+    _ id: BranchID, name: String?, force: Bool? = nil, project: ProjectID, account: AccountID
   ) async throws -> [API.Operation] {
     let operations = try await core.catalog.write { tx -> [OperationRecord] in
       let project = try core.lock(tx, project, of: account)
@@ -90,8 +97,8 @@ extension BranchService {
       // Repeated: it has happened.
       if branch.restoreStatus == RestoreStatus.finalized { return [] }
       return try RestoreFinalization.enqueue(
-        branch, try core.branch(tx, target, of: project.id), oldName: name, after: [], core,
-        project, tx)
+        branch, try core.branch(tx, target, of: project.id), oldName: name, force: force,
+        after: [], core, project, tx)
     }
     core.added.fire()
     return operations.map(Presenter(core: core).operation)

@@ -40,7 +40,8 @@ struct SnapshotRestore: Sendable {
     var endpoints: [EndpointRecord] = []
     if request.finalizeRestore == true, let target {
       operations += try RestoreFinalization.enqueue(
-        branch, target, oldName: nil, after: [creation.id], core, project, tx)
+        branch, target, oldName: nil, force: request.force, after: [creation.id], core, project,
+        tx)
       endpoints = try tx.endpoints(of: target.id)
     }
     let presenter = Presenter(core: core)

@@ -64,6 +64,22 @@ public final class GroupedImage: Sendable {
     }
   }
 
+  /// Where the records of consecutive blocks begin, as ``read(file:startBlock:count:into:redoLSNs:)`` tells; reads
+  /// indices only.
+  public func redoLSNs(
+    file: FileID, startBlock: UInt32, count: Int, into redoLSNs: UnsafeMutableBufferPointer<LSN>
+  ) throws {
+    precondition(redoLSNs.count == count)
+    var done = 0
+    while done < count {
+      let (_, _, redoLSN, run) = try resolve(
+        BlockAddress(file: file, block: startBlock + UInt32(done)))
+      let length = min(count - done, Int(run))
+      for index in done..<done + length { redoLSNs[index] = redoLSN }
+      done += length
+    }
+  }
+
   private func resolve(
     _ address: BlockAddress
   ) throws -> (LayerStack.Source, LayerStackView, LSN, UInt32) {

@@ -152,7 +152,7 @@ struct ChainLookup {
       var origin = PageChain.Origin.base
       if search.events.last?.kind == .startsPage { origin = .firstRecord }
       if search.events.last?.kind == .removesBlock { origin = .removed }
-      return PageChain(origin: origin)
+      return PageChain(origin: origin, expectedRecords: search.events.count)
     }
     var wanted: [(lsn: LSN, chain: Int, event: Event)] = []
     for (index, search) in searches.enumerated() {

@@ -37,4 +37,14 @@ public struct PageChain: Sendable {
   public internal(set) var bytes: [UInt8] = []
 
   public var startsFromBase: Bool { origin == .base }
+
+  /// Bytes that are reserved for a record: what changes of small rows take.
+  private static let usualRecordLength = 96
+
+  /// - Parameter expectedRecords: memory is reserved for so many of a usual length.
+  init(origin: Origin, expectedRecords: Int = 0) {
+    self.origin = origin
+    records.reserveCapacity(expectedRecords)
+    bytes.reserveCapacity(expectedRecords * PageChain.usualRecordLength)
+  }
 }

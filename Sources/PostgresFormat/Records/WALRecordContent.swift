@@ -66,6 +66,20 @@ public struct ParameterChange: Hashable, Sendable {
   public var walLevel: Int32
   public var walLogHints: Bool
   public var trackCommitTimestamp: Bool
+
+  /// With the higher of both values where a server may not allow less than WAL was written with
+  /// (`CheckRequiredParameterValues`, `xlogrecovery.c`).
+  public func raised(to other: ParameterChange?) -> ParameterChange {
+    guard let other else { return self }
+    var highest = self
+    highest.maxConnections = max(maxConnections, other.maxConnections)
+    highest.maxWorkerProcesses = max(maxWorkerProcesses, other.maxWorkerProcesses)
+    highest.maxWALSenders = max(maxWALSenders, other.maxWALSenders)
+    highest.maxPreparedTransactions = max(
+      maxPreparedTransactions, other.maxPreparedTransactions)
+    highest.maxLocksPerTransaction = max(maxLocksPerTransaction, other.maxLocksPerTransaction)
+    return highest
+  }
 }
 
 /// Source: `xl_running_xacts`.

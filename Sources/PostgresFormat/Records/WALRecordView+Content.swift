@@ -25,6 +25,16 @@ extension WALRecordView {
     return known
   }
 
+  /// The settings that the record notes; `nil` for all other kinds.
+  ///
+  /// - Throws: as ``content()``.
+  public func parameterChange() throws -> ParameterChange? {
+    guard resourceManager == .xlog, opcode == XLOGOpcode.parameterChange,
+      case .parameterChange(let change) = try content()
+    else { return nil }
+    return change
+  }
+
   private func logContent(_ cursor: inout ByteCursor) -> WALRecordContent? {
     switch opcode {
     case XLOGOpcode.checkpointShutdown, XLOGOpcode.checkpointOnline:

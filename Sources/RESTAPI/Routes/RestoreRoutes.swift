@@ -32,7 +32,8 @@ extension RouteTable {
           ? API.FinalizeRestoreRequest() : try request.decode(API.FinalizeRestoreRequest.self)
         return API.OperationsResponse(
           operations: try await plane.branches.finalizeRestore(
-            request.branch, name: body.name, project: request.project, account: request.account))
+            request.branch, name: body.name, force: body.force, project: request.project,
+            account: request.account))
       },
     ]
   }
@@ -121,6 +122,23 @@ extension RouteTable {
           try request.decode(), branch: request.branch, project: request.project,
           account: request.account)
         return API.EmptyResponse()
+      },
+      Route(
+        "POST", "\(branch)/backup_schedule/items", "addScheduleItem",
+        "Adds an item to a branch's backup schedule; the others stay",
+        body: API.BackupScheduleItem.self, status: 201
+      ) { request in
+        try await plane.schedules.add(
+          try request.decode(), branch: request.branch, project: request.project,
+          account: request.account)
+      },
+      Route(
+        "DELETE", "\(branch)/backup_schedule/items/{item_id}", "removeScheduleItem",
+        "Removes an item of a branch's backup schedule; the others stay"
+      ) { request in
+        try await plane.schedules.remove(
+          ScheduleItemID(request.parameters["item_id"] ?? ""), branch: request.branch,
+          project: request.project, account: request.account)
       },
     ]
   }

@@ -22,6 +22,8 @@ final class Node {
   var fileClass: FileClass?
   /// Pieces of block writes whose rest has not come.
   var staged: [StagedBlock] = []
+  /// Blocks were logged that a crash takes back; see ``ProvisionalBlocks``.
+  var isProvisional = false
   /// Rises with every write and truncation.
   var changes: UInt64 = 0
   /// Rises when destaging begins and ends to write the backing file.
@@ -122,6 +124,13 @@ struct StagedBlock {
     image = .allocate(byteCount: blockSize, alignment: 16)
   }
 
+  /// A block that is held back: all of its bytes are here, of more than one write.
+  init(block: UInt32, heldBack bytes: UnsafeRawBufferPointer) {
+    self.init(block: block, at: 0, handle: 0)
+    append(bytes)
+  }
+
+  var blockStart: UInt64 { UInt64(block) * UInt64(blockSize) }
   /// Byte of the file where the next piece must begin.
   var end: UInt64 { UInt64(block) * UInt64(blockSize) + UInt64(range.upperBound) }
   var start: UInt64 { UInt64(block) * UInt64(blockSize) + UInt64(range.lowerBound) }

@@ -48,7 +48,7 @@ final class VolumeState {
     _ record: LogRecord, payload: UnsafeRawBufferPointer, segment: LogSegment, offset: UInt64
   ) throws {
     switch record.kind {
-    case .write, .truncate: try applyContent(record, payload, segment, offset)
+    case .write, .truncate: try applyContent(record, segment, offset)
     case .create: try applyCreate(record, payload)
     case .remove: try applyRemove(record, payload)
     case .rename: try applyRename(record, payload)
@@ -60,19 +60,21 @@ final class VolumeState {
       if record.second & 1 << 16 != 0 { node.mode = UInt16(record.second & 0o7777) }
       if record.second & 1 << 17 != 0 { node.modified = record.modified }
     case .seal: nextFileID = max(nextFileID, FileID(record.second))
+    case .confirm: nodes[record.file]?.isProvisional = false
+    case .retract: break
     case .forget: retained.first { $0.number == record.argument }?.isForgotten = true
     }
   }
 
   private func applyContent(
-    _ record: LogRecord, _ payload: UnsafeRawBufferPointer, _ segment: LogSegment, _ offset: UInt64
+    _ record: LogRecord, _ segment: LogSegment, _ offset: UInt64
   ) throws {
     guard let node = nodes[record.file] else {
       if record.isOrphan { return }
       throw contradiction(record)
     }
-    let blocks = payload.count / blockSize
-    guard node.kind == .regular, payload.count % blockSize == 0 else {
+    let blocks = record.payloadSize / blockSize
+    guard node.kind == .regular, record.payloadSize % blockSize == 0 else {
       throw contradiction(record)
     }
     var first = record.argument / UInt64(blockSize)
@@ -94,6 +96,7 @@ final class VolumeState {
     node.size = record.kind == .truncate ? record.argument : record.second
     node.modified = record.modified
     node.changes += 1
+    if record.isProvisional { node.isProvisional = true }
   }
 
   private func applyCreate(_ record: LogRecord, _ payload: UnsafeRawBufferPointer) throws {

@@ -18,6 +18,10 @@ enum LogRecordKind: UInt8 {
   case seal = 7
   /// Epoch `argument` is durable elsewhere or unwanted.
   case forget = 8
+  /// What was written to `file` and is provisional counts.
+  case confirm = 9
+  /// What is provisional and came before this counts no more: a crash took it back.
+  case retract = 10
 }
 
 /// A log record without its payload: the 64 bytes before it. See docs/formats/page-log.md.
@@ -30,6 +34,8 @@ struct LogRecord: Equatable {
   var kind: LogRecordKind
   /// The file was already unlinked: nothing to replay.
   var isOrphan = false
+  /// A write of blocks that count only after a later `confirm` or `seal`: see ``Volume/holdBack(until:)``.
+  var isProvisional = false
   var file = FileID(0)
   var argument: UInt64 = 0
   var second: UInt64 = 0
@@ -62,10 +68,14 @@ struct LogRecord: Equatable {
     header.store(argument, at: 32)
     header.store(second, at: 40)
     header.store(UInt32(payload.count), at: 48)
-    header.store(UInt32(kind.rawValue) | (isOrphan ? 1 << 8 : 0), at: 52)
+    header.store(flags, at: 52)
     header.store(modified, at: 56)
     let bytes = UnsafeRawBufferPointer(header)
     header.store(Self.checksum(header: bytes, payload: payload, seed: seed), at: 4)
+  }
+
+  private var flags: UInt32 {
+    UInt32(kind.rawValue) | (isOrphan ? 1 << 8 : 0) | (isProvisional ? 1 << 9 : 0)
   }
 
   /// Reads and verifies the record at the start of `bytes`; `nil` where there is none or it is
@@ -76,7 +86,7 @@ struct LogRecord: Equatable {
     }
     let size = Int(bytes.load(UInt32.self, at: 48))
     let flags = bytes.load(UInt32.self, at: 52)
-    guard size <= Self.maximumPayload, bytes.count >= Self.headerSize + size, flags >> 9 == 0,
+    guard size <= Self.maximumPayload, bytes.count >= Self.headerSize + size, flags >> 10 == 0,
       let kind = LogRecordKind(rawValue: UInt8(truncatingIfNeeded: flags))
     else { return nil }
     let header = UnsafeRawBufferPointer(rebasing: bytes[..<Self.headerSize])
@@ -86,6 +96,7 @@ struct LogRecord: Equatable {
     else { return nil }
     self.kind = kind
     isOrphan = flags & (1 << 8) != 0
+    isProvisional = flags & (1 << 9) != 0
     sequence = bytes.load(UInt64.self, at: 8)
     durableSequence = bytes.load(UInt64.self, at: 16)
     file = FileID(bytes.load(UInt64.self, at: 24))

@@ -26,6 +26,7 @@ extension BranchesCommand {
     @OptionGroup var options: ClientOptions
     @Argument(help: "The restored branch's name or id.", completion: .branches) var branch: String
     @Option(help: "The name that the replaced branch gets.") var name: String?
+    @Flag(help: "Replace a protected branch, too.") var force = false
 
     func run() async throws {
       let session = try options.session()
@@ -33,7 +34,7 @@ extension BranchesCommand {
       let id = try await session.branch(branch, project: project).id
       let request = try session.request(
         .post, ["projects", project, "branches", id, "finalize_restore"],
-        body: API.FinalizeRestoreRequest(name: name))
+        body: API.FinalizeRestoreRequest(name: name, force: force ? true : nil))
       let answer = try await session.client.send(request, as: API.OperationsResponse.self)
       try await session.wait(for: answer.value.operations)
       let shown = try await session.client.send(

@@ -86,8 +86,12 @@ struct BranchesCommand: AsyncParsableCommand {
       let body = API.BranchCreateRequest(
         endpoints: hasNoCompute ? nil : [.init(type: .readWrite)], branch: new)
       let request = try session.request(.post, ["projects", project, "branches"], body: body)
-      let answer = try await session.client.send(request, as: API.CreatedBranch.self)
+      var answer = try await session.client.send(request, as: API.CreatedBranch.self)
       try await session.wait(for: answer.value.operations)
+      if session.waits {
+        answer.value.branch = try await session.now(answer.value.branch)
+        answer.json = try APICoding.encode(answer.value)
+      }
       try session.show(answer, rows: [answer.value.branch], columns)
       if options.output == .table, let details = answer.value.connectionURIs?.first {
         print("\n\(details.connectionURI)")

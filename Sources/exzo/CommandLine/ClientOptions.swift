@@ -49,10 +49,21 @@ struct ClientSession {
     try await lookup.branch(reference ?? context.branch, project: project)
   }
 
+  /// Whether operations are waited for.
+  var waits: Bool { !options.skipsWaiting }
+
   /// Waits, with progress on standard error, unless `--no-wait` was given.
   func wait(for operations: [API.Operation]) async throws {
-    guard !options.skipsWaiting else { return }
+    guard waits else { return }
     try await OperationWaiter(client: client, progress: { printError($0) }).wait(for: operations)
+  }
+
+  /// A branch as it is when its operations have ended.
+  func now(_ branch: API.Branch) async throws -> API.Branch {
+    try await client.send(
+      APIRequest(.get, ["projects", branch.projectID, "branches", branch.id]),
+      as: API.BranchResponse.self
+    ).value.branch
   }
 
   /// Prints an answer: `rows` as a table, or the server's own JSON.

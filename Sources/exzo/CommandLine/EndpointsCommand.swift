@@ -151,8 +151,17 @@ struct EndpointsCommand: AsyncParsableCommand {
   }
 
   private static func send(_ request: APIRequest, _ session: ClientSession) async throws {
-    let answer = try await session.client.send(request, as: API.EndpointOperations.self)
+    var answer = try await session.client.send(request, as: API.EndpointOperations.self)
     try await session.wait(for: answer.value.operations)
+    if session.waits, request.method != .delete {
+      // As it is now, and not as it was when the operations began.
+      let endpoint = answer.value.endpoint
+      answer.value.endpoint = try await session.client.send(
+        APIRequest(.get, ["projects", endpoint.projectID, "endpoints", endpoint.id]),
+        as: API.EndpointResponse.self
+      ).value.endpoint
+      answer.json = try APICoding.encode(answer.value)
+    }
     try session.show(answer, rows: [answer.value.endpoint], columns)
   }
 }

@@ -34,7 +34,8 @@ struct ScheduleCommand: AsyncParsableCommand {
     @Argument(help: "The branch's name or id.", completion: .branches) var branch: String?
 
     func run() async throws {
-      try await ScheduleCommand.show(try BranchSchedule(branch, options))
+      let schedule = try BranchSchedule(branch, options)
+      try ScheduleCommand.show(try await schedule.get(), schedule)
     }
   }
 
@@ -62,8 +63,7 @@ struct ScheduleCommand: AsyncParsableCommand {
       let item = API.BackupScheduleItem(
         frequency: frequency, hour: hour, day: day, month: month, retentionSeconds: retention,
         kind: kind, timeZone: timeZone)
-      try await schedule.set(try await schedule.get().value.schedule + [item])
-      try await ScheduleCommand.show(schedule)
+      try ScheduleCommand.show(try await schedule.add(item), schedule)
     }
   }
 
@@ -76,13 +76,11 @@ struct ScheduleCommand: AsyncParsableCommand {
 
     func run() async throws {
       let schedule = try BranchSchedule(branch, options)
-      var items = try await schedule.get().value.schedule
-      guard items.indices.contains(number - 1) else {
+      let items = try await schedule.get().value.schedule
+      guard items.indices.contains(number - 1), let id = items[number - 1].id else {
         throw CommandError("the schedule has no line \(number)", hint: "Run 'exzo schedule get'.")
       }
-      items.remove(at: number - 1)
-      try await schedule.set(items)
-      try await ScheduleCommand.show(schedule)
+      try ScheduleCommand.show(try await schedule.remove(id), schedule)
     }
   }
 
@@ -95,8 +93,9 @@ struct ScheduleCommand: AsyncParsableCommand {
     func run() async throws { try await BranchSchedule(branch, options).set([]) }
   }
 
-  private static func show(_ schedule: BranchSchedule) async throws {
-    let answer = try await schedule.get()
+  private static func show(
+    _ answer: APIAnswer<API.BackupSchedule>, _ schedule: BranchSchedule
+  ) throws {
     try schedule.session.show(answer, rows: Array(answer.value.schedule.enumerated()), columns)
   }
 }
@@ -121,6 +120,16 @@ private struct BranchSchedule {
 
   func get() async throws -> APIAnswer<API.BackupSchedule> {
     try await session.client.send(APIRequest(.get, try await path))
+  }
+
+  /// One request each, so that nobody else's line is lost.
+  func add(_ item: API.BackupScheduleItem) async throws -> APIAnswer<API.BackupSchedule> {
+    try await session.client.send(
+      session.request(.post, try await path + ["items"], body: item))
+  }
+
+  func remove(_ id: String) async throws -> APIAnswer<API.BackupSchedule> {
+    try await session.client.send(APIRequest(.delete, try await path + ["items", id]))
   }
 
   func set(_ items: [API.BackupScheduleItem]) async throws {

@@ -121,6 +121,7 @@ struct SnapshotsCommand: AsyncParsableCommand {
       completion: .branches) var target: String?
     @Flag(help: "Replace it at once, endpoints, children and schedule included.")
     var finalize = false
+    @Flag(help: "Replace a protected branch, too.") var force = false
 
     func run() async throws {
       let session = try options.session()
@@ -130,7 +131,8 @@ struct SnapshotsCommand: AsyncParsableCommand {
       let request = try session.request(
         .post, ["projects", project, "snapshots", id, "restore"],
         body: API.SnapshotRestoreRequest(
-          name: name, targetBranchID: targetID, finalizeRestore: finalize))
+          name: name, targetBranchID: targetID, finalizeRestore: finalize,
+          force: force ? true : nil))
       let answer = try await session.client.send(request, as: API.RestoredSnapshot.self)
       try await session.wait(for: answer.value.operations)
       try session.show(answer, rows: [answer.value.branch], BranchesCommand.columns)

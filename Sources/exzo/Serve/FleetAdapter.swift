@@ -27,6 +27,8 @@ final class FleetAdapter: ComputeFleet {
   let networks: NetworkRules
   /// Which keyframes hold pages, where measuring asks for other ones than the policy.
   let completeLayers: AgentSpecification.CompleteLayers?
+  /// Whether the kernel may keep the page writes of computes; `nil` leaves it to the agents.
+  let cachesWrites: Bool?
   var binaries: String { installation.binaries }
   let log = Logger(label: "fleet")
   let timelines = TimelineReader()
@@ -37,9 +39,11 @@ final class FleetAdapter: ComputeFleet {
     installation: PostgresInstallation, template: TemplateBuilder.Template,
     identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil,
     controlGroups: ControlGroups? = nil,
-    networks: NetworkRules, completeLayers: AgentSpecification.CompleteLayers? = nil
+    networks: NetworkRules, completeLayers: AgentSpecification.CompleteLayers? = nil,
+    cachesWrites: Bool? = nil
   ) {
     self.networks = networks
+    self.cachesWrites = cachesWrites
     self.completeLayers = completeLayers
     self.fleet = fleet
     self.store = store
@@ -207,6 +211,7 @@ final class FleetAdapter: ComputeFleet {
         + Double(compute.restoreObjective.components.attoseconds) / 1e18)
     specification.controlGroup = controlGroup(for: compute)
     specification.completeLayers = completeLayers
+    specification.cachesWrites = cachesWrites
     return specification
   }
 

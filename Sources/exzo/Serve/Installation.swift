@@ -209,7 +209,8 @@ struct Installation {
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
       mirror: storage.mirror, controlGroups: makeControlGroups(log),
-      networks: options.attachNetworks, completeLayers: try completeLayers())
+      networks: options.attachNetworks, completeLayers: try completeLayers(),
+      cachesWrites: try cachesWrites())
     return (adapter, installation.binaries)
   }
 
@@ -221,6 +222,15 @@ struct Installation {
       throw ServeError("EXZO_COMPLETE_LAYERS: '\(word)' is neither 'always' nor 'never'")
     }
     return layers
+  }
+
+  /// The way out where a kernel's write-back cache does not do what the volume relies on.
+  private func cachesWrites() throws -> Bool? {
+    guard let word = ProcessInfo.processInfo.environment["EXZO_WRITE_BACK"] else { return nil }
+    guard word == "on" || word == "off" else {
+      throw ServeError("EXZO_WRITE_BACK: '\(word)' is neither 'on' nor 'off'")
+    }
+    return word == "on"
   }
 
   /// `nil` where limits are off, or the machine lets nobody set any: computes run all the same.
