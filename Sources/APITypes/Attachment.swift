@@ -41,12 +41,17 @@ extension API {
     public var receivedLSN: String?
     /// Up to where it is in the object store.
     public var storedLSN: String?
-    /// Age of the oldest commit that is not in the object store.
+    /// Age of the oldest commit that is not in the object store; while nothing comes in, of what is held.
     public var lagSeconds: Double?
     /// Why it cannot go on, or, where it goes on trying, what stands in the way.
     public var error: String?
     /// How long nothing has come in; absent where WAL comes in.
     public var awaySeconds: Double?
+    /// Since when nothing comes in.
+    public var awaySince: Date?
+    /// Until when all that the server wrote is held; absent where WAL comes in, or nothing has come since following
+    /// began again.
+    public var heldUntil: Date?
     public var createdAt: Date
     public var detachedAt: Date?
 
@@ -88,6 +93,8 @@ extension API {
       case storedLSN = "stored_lsn"
       case lagSeconds = "lag_seconds"
       case awaySeconds = "away_seconds"
+      case awaySince = "away_since"
+      case heldUntil = "held_until"
       case createdAt = "created_at"
       case detachedAt = "detached_at"
     }

@@ -57,7 +57,8 @@ extension API {
     }
   }
 
-  /// The two ends of what can be restored. `latestTimestamp` is now.
+  /// The two ends of what can be restored. `latestTimestamp` is now, but for an attached server of
+  /// which nothing comes in.
   public struct RestoreWindow: Codable, Hashable, Sendable {
     public var earliestLSN: String
     public var earliestTimestamp: Date

@@ -5,10 +5,32 @@ extension API {
   public struct CreatedDumps: Codable, Hashable, Sendable {
     public var dumps: [Dump]
     public var operations: [Operation]
+    /// Branches that could not be looked into, where all were asked for: nothing of them is dumped.
+    public var failures: [BranchFailure]?
 
-    public init(dumps: [Dump], operations: [Operation]) {
+    public init(dumps: [Dump], operations: [Operation], failures: [BranchFailure]? = nil) {
       self.dumps = dumps
       self.operations = operations
+      self.failures = failures
+    }
+  }
+
+  /// Why something that is done for many branches is not done for one.
+  public struct BranchFailure: Codable, Hashable, Sendable {
+    public var branchID: String
+    public var branchName: String
+    public var error: String
+
+    public init(branchID: String, branchName: String, error: String) {
+      self.branchID = branchID
+      self.branchName = branchName
+      self.error = error
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case error
+      case branchID = "branch_id"
+      case branchName = "branch_name"
     }
   }
 

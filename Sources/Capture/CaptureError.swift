@@ -101,6 +101,9 @@ public struct CapturePositions: Sendable, Equatable {
   /// Bytes that wait in the spool for the store.
   public var spoolBytes: UInt64
   public var isStreaming: Bool
+  /// When, by our clock, the server last said something and had nothing that was not received; `nil` where that was
+  /// never so since capture began.
+  public var heldUntil: PostgresTimestamp?
   public var isStoreReachable: Bool
   /// Why capture has stopped for good, if it has.
   public var failure: String?

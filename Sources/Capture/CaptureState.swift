@@ -29,6 +29,8 @@ struct CaptureState {
   /// Switches of the timeline that the sealing thread has not taken yet.
   var cuts: [TimelineSwitch] = []
   var isStreaming = false
+  /// When the server last said something and all that it had was received; by our clock.
+  var heldUntil: PostgresTimestamp?
   /// The server's files are read instead of a stream.
   var isReadingFiles = false
   /// Only a stream will do from now on.

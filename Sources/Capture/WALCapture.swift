@@ -120,6 +120,7 @@ public final class WALCapture: Sendable {
         flushedLSN: state.level(.flushed), uploadedLSN: state.uploaded,
         lagBytes: max(state.serverLSN, received) - state.uploaded, lag: state.lag(now: now),
         spoolBytes: state.spooledBytes, isStreaming: state.isStreaming || state.isReadingFiles,
+        heldUntil: state.heldUntil,
         isStoreReachable: state.isStoreReachable, failure: state.failure?.description)
     }
   }

@@ -178,6 +178,8 @@ public struct ResolvedMoment: Codable, Hashable, Sendable {
   public var lsn: LSN
   /// The time of the moment, where it is known.
   public var time: Date?
+  /// Where nothing comes in any more of a server that lives elsewhere: until when all that it wrote is held.
+  public var heldUntil: Date?
 
   public init(lineID: String, lsn: LSN, time: Date? = nil) {
     self.lineID = lineID
@@ -192,6 +194,8 @@ public struct RestoreWindow: Codable, Hashable, Sendable {
   public var earliestTime: Date
   public var latestLSN: LSN
   public var latestTime: Date
+  /// Whether `latestTime` stands still: nothing comes in of a server that lives elsewhere.
+  public var hasEnded = false
 
   public init(earliestLSN: LSN, earliestTime: Date, latestLSN: LSN, latestTime: Date) {
     self.earliestLSN = earliestLSN

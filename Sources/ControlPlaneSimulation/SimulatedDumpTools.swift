@@ -11,6 +11,9 @@ public final class SimulatedDumpTools: DumpTools {
     var failures: [String: [DumpError]] = [:]
     var altered = false
     var isHeld = false
+    var owner = "exzodb_owner"
+    var committed: [String] = []
+    var operations: Set<String> = []
   }
 
   private let state = Mutex(State())
@@ -92,16 +95,44 @@ public final class SimulatedDumpTools: DumpTools {
       largeObjects: .init(rows: 0, hash: "0"), schema: "CREATE TABLE t ();\n")
   }
 
-  public func restore(_ order: RestoreOrder, to compute: RunningCompute) async throws -> [String] {
-    try note("restore", order.database)
-    return ["role 'gone' was made, without a password and unable to log in"]
+  /// Who owns what is restored from now on.
+  public func setOwner(_ owner: String) { state.withLock { $0.owner = owner } }
+  /// Databases and tables that were committed, each as often as that happened.
+  public var committed: [String] { state.withLock { $0.committed } }
+
+  /// The work happens once for an operation, whatever is called how often.
+  private func commit(_ operation: String, _ subject: String) {
+    state.withLock { state in
+      if state.operations.insert(operation).inserted { state.committed.append(subject) }
+    }
+  }
+
+  public func restore(
+    _ order: RestoreOrder, to compute: RunningCompute,
+    committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
+  ) async throws {
+    try note(order.isCommitted ? "tidy" : "restore", order.database)
+    guard !order.isCommitted else { return }
+    commit(order.operation, order.database)
+    try await committed(
+      RestoreOutcome(
+        notes: ["role 'gone' was made, without a password and unable to log in"],
+        owner: state.withLock { $0.owner }))
+    try note("tidy", order.database)
   }
 
   public func recover(
-    _ order: TableOrder, from past: RunningCompute, to compute: RunningCompute
-  ) async throws -> [String] {
-    try note("recover", order.table)
-    return ["10 rows are in '\(order.newName ?? order.table)'"]
+    _ order: TableOrder, from past: RunningCompute, to compute: RunningCompute,
+    committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
+  ) async throws {
+    try note(order.isCommitted ? "tidy" : "recover", order.table)
+    guard !order.isCommitted else { return }
+    commit(order.operation, order.table)
+    try await committed(
+      RestoreOutcome(
+        notes: ["10 rows are in '\(order.newName ?? order.table)'"],
+        owner: state.withLock { $0.owner }))
+    try note("tidy", order.table)
   }
 
   public func removeHistory(line: String) async throws { try note("remove_history", line) }

@@ -93,10 +93,13 @@ public final class SimulatedFleet: ComputeFleet {
     }
   }
 
-  private func window(_ line: Line) -> RestoreWindow {
-    RestoreWindow(
+  private func window(_ line: Line, _ id: String) -> RestoreWindow {
+    let held = sources.heldUntil(line: id)
+    var window = RestoreWindow(
       earliestLSN: line.start, earliestTime: line.createdAt, latestLSN: line.head,
-      latestTime: clock.now)
+      latestTime: held ?? clock.now)
+    window.hasEnded = held != nil
+    return window
   }
 
   public func resolve(line: String, moment: MomentRequest) async throws -> ResolvedMoment {
@@ -109,16 +112,19 @@ public final class SimulatedFleet: ComputeFleet {
         switch moment {
         case .head: true
         case .lsn(let lsn): lsn >= found.start && lsn <= found.head
-        case .time(let time): time >= found.createdAt && time <= clock.now
+        case .time(let time): time >= found.createdAt && time <= window(found, line).latestTime
         }
       guard isInside else {
-        throw ComputeFleetError(.outOfWindow(window(found)), "resolve moment: out of window")
+        throw ComputeFleetError(.outOfWindow(window(found, line)), "resolve moment: out of window")
       }
       switch moment {
       case .lsn(let lsn): return ResolvedMoment(lineID: line, lsn: lsn)
       case .time(let time):
         return ResolvedMoment(lineID: line, lsn: found.position(at: time), time: time)
-      case .head: return ResolvedMoment(lineID: line, lsn: found.head, time: clock.now)
+      case .head:
+        var head = ResolvedMoment(lineID: line, lsn: found.head, time: clock.now)
+        head.heldUntil = sources.heldUntil(line: line)
+        return head
       }
     }
   }
@@ -129,7 +135,7 @@ public final class SimulatedFleet: ComputeFleet {
       guard let found = state.lines[line] else {
         throw ComputeFleetError(.unknownLine, "tell window of line '\(line)': unknown line")
       }
-      return window(found)
+      return window(found, line)
     }
   }
 

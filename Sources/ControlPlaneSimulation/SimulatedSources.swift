@@ -41,6 +41,24 @@ public final class SimulatedSources: Sendable {
     }
   }
 
+  /// Nothing comes in of a line's server any more; all that it wrote until `time` has.
+  public func setAway(_ line: String, heldUntil time: Date, seconds: Double) {
+    state.withLock { state in
+      var status = Self.copying
+      status.phase = .following
+      status.isStreaming = false
+      status.heldUntil = time
+      status.awaySeconds = seconds
+      state.statuses[line] = status
+    }
+  }
+
+  func heldUntil(line: String) -> Date? {
+    state.withLock { state in
+      status(line, state).flatMap { $0.isStreaming ? nil : $0.heldUntil }
+    }
+  }
+
   private static let copying = FollowStatus(
     phase: .copying, copiedBytes: 1, totalBytes: 10, failure: nil, isStreaming: true,
     sourceLSN: LSN(100), receivedLSN: LSN(100), uploadedLSN: LSN(100), lagSeconds: 0)

@@ -43,9 +43,9 @@ public struct DatabaseImport {
       atPath: scratch, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
     // A directory that stays behind takes room and harms nothing else.
     defer { try? files.removeItem(atPath: scratch) }
-    let from = try PostgresConnection(source)
+    let from = try Self.session(source)
     defer { from.close() }
-    let to = try PostgresConnection(target)
+    let to = try Self.session(target)
     defer { to.close() }
     try check(to)
     let binaries = try programs(max(from.serverVersion, to.serverVersion) / 10_000)
@@ -66,6 +66,22 @@ public struct DatabaseImport {
     let after = try contents(to, target, binaries, isSameVersion, snapshot: nil)
     return ContentsComparison(source: before, restored: after).verification(
       at: Date(), notes: notes)
+  }
+
+  /// A session that no time limit of the server's, the database's or the role's ends: the one that holds the snapshot
+  /// waits for as long as the copy takes.
+  private static func session(_ parameters: ConnectionParameters) throws -> PostgresConnection {
+    let connection = try PostgresConnection(parameters)
+    var limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
+    if connection.serverVersion >= 140_000 { limits.append("idle_session_timeout") }
+    if connection.serverVersion >= 170_000 { limits.append("transaction_timeout") }
+    do {
+      try connection.execute(limits.map { "SET \($0) = 0" }.joined(separator: "; "))
+    } catch {
+      connection.close()
+      throw error
+    }
+    return connection
   }
 
   private func check(_ connection: PostgresConnection) throws {
@@ -113,7 +129,7 @@ public struct DatabaseImport {
         target.withoutPassword, "\(scratch)/dump",
       ], environment: environment(target), errors: "\(scratch)/pg_restore.err")
     defer { program.end() }
-    let connection = try PostgresConnection(target)
+    let connection = try Self.session(target)
     defer { connection.close() }
     try watch(program, "writing '\(target.database)'") {
       "\(try size(connection) >> 20) MiB there"

@@ -9,8 +9,8 @@ struct PastTable {
   let oid: String
   /// Its columns that hold values of their own, in order.
   let columns: [String]
-  /// Whether a unique index tells its rows apart.
-  let hasKey: Bool
+  /// Whether it is partitioned: its partitions hold its rows.
+  let isPartitioned: Bool
 
   /// - Throws: ``DumpError`` where there is no such table, or it is none.
   init(_ name: TableName, _ connection: PostgresConnection) throws {
@@ -29,11 +29,7 @@ struct PastTable {
         hint: "views and sequences come back with 'exzo branches schema-diff' and a dump")
     }
     columns = try Self.columns(oid, connection)
-    hasKey =
-      try connection.query(
-        "SELECT 1 FROM pg_index WHERE indrelid = $1::oid AND indisunique AND indisvalid",
-        parameters: [.text(oid)]
-      ).rowCount > 0
+    isPartitioned = row["kind"] == "p"
   }
 
   private static func find(

@@ -139,25 +139,40 @@ public final class PostgresDumpTools: DumpTools {
     }
   }
 
-  public func restore(_ order: RestoreOrder, to compute: RunningCompute) async throws -> [String] {
+  public func restore(
+    _ order: RestoreOrder, to compute: RunningCompute,
+    committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
+  ) async throws {
+    let attempt = RestoreAttempt(
+      tools: self, operation: order.operation, isCommitted: order.isCommitted,
+      database: order.database, compute: compute, committed: committed)
     let store = try store(order.project)
-    return try await storing {
+    try await storing {
       let manifest = try await self.manifest(order.dump, store)
-      return try await self.onThread { directory in
-        try RestoreRun(
-          tools: self, order: order, compute: compute, manifest: manifest, store: store,
-          directory: directory
-        ).run()
+      try await self.onThread { directory in
+        try attempt.run {
+          try RestoreRun(
+            tools: self, order: order, compute: compute, manifest: manifest, store: store,
+            directory: directory
+          ).run(as: $0)
+        }
       }
     }
   }
 
   public func recover(
-    _ order: TableOrder, from past: RunningCompute, to compute: RunningCompute
-  ) async throws -> [String] {
+    _ order: TableOrder, from past: RunningCompute, to compute: RunningCompute,
+    committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
+  ) async throws {
+    let attempt = RestoreAttempt(
+      tools: self, operation: order.operation, isCommitted: order.isCommitted,
+      database: order.database, compute: compute, committed: committed)
     try await onThread { directory in
-      try TableRecovery(tools: self, order: order, past: past, live: compute, directory: directory)
-        .run()
+      try attempt.run {
+        try TableRecovery(
+          tools: self, order: order, past: past, live: compute, directory: directory
+        ).run(as: $0)
+      }
     }
   }
 }

@@ -44,10 +44,15 @@ struct RestorePlace {
         parameters: [.text(source.owner)]
       ).rowCount > 0
     let owner = hasOwner ? source.owner : order.owner
-    try cluster.query(
-      "CREATE DATABASE \(try SQL.identifier(order.database)) OWNER \(try SQL.identifier(owner))"
-        + (try locale()))
-    return true
+    do {
+      try cluster.query(
+        "CREATE DATABASE \(try SQL.identifier(order.database)) OWNER \(try SQL.identifier(owner))"
+          + (try locale()))
+      return true
+    } catch let error as PostgresError where ["42P04", "23505"].contains(error.sqlState) {
+      // An attempt that was cut off was still making it.
+      return false
+    }
   }
 
   /// What the source's encoding and locale take, where the cluster's template has others.

@@ -33,6 +33,27 @@ struct RestoreRole {
     }
   }
 
+  /// Written before a restore's transaction is committed: says with it, on the role itself, that it was.
+  static let marking = "RESET ROLE;\nALTER ROLE CURRENT_USER SET application_name = '\(mark)';\n"
+  private static let mark = "exzo-restored"
+
+  /// Ends the sessions of an attempt that was cut off: a psql whose serve was killed may still be at work.
+  func endSessions(_ cluster: PostgresConnection) throws {
+    try cluster.query(
+      "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = $1",
+      parameters: [.text(name)])
+  }
+
+  /// Whether a restore as this role was committed.
+  func hasCommitted(_ cluster: PostgresConnection) throws -> Bool {
+    try cluster.query(
+      """
+      SELECT 1 FROM pg_db_role_setting AS s JOIN pg_roles AS r ON r.oid = s.setrole
+      WHERE r.rolname = $1 AND 'application_name=\(Self.mark)' = ANY (s.setconfig)
+      """, parameters: [.text(name)]
+    ).rowCount > 0
+  }
+
   /// Of `pg_roles`: what is neither the platform's nor the server's own. A server that is attached has
   /// superusers of its own: they come back as ordinary roles.
   static let isTenant =
@@ -53,10 +74,7 @@ struct RestoreRole {
       "SELECT 1 FROM pg_roles WHERE rolname = $1", parameters: [.text(name)]
     ).rowCount
     guard found > 0 else { return }
-    // A psql whose serve was killed may still be at work.
-    try cluster.query(
-      "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = $1",
-      parameters: [.text(name)])
+    try endSessions(cluster)
     let quoted = try SQL.identifier(name)
     for connection in databases + [cluster] {
       if let newOwner {

@@ -18,9 +18,13 @@ struct RestoreRun {
   let directory: String
 
   /// Kinds that may fail where only some tables are restored: what they refer to may be missing.
-  static let attemptedKinds: Set<String> = ["FK CONSTRAINT", "TRIGGER", "POLICY"]
+  static func mayFail(_ entry: ArchiveContents.Entry) -> Bool {
+    ["FK CONSTRAINT", "TRIGGER", "POLICY"].contains(entry.kind)
+  }
 
-  func run() throws -> [String] {
+  /// - Parameter role: owns what is restored until its owners get it; made here, removed by the caller.
+  /// - Returns: what the user should know; all is committed then.
+  func run(as role: RestoreRole) throws -> [String] {
     let archive = try extract()
     let contents = try manifest.format == .plain ? nil : Self.contents(archive, manifest.format)
     let wanted = try contents.map { contents in
@@ -37,7 +41,7 @@ struct RestoreRun {
       defer { connection.close() }
       let entries = try permitted(wanted, of: contents, connection, &notes)
       if !isNew { try place.check(connection, entries) }
-      notes += try restore(archive, entries, connection, cluster)
+      notes += try restore(archive, entries, connection, cluster, role)
     } catch {
       if isNew { try place.dropDatabase() }
       throw error
@@ -73,34 +77,22 @@ struct RestoreRun {
 
   private func restore(
     _ archive: String, _ entries: [ArchiveContents.Entry]?, _ connection: PostgresConnection,
-    _ cluster: PostgresConnection
+    _ cluster: PostgresConnection, _ role: RestoreRole
   ) throws -> [String] {
-    var random = SystemRandomNumberGenerator()
-    let role = RestoreRole(operation: order.operation, random: &random)
     try role.make(cluster)
-    let owner = try Self.owner(of: connection)
-    do {
-      let script = try RestoreScript(
-        binaries: tools.binaries, prefix: try tools.identityPrefix(order.project),
-        scratch: directory,
-        connection: tools.connectionString(compute, order.database, user: role.name),
-        password: role.password, key: role.password)
-      defer { script.abandon() }
-      if let entries {
-        try write(entries, of: archive, script, connection)
-      } else {
-        try copy(archive, to: script)
-      }
-      let notes = try commit(script)
-      try role.remove(cluster, databases: [connection], newOwner: owner)
-      return notes
-    } catch {
-      do { try role.remove(cluster, databases: [connection], newOwner: owner) } catch let second {
-        tools.log.warning(
-          "a role is left", metadata: ["role": "\(role.name)", "error": "\(second)"])
-      }
-      throw error
+    let script = try RestoreScript(
+      binaries: tools.binaries, prefix: try tools.identityPrefix(order.project),
+      scratch: directory,
+      connection: tools.connectionString(compute, order.database, user: role.name),
+      password: role.password, key: role.password)
+    defer { script.abandon() }
+    if let entries {
+      try write(entries, of: archive, script, connection)
+    } else {
+      try copy(archive, to: script)
     }
+    try script.write(RestoreRole.marking)
+    return try commit(script)
   }
 
   private func commit(_ script: RestoreScript) throws -> [String] {
@@ -129,16 +121,13 @@ struct RestoreRun {
   ) throws {
     let grants = try SchemaGrants(entries, owner: try Self.owner(of: connection), connection)
     let attempted =
-      order.tables == nil ? [] : entries.filter { Self.attemptedKinds.contains($0.kind) }
+      order.tables == nil ? [] : entries.filter { Self.mayFail($0) }
     let attempts = Set(attempted.map(\.id))
     for schema in grants.missing {
       try script.write("CREATE SCHEMA \(try SQL.identifier(schema));\n")
     }
     try script.writeInOrder(entries.filter { !attempts.contains($0.id) }, of: archive, grants)
-    for entry in attempted {
-      try script.attempt(
-        entry.definition, otherwise: "not restored: \(entry.kind.lowercased()) '\(entry.tag)'")
-    }
+    try script.attempt(attempted)
   }
 
   private func copy(_ archive: String, to script: RestoreScript) throws {

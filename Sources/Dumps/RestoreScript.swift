@@ -91,6 +91,14 @@ final class RestoreScript {
     }
   }
 
+  /// Entries that may fail without the rest, one by one.
+  func attempt(_ entries: [ArchiveContents.Entry]) throws {
+    for entry in entries {
+      try attempt(
+        entry.definition, otherwise: "not restored: \(entry.kind.lowercased()) '\(entry.tag)'")
+    }
+  }
+
   /// Statements that may fail without the rest: what the server said is noted.
   func attempt(_ statements: String, otherwise note: String) throws {
     try write("SAVEPOINT exzo;\n\\set ON_ERROR_STOP 0\n")
@@ -100,10 +108,16 @@ final class RestoreScript {
         + ":LAST_ERROR_MESSAGE\n\\endif\nRELEASE SAVEPOINT exzo;\n\\set ON_ERROR_STOP 1\n")
   }
 
-  /// Has psql note a text with the number of rows that the last statement touched.
-  func noteRowCount(_ before: String, _ after: String) throws {
+  /// Has psql note a text of each row of a query.
+  ///
+  /// - Parameters:
+  ///   - text: an expression; line ends in its value become spaces.
+  ///   - source: what follows it in the query.
+  func noteRows(_ text: String, _ source: String) throws {
     try write(
-      "\\echo '\(Self.noteMark)\(Self.quoted(before))' :ROW_COUNT '\(Self.quoted(after))'\n")
+      "\\pset tuples_only on\n\\pset format unaligned\n\\o\n"
+        + "SELECT '\(Self.noteMark)' || translate(\(text), E'\\n\\r', '  ')\n\(source);\n\\o /dev/null\n"
+    )
   }
 
   /// As the argument of a command of psql's, in single quotes.

@@ -16,55 +16,32 @@ struct TableRecovery {
   let directory: String
 
   /// Rows for a table that is there, or a table with its rows.
-  private enum Way {
-    case rows(PastTable)
-    case table(PastTable)
-  }
+  private enum Way { case rows, table }
 
-  func run() throws -> [String] {
+  /// - Parameter role: owns what comes back until its owners get it; made here, removed by the caller.
+  /// - Returns: what the user should know; all is committed then.
+  func run(as role: RestoreRole) throws -> [String] {
     let (before, now) = try (
       tools.connect(past, order.database), tools.connect(live, order.database)
     )
     let clusters = try (tools.connect(past, "postgres"), tools.connect(live, "postgres"))
     defer { for each in [before, now, clusters.0, clusters.1] { each.close() } }
     let table = try PastTable(TableName(order.table), before)
-    guard let way = try way(table, now) else {
-      return [
-        "'\(order.newName ?? table.name)' was brought back by an attempt that was interrupted"
-      ]
-    }
+    let way = try way(table, now)
     var random = SystemRandomNumberGenerator()
-    let (reader, role) = (
-      RestoreRole(operation: order.operation, random: &random),
-      RestoreRole(operation: order.operation, random: &random)
-    )
+    let reader = RestoreRole(operation: order.operation, random: &random)
     try reader.make(clusters.0)
-    let owner = try RestoreRun.owner(of: now)
     let made = try makeOwners(table, before, clusters.1)
     try role.make(clusters.1)
-    do {
-      let notes =
-        switch way {
-        case .rows(let table): try bringRows(table, now, reader, role)
-        case .table(let table): try bring(table, before, now, reader, role)
-        }
-      try role.remove(clusters.1, databases: [now], newOwner: owner)
-      return made + notes
-    } catch {
-      do { try role.remove(clusters.1, databases: [now], newOwner: owner) } catch let second {
-        tools.log.warning(
-          "a role is left", metadata: ["role": "\(role.name)", "error": "\(second)"])
-      }
-      throw error
-    }
+    return made
+      + (try way == .rows
+        ? bringRows(table, before, now, reader, role) : bring(table, before, now, reader, role))
   }
 
-  /// `nil` where an earlier attempt has done it.
-  private func way(_ table: PastTable, _ now: PostgresConnection) throws -> Way? {
+  private func way(_ table: PastTable, _ now: PostgresConnection) throws -> Way {
     let name = order.newName ?? table.name
-    guard try PastTable.exists(table.schema, name, now) else { return .table(table) }
-    if order.newName == nil, order.condition != nil { return .rows(table) }
-    if order.isRepeated { return nil }
+    guard try PastTable.exists(table.schema, name, now) else { return .table }
+    if order.newName == nil, order.condition != nil { return .rows }
     throw DumpError(
       "recover table '\(table.schema).\(table.name)': '\(table.schema).\(name)' is there already",
       hint: order.newName == nil
@@ -84,7 +61,7 @@ struct TableRecovery {
     return try place.makeRoles(try table.owners(before))
   }
 
-  private func script(_ role: RestoreRole) throws -> RestoreScript {
+  func script(_ role: RestoreRole) throws -> RestoreScript {
     try RestoreScript(
       binaries: tools.binaries, prefix: try tools.identityPrefix(order.project),
       scratch: directory,
@@ -98,13 +75,19 @@ struct TableRecovery {
     _ table: PastTable, _ before: PostgresConnection, _ now: PostgresConnection,
     _ reader: RestoreRole, _ role: RestoreRole
   ) throws -> [String] {
+    let ties = try TableTies(table, before)
     var notes = try table.incomingKeys(before).map {
       "not restored: the foreign key '\($0)' of another table that points to it"
     }
+    notes += try table.remarks(before, ofRows: false)
+    notes += try ties.loosen(isRenamed: order.newName != nil, before, now)
     let taken = try PastTable.names(table.schema, now)
     let renamed = try TableRenaming(table: table, newName: order.newName, taken: taken).run(before)
     let archive = try dump(renamed)
-    let entries = try RestoreRun.contents(archive, .custom).entries
+    let bonds = try ties.bonds(of: renamed, before)
+    let entries = try RestoreRun.contents(archive, .custom).entries.filter {
+      order.newName == nil || !bonds.include($0)
+    }
     let script = try script(role)
     defer { script.abandon() }
     let grants = try SchemaGrants(entries, owner: try RestoreRun.owner(of: now), now)
@@ -113,7 +96,7 @@ struct TableRecovery {
       notes.append("schema '\(schema)' was made")
     }
     try script.write(grants.granting)
-    let attempted = entries.filter { RestoreRun.attemptedKinds.contains($0.kind) }
+    let attempted = entries.filter { RestoreRun.mayFail($0) || bonds.include($0) }
     let late = entries.filter { RestoreScript.lateKinds.contains($0.kind) }
     let skipped = Set((attempted + late).map(\.id))
     let rest = entries.filter { !skipped.contains($0.id) }
@@ -123,10 +106,12 @@ struct TableRecovery {
     try script.write(rest.filter { $0.section == .postData }, of: archive)
     try script.write(grants.revoking)
     try script.write(late, of: archive)
-    for entry in attempted {
+    try script.attempt(attempted)
+    for statistics in try ExtendedStatistics.all(of: renamed, before) {
       try script.attempt(
-        entry.definition, otherwise: "not restored: \(entry.kind.lowercased()) '\(entry.tag)'")
+        statistics.definition, otherwise: "not restored: extended statistics '\(statistics.name)'")
     }
+    try script.write(RestoreRole.marking)
     notes += try script.commit()
     return ["\(rows) rows are in '\(table.schema).\(renamed.name)'"] + notes
   }
@@ -166,7 +151,7 @@ struct TableRecovery {
     return count
   }
 
-  private func readerConnection(_ reader: RestoreRole) throws -> PostgresConnection {
+  func readerConnection(_ reader: RestoreRole) throws -> PostgresConnection {
     try PostgresConnection(
       ConnectionParameters(
         host: past.socketDirectory, port: past.port, user: reader.name, password: reader.password,
@@ -175,7 +160,7 @@ struct TableRecovery {
   }
 
   /// The rows of a query that meet the condition, which nobody but the reader's role evaluates.
-  private func copy(
+  func copy(
     _ query: String, from source: PostgresConnection, to script: RestoreScript
   ) throws -> Int {
     var count = 0
@@ -192,40 +177,5 @@ struct TableRecovery {
         hint: "'where' takes what stands behind WHERE in SQL")
     }
     return count
-  }
-
-  // MARK: rows
-
-  private func bringRows(
-    _ table: PastTable, _ now: PostgresConnection, _ reader: RestoreRole, _ role: RestoreRole
-  ) throws -> [String] {
-    let qualified = try table.qualified
-    let current = try PastTable(
-      TableName("\(SQL.identifier(table.schema)).\(SQL.identifier(table.name))"), now)
-    guard current.hasKey else {
-      throw DumpError(
-        "recover rows of '\(table.schema).\(table.name)': it has no primary key and no unique index, "
-          + "so that rows that are there cannot be told from those that are missing",
-        hint: "name a new table with 'as'")
-    }
-    let shared = table.columns.filter { current.columns.contains($0) }
-    let columns = try shared.map { try SQL.identifier($0) }.joined(separator: ", ")
-    let script = try script(role)
-    defer { script.abandon() }
-    let source = try readerConnection(reader)
-    defer { source.close() }
-    try script.write(
-      "CREATE TEMP TABLE exzo_rows AS SELECT \(columns) FROM \(qualified) WITH NO DATA;\n"
-        + "COPY pg_temp.exzo_rows (\(columns)) FROM stdin;\n")
-    let found = try copy("SELECT \(columns) FROM \(qualified)", from: source, to: script)
-    try script.write("\\.\n")
-    try script.write(
-      "INSERT INTO \(qualified) (\(columns)) OVERRIDING SYSTEM VALUE "
-        + "SELECT \(columns) FROM pg_temp.exzo_rows ON CONFLICT DO NOTHING;\n")
-    try script.noteRowCount(
-      "", "of \(found) rows that met the condition were missing and came back")
-    let left = Set(table.columns).subtracting(shared).sorted()
-    return try script.commit()
-      + left.map { "column '\($0)' of then is not in the table any more: it was left out" }
   }
 }

@@ -73,6 +73,45 @@ import Testing
     }
   }
 
+  /// Nothing is dated later than what is held, and nothing later is promised.
+  @Test func whatIsHeldOfAServerThatIsAwayIsDatedWhenItWasLastHeardOf() async throws {
+    try await with { scene in
+      let (installation, core) = (scene.installation, scene.core)
+      let attached = try await scene.attach("db1")
+      let line = try await scene.line(attached.project.id)
+      _ = try await installation.fleet.createRoot(
+        RootRequest(lineID: line, projectID: attached.project.id, major: 15))
+      installation.fleet.sources.set(.following, of: line)
+      try await installation.end(attached.operations)
+      let (project, branch) = (ProjectID(attached.project.id), BranchID(attached.branch.id))
+      installation.clock.advance(600)
+      let held = installation.clock.now
+      installation.clock.advance(3600)
+      installation.fleet.sources.setAway(line, heldUntil: held, seconds: 3600)
+      func snapshot(_ time: Date? = nil) async throws -> API.Snapshot {
+        try await SnapshotService(core: core).create(
+          .init(time: time), branch: branch, project: project, account: installation.account.id
+        ).snapshot
+      }
+      #expect(try await snapshot().timestamp == held)
+      #expect(try await snapshot(held).timestamp == held)
+      let error = await #expect(throws: ControlPlaneError.self) {
+        _ = try await snapshot(held.addingTimeInterval(1))
+      }
+      #expect(error?.code == .restorePointOutOfWindow)
+      #expect(error?.description.contains(RFC3339.text(held)) == true, "\(error as Any)")
+      let shown = try await BranchService(core: core).get(
+        branch, project: project, account: installation.account.id
+      ).0
+      #expect(shown.restoreWindow?.latestTimestamp == held)
+      let status = try await scene.service.get(project, account: installation.account.id)
+      #expect(status.lagSeconds == 3600 && status.heldUntil == held && status.awaySince == held)
+      // It is there again.
+      installation.fleet.sources.set(.following, of: line)
+      #expect(try await snapshot().timestamp == installation.clock.now)
+    }
+  }
+
   @Test func oneServerIsAttachedOnceUnderOneAddress() async throws {
     try await with { scene in
       scene.installation.fleet.sources.add("other-name", system: 1, password: "secret")

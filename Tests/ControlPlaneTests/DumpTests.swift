@@ -8,7 +8,7 @@ import Testing
 @testable import ControlPlane
 
 /// A project with two databases on its main branch, and simulated dumps.
-private struct DumpScene: Sendable {
+struct DumpScene: Sendable {
   let past: PastScene
   let tools: SimulatedDumpTools
   let service: DumpService
@@ -17,7 +17,10 @@ private struct DumpScene: Sendable {
   var account: AccountID { past.account }
   var core: Core { service.core }
 
-  static func with(_ body: @escaping @Sendable (DumpScene) async throws -> Void) async throws {
+  /// - Parameter isWorking: whether an engine works while `body` runs.
+  static func with(
+    isWorking: Bool = true, _ body: @escaping @Sendable (DumpScene) async throws -> Void
+  ) async throws {
     try await Installation.with { plain in
       let tools = SimulatedDumpTools()
       var core = plain.core
@@ -26,7 +29,7 @@ private struct DumpScene: Sendable {
       let installation = Installation(
         core: core, fleet: plain.fleet, tenants: plain.tenants, clock: plain.clock,
         account: plain.account)
-      try await installation.working {
+      let scene = try await installation.working {
         let past = try await PastScene(installation)
         let owner = "exzodb_owner"
         for line in installation.fleet.lines.keys {
@@ -37,8 +40,10 @@ private struct DumpScene: Sendable {
               ],
               roles: [owner]), on: line)
         }
-        try await body(DumpScene(past: past, tools: tools, service: DumpService(core: core)))
+        return DumpScene(past: past, tools: tools, service: DumpService(core: core))
       }
+      guard isWorking else { return try await body(scene) }
+      try await installation.working { try await body(scene) }
     }
   }
 

@@ -8,11 +8,13 @@ import Testing
 /// Tables and rows from a past that is a server of its own.
 @Suite(.serialized, .heavy, .needsPostgres()) struct RecoveryTests {
   /// Runs `body` with the past as it was before `accident` happened to the live server.
-  private func with(
-    _ accident: String, _ body: (Scene, RunningCompute) async throws -> Void
+  func with(
+    _ accident: String, after more: String = "",
+    _ body: (Scene, RunningCompute) async throws -> Void
   ) async throws {
     try await Scene.with { scene in
       try scene.fill()
+      try scene.psql(more)
       try await onThread { try scene.server.stop() }
       let copy = "\(scene.directory)/past"
       try StockServer.makeOwnedDirectory(copy)
@@ -32,20 +34,20 @@ import Testing
     }
   }
 
-  private func order(
+  func order(
     _ table: String, as name: String? = nil, where condition: String? = nil,
-    isRepeated: Bool = false
+    isCommitted: Bool = false
   ) -> TableOrder {
     TableOrder(
       project: "p", operation: "op", database: Scene.database, table: table, newName: name,
-      condition: condition, isRepeated: isRepeated)
+      condition: condition, isCommitted: isCommitted)
   }
 
   @Test func aTableComesBackBesideTheOneThatIsThere() async throws {
     try await with("DELETE FROM items; DELETE FROM orders; DELETE FROM customers WHERE id = 7") {
       scene, past in
-      let notes = try await scene.tools.recover(
-        order("public.orders", as: "orders_restored"), from: past, to: scene.compute)
+      let notes = try await scene.recover(
+        order("public.orders", as: "orders_restored"), from: past)
       #expect(notes.first == "500 rows are in 'public.orders_restored'", "\(notes)")
       #expect(notes.contains { $0.contains("items_order_id_fkey") }, "\(notes)")
       // A customer is gone: the foreign key does not hold, and that is said.
@@ -72,15 +74,15 @@ import Testing
       #expect(try scene.restoreRoles == "0")
       // Again: it is there.
       await #expect(throws: DumpError.self) {
-        _ = try await scene.tools.recover(
-          order("orders", as: "orders_restored"), from: past, to: scene.compute)
+        _ = try await scene.recover(
+          order("orders", as: "orders_restored"), from: past)
       }
     }
   }
 
   @Test func aDroppedTableComesBackUnderItsOwnName() async throws {
     try await with("DROP TABLE orders CASCADE; DROP TABLE parts") { scene, past in
-      let notes = try await scene.tools.recover(order("orders"), from: past, to: scene.compute)
+      let notes = try await scene.recover(order("orders"), from: past)
       #expect(!notes.contains { $0.contains("orders_customer_id_fkey") }, "\(notes)")
       #expect(try scene.psql("SELECT count(*) FROM orders") == "500")
       #expect(
@@ -88,16 +90,12 @@ import Testing
           "SELECT count(*) FROM pg_constraint WHERE conrelid = 'orders'::regclass AND contype IN ('f', 'c', 'p')"
         ) == "3")
       #expect(try scene.psql("SELECT count(*) FROM pg_trigger WHERE tgname = 'stamped'") == "1")
-      _ = try await scene.tools.recover(
-        order("parts", as: "parts_then"), from: past, to: scene.compute)
+      _ = try await scene.recover(
+        order("parts", as: "parts_then"), from: past)
       #expect(
         try scene.psql(
           "SELECT (SELECT count(*) FROM parts_then), (SELECT count(*) FROM parts_then_high)")
           == "300|201")
-      // An attempt that had come to its end before it was noted.
-      let again = try await scene.tools.recover(
-        order("orders", isRepeated: true), from: past, to: scene.compute)
-      #expect(again.count == 1 && again[0].contains("interrupted"))
     }
   }
 
@@ -107,26 +105,26 @@ import Testing
     ) {
       scene, past in
       let kept = try scene.psql("SELECT count(*) FROM orders")
-      let notes = try await scene.tools.recover(
-        order("orders", where: "customer_id IN (2, 3) -- a comment"), from: past, to: scene.compute)
+      let notes = try await scene.recover(
+        order("orders", where: "customer_id IN (2, 3) -- a comment"), from: past)
       #expect(notes.contains { $0.contains("10") && $0.contains("of 20 rows") }, "\(notes)")
       #expect(kept == "490")
       #expect(try scene.psql("SELECT count(*) FROM orders") == "500")
       // What is there stays as it is.
       #expect(try scene.psql("SELECT amount FROM orders WHERE id = 1") == "0")
-      _ = try await scene.tools.recover(
-        order("orders", as: "some_rows", where: "id <= 5"), from: past, to: scene.compute)
+      _ = try await scene.recover(
+        order("orders", as: "some_rows", where: "id <= 5"), from: past)
       #expect(try scene.psql("SELECT count(*) FROM some_rows") == "5")
       for condition in ["nonsense", "true); DROP TABLE orders; --", "1 = pg_sleep(0)"] {
         await #expect(throws: (any Error).self) {
-          _ = try await scene.tools.recover(
-            order("orders", as: "bad", where: condition), from: past, to: scene.compute)
+          _ = try await scene.recover(
+            order("orders", as: "bad", where: condition), from: past)
         }
       }
       #expect(try scene.psql("SELECT count(*) FROM pg_class WHERE relname = 'bad'") == "0")
       await #expect(throws: DumpError.self) {
-        _ = try await scene.tools.recover(
-          order("items", where: "true"), from: past, to: scene.compute)
+        _ = try await scene.recover(
+          order("items", where: "true"), from: past)
       }
       #expect(try scene.restoreRoles == "0")
     }
@@ -135,7 +133,7 @@ import Testing
   @Test func namesFullOfMarkupComeBack() async throws {
     try await with(#"DROP SCHEMA "odd schema" CASCADE"#) { scene, past in
       let name = #""odd schema"."a ""table"" <script>.x""#
-      let notes = try await scene.tools.recover(order(name), from: past, to: scene.compute)
+      let notes = try await scene.recover(order(name), from: past)
       #expect(notes.contains { $0.contains("odd schema") }, "\(notes)")
       #expect(try scene.psql("SELECT count(*) FROM \(name)") == "1")
       #expect(
@@ -143,10 +141,10 @@ import Testing
           #"SELECT "col ""1""; DROP TABLE x" = E'tab\tline\nback\\slash \\. ü' FROM \#(name)"#)
           == "t")
       await #expect(throws: DumpError.self) {
-        _ = try await scene.tools.recover(order("nothing"), from: past, to: scene.compute)
+        _ = try await scene.recover(order("nothing"), from: past)
       }
       await #expect(throws: DumpError.self) {
-        _ = try await scene.tools.recover(order("open_orders"), from: past, to: scene.compute)
+        _ = try await scene.recover(order("open_orders"), from: past)
       }
     }
   }

@@ -3,6 +3,7 @@ import ControlPlane
 import Foundation
 import Logging
 import ObjectStorage
+import Synchronization
 import TestSupport
 import Testing
 
@@ -122,10 +123,25 @@ struct Scene: Sendable {
   func restore(
     _ id: String, into database: String, tables: [String]? = nil
   ) async throws -> [String] {
-    try await tools.restore(
-      RestoreOrder(
-        dump: id, project: "p", operation: "op-\(id)-\(database.count)", database: database,
-        tables: tables, owner: "app"), to: compute)
+    try await outcome {
+      try await tools.restore(
+        RestoreOrder(
+          dump: id, project: "p", operation: "op-\(id)-\(database.count)", database: database,
+          tables: tables, owner: "app"), to: compute, committed: $0)
+    }
+  }
+
+  func recover(_ order: TableOrder, from past: RunningCompute) async throws -> [String] {
+    try await outcome { try await tools.recover(order, from: past, to: compute, committed: $0) }
+  }
+
+  /// What a restore notes.
+  private func outcome(
+    _ body: (@escaping @Sendable (RestoreOutcome) async throws -> Void) async throws -> Void
+  ) async throws -> [String] {
+    let notes = Mutex<[String]>([])
+    try await body { outcome in notes.withLock { $0 = outcome.notes } }
+    return notes.withLock { $0 }
   }
 
   /// All bytes of the download.

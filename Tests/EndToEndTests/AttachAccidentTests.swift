@@ -247,7 +247,7 @@ import Testing
 }
 
 extension AttachTests.Scene {
-  fileprivate func waitForAttachment(
+  func waitForAttachment(
     _ isMet: (Platform.Answer) -> Bool
   ) async throws -> Platform.Answer {
     var last = try attachment()
@@ -259,7 +259,7 @@ extension AttachTests.Scene {
     throw CommandFailure(description: "the attachment stays as it is: \(last.text)")
   }
 
-  fileprivate func waitForAlert(_ kind: String) async throws {
+  func waitForAlert(_ kind: String) async throws {
     for _ in 0..<200 {
       if try platform.call("GET", "/alerts").text.contains("\"\(kind)\"") { return }
       try await Task.sleep(for: .milliseconds(100))

@@ -116,17 +116,21 @@ extension AttachTests {
 
     /// Waits until the line that follows has so many keyframes in the store.
     func waitForKeyframes(_ count: Int) async throws {
-      let line = try following()
-      let path = "\(platform.directory)/data/objects/objects/lines/\(line)/keyframes"
       // A standby that could not come up is tried again after half a minute.
       for _ in 0..<36 {
         try server.psql("CHECKPOINT")
         for _ in 0..<50 {
-          if try FileManager.default.contentsOfDirectory(atPath: path).count >= count { return }
+          if try storedKeyframes().count >= count { return }
           try await Task.sleep(for: .milliseconds(100))
         }
       }
-      throw CommandFailure(description: "fewer than \(count) keyframes of line \(line)")
+      throw CommandFailure(description: "fewer than \(count) keyframes of line \(try following())")
+    }
+
+    /// Of the line that follows.
+    func storedKeyframes() throws -> [String] {
+      try FileManager.default.contentsOfDirectory(
+        atPath: "\(platform.directory)/data/objects/objects/lines/\(try following())/keyframes")
     }
 
     /// The line that follows.

@@ -180,6 +180,7 @@ extension WALCapture {
     case .wal(let start, let serverEnd, let bytes):
       noteFirst(&session)
       try receive(bytes, at: start, serverEnd: serverEnd, session.generation)
+      noteHeld()
       session.isBusy = session.load.note(now: configuration.clock.uptime())
     case .keepalive(let serverEnd, let isReplyRequested):
       noteFirst(&session)
@@ -187,6 +188,7 @@ extension WALCapture {
         state.serverLSN = max(state.serverLSN, serverEnd)
         if isReplyRequested { state.sealRequested = true }
       }
+      noteHeld()
       // A server that shuts down asks until all it has sent is confirmed: seal it now.
       if isReplyRequested { sealSignal.signal() }
       session.isReplyDue = session.isReplyDue || isReplyRequested
@@ -212,6 +214,13 @@ extension WALCapture {
     }
     if session.slotIsNew { eventSink.yield(.slotRecreated(gap: nil)) }
     eventSink.yield(.streaming(from: received))
+  }
+
+  private func noteHeld() {
+    let now = configuration.clock.now()
+    state.withLock { state in
+      if state.received >= state.serverLSN { state.heldUntil = now }
+    }
   }
 
   /// Takes the bytes that follow what was received.
@@ -268,7 +277,9 @@ extension WALCapture {
     }
     try connection.send(
       StandbyStatus(written: received, flushed: flushed, applied: flushed),
-      clientTime: configuration.clock.now().rawValue)
+      clientTime: configuration.clock.now().rawValue,
+      // A quiet server says nothing by itself: its answer tells that nothing is missing.
+      asksReply: configuration.durability == .following)
     session.isReplyDue = false
     session.reported = flushed
     session.reportedAt = configuration.clock.uptime()

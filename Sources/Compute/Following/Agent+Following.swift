@@ -35,7 +35,8 @@ extension Agent {
     let hasKeyframe = await writer.newestKeyframe != nil
     let standby = FollowedStandby(
       specification: specification, directory: directory, writer: writer, capture: capture,
-      environment: environment, log: log)
+      environment: environment, log: log,
+      onTablespace: { [weak self] in await self?.endFollowing(at: $0) })
     following = Following(
       source: source, connection: connection, copy: copy, standby: standby,
       timeline: writer.description.timeline, phase: hasKeyframe ? .following : .copying)
@@ -134,7 +135,9 @@ extension Agent {
   /// does not answer, or is not followed any more, the end of what came of it: there is nothing else any more.
   func followedHead(_ following: Following) async throws -> LSN {
     guard let capture else { throw ComputeError(.agent, "ask for the head: nothing is captured") }
-    guard following.phase != .failed else { return capture.positions.uploadedLSN }
+    guard following.phase != .failed else {
+      return min(following.end?.lsn ?? LSN(.max), capture.positions.uploadedLSN)
+    }
     var parameters = following.connection
     parameters.connectTimeout = 5
     let (source, connection) = (following.source, parameters)
@@ -178,11 +181,13 @@ extension Agent {
   func sourceStatus(_ following: Following) -> SourceStatus {
     let bytes = following.copy.bytes
     let positions = capture?.positions
+    let held = following.end?.precedingTime ?? positions?.heldUntil
     return SourceStatus(
       phase: following.phase, copiedBytes: bytes.copied, totalBytes: bytes.total,
       failure: following.failure, isStreaming: positions?.isStreaming ?? false,
       sourceLSN: positions?.serverLSN ?? .invalid, trouble: following.trouble,
-      awaySeconds: following.awaySince.map { (ContinuousClock.now - $0).seconds })
+      awaySeconds: following.awaySince.map { (ContinuousClock.now - $0).seconds },
+      heldUntil: held.map { Date(timeIntervalSince1970: Double($0.unixMicroseconds) / 1_000_000) })
   }
 }
 
@@ -199,6 +204,8 @@ struct Following: Sendable {
   var timeline: TimelineID
   var phase: SourceStatus.Phase
   var failure: String?
+  /// What of its WAL cannot be opened here begins there.
+  var end: TablespaceCreation?
   /// What stands in the way while it goes on trying.
   var trouble: String?
   /// When the stream ended; `nil` while it runs.

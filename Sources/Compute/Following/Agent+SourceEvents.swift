@@ -1,5 +1,6 @@
 import Capture
 import Foundation
+import History
 import PostgresClient
 
 extension Agent {
@@ -57,16 +58,71 @@ extension Agent {
     }
   }
 
+  /// A tablespace lies outside the data directory: nobody here can replay what makes it, and so nothing after it.
+  func endFollowing(at tablespace: SourceTablespace) async {
+    guard let capture, let following else { return }
+    self.following?.end = tablespace.made
+    let name = await tablespaceName(tablespace.made.oid, following)
+    let text = tablespace.description(name: name, following.source)
+    await endFollowing(text, capture)
+    self.following?.failure = text + (await dropUselessSlot(following))
+  }
+
+  /// What the source calls it; `nil` where it is gone, or does not answer.
+  private func tablespaceName(_ oid: UInt32, _ following: Following) async -> String? {
+    var parameters = following.connection
+    parameters.connectTimeout = 5
+    let (source, connection) = (following.source, parameters)
+    do {
+      return try await withThread(named: "tablespace-name") {
+        let session = try PostgresConnection(try source.pinned(connection))
+        defer { session.close() }
+        return try session.query(
+          "SELECT spcname FROM pg_catalog.pg_tablespace WHERE oid = \(oid)"
+        ).first?["spcname"]
+      }
+    } catch {
+      log.notice("a tablespace's name is unknown", metadata: ["error": "\(error)"])
+      return nil
+    }
+  }
+
+  /// Half seconds in which a slot that is in use may become free.
+  private static let slotPatience = 20
+
   /// The slot that was made in the place of a lost one protects nothing: it would only keep WAL on the source.
   private func dropUselessSlot(_ following: Following) async -> String {
     let (source, connection) = (following.source, following.connection)
     do {
-      try await withThread(named: "drop-slot") { try SourceSlot(source, connection).drop() }
+      try await withThread(named: "drop-slot") {
+        let slot = SourceSlot(source, connection)
+        // The server notices late that the stream has ended.
+        for _ in 0..<Self.slotPatience {
+          do { return try slot.drop() } catch let error as PostgresError
+            where error.sqlState == "55006"
+          { usleep(500_000) }
+        }
+        try slot.drop()
+      }
       return ""
     } catch {
       log.error("a slot is left on the source", metadata: ["error": "\(error)"])
       return ". Slot '\(source.slot)' may still be there and keep WAL: drop it"
     }
+  }
+}
+
+/// The source's WAL makes a tablespace.
+struct SourceTablespace: Error {
+  var made: TablespaceCreation
+
+  /// - Parameter name: what the source calls it, where it is known.
+  func description(name: String?, _ source: SourceSpecification) -> String {
+    let what = "tablespace '\(name ?? "\(made.oid)")' was made in directory '\(made.path)'"
+    let place = "on server '\(source.host):\(source.port)' at \(made.lsn)"
+    return
+      "\(what) \(place): what lies outside the data directory cannot be followed. History up to there stays. "
+      + "HINT: move what is in it to pg_default and drop it there; then \(SourceAdvice.anew)"
   }
 }
 

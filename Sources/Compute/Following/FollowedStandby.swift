@@ -3,6 +3,7 @@ import DurableIO
 import Foundation
 import History
 import Logging
+import PostgresClient
 import PostgresFormat
 import Volume
 import VolumeMount
@@ -26,6 +27,10 @@ actor FollowedStandby {
   private let capture: WALCapture
   private let environment: HistoryEnvironment
   private let log: Logger
+  /// Takes what ends the standby for good.
+  private let onTablespace: @Sendable (SourceTablespace) async -> Void
+  /// Raised as the source's are: a standby whose settings are lower than the server's that wrote the WAL stops.
+  private var settings: ServerSettings
   private var running: Running?
   /// Keyframes made since the agent began.
   private(set) var keyframes: UInt64 = 0
@@ -51,8 +56,11 @@ actor FollowedStandby {
 
   init(
     specification: AgentSpecification, directory: LineDirectory, writer: LineWriter,
-    capture: WALCapture, environment: HistoryEnvironment, log: Logger
+    capture: WALCapture, environment: HistoryEnvironment, log: Logger,
+    onTablespace: @escaping @Sendable (SourceTablespace) async -> Void
   ) {
+    self.onTablespace = onTablespace
+    settings = specification.settings
     self.specification = specification
     self.directory = directory
     self.writer = writer
@@ -71,6 +79,14 @@ actor FollowedStandby {
         try await tend(up)
       } catch is CancellationError {
         break
+      } catch is SettingsRaised {
+        log.notice("the standby begins anew with the source's raised settings")
+        await stop()
+        continue
+      } catch let error as SourceTablespace {
+        alarm = nil
+        await stop()
+        return await onTablespace(error)
       } catch {
         alarm = "keyframes of the followed server: \(error)"
         log.error("the standby of the source ended", metadata: ["error": "\(error)"])
@@ -94,6 +110,7 @@ actor FollowedStandby {
           "run the standby: it \(describe(waitStatus: status)): "
             + (up.postmaster.log.fatal ?? up.postmaster.log.recent.last ?? "without a word"))
       }
+      try await checkReplay(up)
       try await up.feeder.feed()
       keyframes = await up.keyframes.count
       alarm = await up.keyframes.alarm
@@ -108,6 +125,45 @@ actor FollowedStandby {
       }
     }
   }
+
+  /// Begins anew where the server has stopped replaying because the source's settings were raised.
+  private func checkReplay(_ up: Running) async throws {
+    let isPaused: Bool
+    do {
+      isPaused = try await up.server.run { connection in
+        try connection.query("SELECT pg_get_wal_replay_pause_state() = 'paused' AS paused").first?
+          .value("paused", as: Bool.self) ?? false
+      }
+    } catch let error as PostgresError {
+      // What is replayed may end sessions; the next round asks again, and a server that ended is noticed elsewhere.
+      log.debug("the standby did not answer", metadata: ["error": "\(error)"])
+      return
+    }
+    guard isPaused else { return }
+    try await raiseSettings(as: up.volume)
+    throw ComputeError(
+      .process,
+      "replay the source's WAL: the standby has paused, and its settings are not lower than the source's: "
+        + (up.postmaster.log.recent.last ?? "without a word"))
+  }
+
+  /// The control file says what the source's settings are before the server looks whether its own suffice.
+  /// - Throws: ``SettingsRaised`` where ours had to follow.
+  private func raiseSettings(as volume: Volume) async throws {
+    let major = try postgresMajor(specification.major)
+    let found = try await blocking {
+      try ImagePreparation(volume: volume, major: major).controlFile().parameters
+    }
+    try raiseSettings(to: found)
+  }
+
+  private func raiseSettings(to found: ParameterChange) throws {
+    let former = settings
+    settings.raise(to: found, isStandby: true)
+    if settings != former { throw SettingsRaised() }
+  }
+
+  private struct SettingsRaised: Error {}
 
   // MARK: Up
 
@@ -135,7 +191,7 @@ actor FollowedStandby {
       changesFile: ChangesFile(
         path: directory.changedBlocks, fileSystem: environment.fileSystem),
       epochOffset: await writer.nextVolumeEpoch - 1, log: log)
-    let (mount, postmaster) = try await startServer(volume, control, role)
+    let (mount, postmaster) = try await startServer(volume, control)
     keyframes.attach()
     return Running(
       keyframes: keyframes, work: [Task { await keyframes.run() }], server: server,
@@ -177,13 +233,32 @@ actor FollowedStandby {
   }
 
   private func startServer(
-    _ volume: Volume, _ control: ControlFile, _ role: String
+    _ volume: Volume, _ control: ControlFile
   ) async throws -> (MountSession, Postmaster) {
-    var settings = specification.settings
     settings.raise(to: control.parameters, isStandby: true)
+    var settings = settings
     settings.fit(walSegmentSize: control.walSegmentSize)
     settings.extra.merge(Self.settings) { $1 }
-    return try await blocking { [directory, specification, log, settings] in
+    do {
+      return try await launchServer(volume, settings)
+    } catch let failure as StartFailure {
+      try raiseSettings(to: failure.parameters)
+      throw failure.cause
+    }
+  }
+
+  /// The server did not come up.
+  private struct StartFailure: Error {
+    var cause: any Error
+    /// The source's settings, as far as it replayed.
+    var parameters: ParameterChange
+  }
+
+  private func launchServer(
+    _ volume: Volume, _ settings: ServerSettings
+  ) async throws -> (MountSession, Postmaster) {
+    let major = try postgresMajor(specification.major)
+    return try await blocking { [directory, specification, log] in
       let mount = try MountSession.mount(
         volume, at: directory.mountPoint,
         options: MountOptions(
@@ -198,9 +273,10 @@ actor FollowedStandby {
         return (mount, postmaster)
       } catch {
         try endProcesses(workingIn: directory.mountPoint)
+        let found = try ImagePreparation(volume: volume, major: major).controlFile().parameters
         _ = try mount.unmount()
         try volume.close()
-        throw error
+        throw StartFailure(cause: error, parameters: found)
       }
     }
   }

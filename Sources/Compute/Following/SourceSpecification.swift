@@ -1,3 +1,4 @@
+import Foundation
 import PostgresClient
 import PostgresFormat
 
@@ -115,4 +116,6 @@ public struct SourceStatus: Codable, Sendable, Equatable {
   public var trouble: String?
   /// How long nothing has come in.
   public var awaySeconds: Double?
+  /// When it was last heard of and nothing was missing; `nil` where that was never so since the agent began.
+  public var heldUntil: Date?
 }

@@ -13,6 +13,8 @@ final class WALFeeder: Sendable {
   private let directory: LineDirectory
   private let identity: ProcessIdentity
   private let history: LineHistory
+  /// Where the standby begins to replay; what is fed before it only fills its segment.
+  private let start: LSN
   private let segmentSize: UInt64
   private let timeline: TimelineID
   private let fileSystem = SystemFileSystem()
@@ -26,6 +28,7 @@ final class WALFeeder: Sendable {
     self.directory = directory
     self.identity = identity
     self.history = history
+    self.start = start
     self.segmentSize = segmentSize
     self.timeline = timeline
     fed = Mutex(LSN(start.rawValue / segmentSize * segmentSize))
@@ -34,14 +37,18 @@ final class WALFeeder: Sendable {
   var fedLSN: LSN { fed.withLock { $0 } }
 
   /// Brings what is stored by now.
+  /// - Throws: ``SourceTablespace`` where it makes a tablespace; then nothing of it was brought.
   func feed() async throws {
     try await history.refresh()
     let end = await history.uploadedLSN
-    let start = fedLSN
-    guard start < end else { return }
-    for try await run in history.readWAL(from: start, to: end) {
+    let fed = fedLSN
+    guard fed < end else { return }
+    if let made = try await history.tablespaceCreation(from: max(fed, start), to: end) {
+      throw SourceTablespace(made: made)
+    }
+    for try await run in history.readWAL(from: fed, to: end) {
       try await blocking { try self.write(run.bytes, at: run.startLSN) }
-      fed.withLock { $0 = run.startLSN + UInt64(run.bytes.count) }
+      self.fed.withLock { $0 = run.startLSN + UInt64(run.bytes.count) }
     }
   }
 

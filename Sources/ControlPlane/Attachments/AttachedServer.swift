@@ -1,5 +1,6 @@
 import APITypes
 import Catalog
+import Foundation
 import PostgresClient
 import PostgresFormat
 
@@ -119,12 +120,15 @@ public struct FollowStatus: Hashable, Sendable {
   public var trouble: String?
   /// How long nothing has come in.
   public var awaySeconds: Double?
+  /// Until when all that the server wrote is held, where it was heard of.
+  public var heldUntil: Date?
 
   public init(
     phase: Phase, copiedBytes: Int, totalBytes: Int, failure: String?, isStreaming: Bool,
     sourceLSN: LSN, receivedLSN: LSN, uploadedLSN: LSN, lagSeconds: Double,
-    trouble: String? = nil, awaySeconds: Double? = nil
+    trouble: String? = nil, awaySeconds: Double? = nil, heldUntil: Date? = nil
   ) {
+    self.heldUntil = heldUntil
     self.trouble = trouble
     self.awaySeconds = awaySeconds
     self.phase = phase

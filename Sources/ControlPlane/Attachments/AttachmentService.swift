@@ -55,7 +55,14 @@ public struct AttachmentService: Sendable {
 
   public func get(_ project: ProjectID, account: AccountID) async throws -> API.Attachment {
     let record = try await core.catalog.read { try self.record($0, project, account) }
-    return present(record, await core.fleet.followStatus(line: record.lineID.rawValue))
+    var status = await core.fleet.followStatus(line: record.lineID.rawValue)
+    if let known = status, known.phase == .following, !known.isStreaming, known.heldUntil == nil {
+      // What follows began again meanwhile and heard nothing: the history tells. Where it does not answer either,
+      // the status is shown without.
+      let window = try? await core.fleet.window(line: record.lineID.rawValue)
+      if let window, window.hasEnded { status?.heldUntil = window.latestTime }
+    }
+    return present(record, status)
   }
 
   /// Ends the following; the project keeps its history and its branches.
@@ -126,6 +133,13 @@ public struct AttachmentService: Sendable {
     shown.receivedLSN = status.receivedLSN.description
     shown.storedLSN = status.uploadedLSN.description
     shown.lagSeconds = status.lagSeconds
+    guard record.status == .following, !status.isStreaming else { return shown }
+    // Nothing waits to be stored, but the server has gone on without us.
+    let now = core.clock.now
+    shown.heldUntil = status.heldUntil
+    shown.awaySince = status.awaySeconds.map { now.addingTimeInterval(-$0) }
+    let age = status.heldUntil.map { now.timeIntervalSince($0) } ?? status.awaySeconds ?? 0
+    shown.lagSeconds = max(status.lagSeconds, age)
     return shown
   }
 }

@@ -64,7 +64,19 @@ struct MomentResolver: Sendable {
     }
   }
 
-  /// The window that `GET` tells; its latest time is now.
+  /// What a moment that was resolved is dated; `nil` where nothing tells.
+  ///
+  /// The head is of now, but for what a server that lives elsewhere wrote, while nothing comes in of it.
+  func time(of moment: MomentRequest, _ resolved: ResolvedMoment) -> Date? {
+    switch moment {
+    case .head: resolved.heldUntil ?? core.clock.now
+    case .time(let time): time
+    case .lsn: resolved.time
+    }
+  }
+
+  /// The window that `GET` tells; its latest time is now, but for a server that lives elsewhere of which nothing
+  /// comes in.
   func window() async throws -> RestoreWindow {
     let oldest = lines[lines.count - 1]
     var window = try await lineWindow(line)
@@ -75,7 +87,7 @@ struct MomentResolver: Sendable {
     }
     window.earliestTime = max(window.earliestTime, min(promise.start, window.latestTime))
     if let edge = try await promisedEdge() { window.earliestLSN = max(window.earliestLSN, edge) }
-    window.latestTime = max(window.latestTime, core.clock.now)
+    if !window.hasEnded { window.latestTime = max(window.latestTime, core.clock.now) }
     return window
   }
 
@@ -183,7 +195,10 @@ struct MomentResolver: Sendable {
       .restorePointOutOfWindow,
       "open \(asked) of branch '\(branch.name)': it lies outside what can be restored, "
         + "\(times), LSN \(window.earliestLSN) to \(window.latestLSN)",
-      hint: "name a moment between the two")
+      hint: window.hasEnded
+        ? "what the attached server has written since \(RFC3339.text(window.latestTime)) has not come; name a "
+          + "moment between the two"
+        : "name a moment between the two")
   }
 }
 

@@ -19,9 +19,11 @@ struct DumpCreation: Sendable {
   func run() async throws -> API.CreatedDumps {
     let moment = try validated()
     let resolvers = try await core.catalog.read { tx in try self.resolvers(tx) }
-    let found = try await lookUp(resolvers, moment)
+    let (found, failures) = try await lookUp(resolvers, moment)
     let plans = try select(found)
-    return try await core.catalog.write { tx in try self.insert(plans, tx) }
+    var answer = try await core.catalog.write { tx in try self.insert(plans, tx) }
+    if !failures.isEmpty { answer.failures = failures }
+    return answer
   }
 
   private func validated() throws -> MomentRequest {
@@ -83,21 +85,45 @@ struct DumpCreation: Sendable {
     var databases: [String]
   }
 
+  /// - Returns: with what stands against branches that do not open, where all were asked for.
+  /// - Throws: the first branch's error where none opens, or branches were named.
   private func lookUp(
     _ resolvers: [MomentResolver], _ moment: MomentRequest
-  ) async throws -> [Found] {
-    try await withThrowingTaskGroup(of: (Int, Found).self) { group in
-      var found: [Int: Found] = [:]
+  ) async throws -> ([Found], [API.BranchFailure]) {
+    let results = try await lookUpEach(resolvers, moment)
+    let found = results.compactMap { try? $0.get() }  // the others follow
+    if case .names = request.branches { return (try results.map { try $0.get() }, []) }
+    if found.isEmpty { _ = try results.first?.get() }
+    let failures = zip(resolvers, results).compactMap { resolver, result -> API.BranchFailure? in
+      guard case .failure(let error) = result else { return nil }
+      core.logger.warning(
+        "a branch is not dumped",
+        metadata: ["branch": "\(resolver.branch.id)", "error": "\(error)"])
+      return API.BranchFailure(
+        branchID: resolver.branch.id.rawValue, branchName: resolver.branch.name, error: "\(error)")
+    }
+    return (found, failures)
+  }
+
+  private func lookUpEach(
+    _ resolvers: [MomentResolver], _ moment: MomentRequest
+  ) async throws -> [Result<Found, any Error>] {
+    try await withThrowingTaskGroup(of: (Int, Result<Found, any Error>).self) { group in
+      var found: [Int: Result<Found, any Error>] = [:]
       var next = 0
       func add() {
         guard next < resolvers.count else { return }
         let index = next
         group.addTask {
-          (
-            index,
-            try await Self.lookUp(
+          do {
+            let one = try await Self.lookUp(
               resolvers[index], moment, core, closes: resolvers.count > Self.keptOpen)
-          )
+            return (index, .success(one))
+          } catch let error as CancellationError {
+            throw error
+          } catch {
+            return (index, .failure(error))
+          }
         }
         next += 1
       }
@@ -115,8 +141,7 @@ struct DumpCreation: Sendable {
     _ resolver: MomentResolver, _ moment: MomentRequest, _ core: Core, closes: Bool = false
   ) async throws -> Found {
     var resolved = try await resolver.resolve(moment)
-    if case .head = moment { resolved.time = core.clock.now }
-    if case .time(let time) = moment { resolved.time = time }
+    resolved.time = resolver.time(of: moment, resolved)
     let databases = try await core.reading.use(
       resolved, of: resolver.branch, resolver.project, core
     ) { compute in

@@ -46,7 +46,6 @@ extension DumpService {
     var operation = OperationRecord(
       .restoreDump, core, project: project, branch: branch.id, locks: locks, after: after)
     operation.details = [DumpDetail.dump: dump.id.rawValue, DumpDetail.database: database]
-    operation.details["owner"] = try tx.databases(of: branch.id).first?.ownerName
     if let tables {
       operation.details[DumpDetail.tables] = String(
         decoding: try APICoding.encode(tables), as: UTF8.self)

@@ -166,7 +166,8 @@ enum DumpDetail {
   static let condition = "where"
   static let line = "line"
   static let lsn = "lsn"
-  static let isAttempted = "attempted"
+  /// What came of it, once it was committed.
+  static let outcome = "outcome"
 }
 
 extension Presenter {

@@ -44,6 +44,8 @@ public struct RestoreOrder: Sendable, Hashable {
   public var tables: [String]?
   /// Who owns a database that is made, where the dump's owner is not known.
   public var owner: String
+  /// Whether an earlier attempt committed it: only what that one left is tidied up.
+  public var isCommitted = false
 
   public init(
     dump: String, project: String, operation: String, database: String, tables: [String]?,
@@ -68,12 +70,12 @@ public struct TableOrder: Sendable, Hashable {
   public var newName: String?
   /// A condition in SQL, as the user wrote it.
   public var condition: String?
-  /// Whether an earlier attempt may have come to its end unnoticed.
-  public var isRepeated: Bool
+  /// Whether an earlier attempt committed it: only what that one left is tidied up.
+  public var isCommitted: Bool
 
   public init(
     project: String, operation: String, database: String, table: String, newName: String?,
-    condition: String?, isRepeated: Bool
+    condition: String?, isCommitted: Bool
   ) {
     self.project = project
     self.operation = operation
@@ -81,7 +83,20 @@ public struct TableOrder: Sendable, Hashable {
     self.table = table
     self.newName = newName
     self.condition = condition
-    self.isRepeated = isRepeated
+    self.isCommitted = isCommitted
+  }
+}
+
+/// What came of a restore.
+public struct RestoreOutcome: Codable, Sendable, Hashable {
+  /// What the user should know, such as roles that were made, or foreign keys that do not hold.
+  public var notes: [String]
+  /// Who owns the database.
+  public var owner: String
+
+  public init(notes: [String], owner: String) {
+    self.notes = notes
+    self.owner = owner
   }
 }
 
@@ -159,14 +174,20 @@ public protocol DumpTools: Sendable {
   /// Reads every row of every table.
   func contents(of database: String, on compute: RunningCompute) async throws -> DatabaseContents
   /// Restores a dump as a role that is not superuser: all of it or nothing.
-  /// - Returns: what the user should know, such as roles that were made.
-  func restore(_ order: RestoreOrder, to compute: RunningCompute) async throws -> [String]
+  ///
+  /// A call after one that was cut off finds out whether that one committed, until `committed` was called: then the
+  /// caller keeps it, and says so in the order.
+  /// - Parameter committed: called once all is in the database, with what the user should know.
+  func restore(
+    _ order: RestoreOrder, to compute: RunningCompute,
+    committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
+  ) async throws
   /// Brings a table from a writable branch of the past, which is changed by that, into the same
-  /// database of another compute: all of it or nothing.
-  /// - Returns: what the user should know, such as foreign keys that do not hold.
+  /// database of another compute: all of it or nothing; `committed` as of a restore.
   func recover(
-    _ order: TableOrder, from past: RunningCompute, to compute: RunningCompute
-  ) async throws -> [String]
+    _ order: TableOrder, from past: RunningCompute, to compute: RunningCompute,
+    committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
+  ) async throws
   /// Removes a line that nothing points to and nobody writes from the store.
   func removeHistory(line: String) async throws
 }
@@ -207,11 +228,13 @@ struct NoDumpTools: DumpTools {
   func contents(of database: String, on compute: RunningCompute) async throws -> DatabaseContents {
     throw missing
   }
-  func restore(_ order: RestoreOrder, to compute: RunningCompute) async throws -> [String] {
-    throw missing
-  }
+  func restore(
+    _ order: RestoreOrder, to compute: RunningCompute,
+    committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
+  ) async throws { throw missing }
   func recover(
-    _ order: TableOrder, from past: RunningCompute, to compute: RunningCompute
-  ) async throws -> [String] { throw missing }
+    _ order: TableOrder, from past: RunningCompute, to compute: RunningCompute,
+    committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
+  ) async throws { throw missing }
   func removeHistory(line: String) async throws { throw missing }
 }

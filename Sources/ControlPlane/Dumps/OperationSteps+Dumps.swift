@@ -1,6 +1,7 @@
 import APITypes
 import Catalog
 import Foundation
+import Synchronization
 
 /// Thrown by a step whose work nobody wants any more; its operation ends as cancelled.
 struct OperationCancelled: Error {
@@ -114,10 +115,12 @@ extension OperationSteps {
         TenantConfiguration(
           roles: [RoleRequest(name: owner, scramVerifier: nil, login: false)], databases: []),
         to: scratch)
-      let notes = try await core.dumpTools.restore(
+      let notes = Mutex<[String]>([])
+      try await core.dumpTools.restore(
         RestoreOrder(
           dump: dump.id.rawValue, project: project.id.rawValue, operation: operation.id.rawValue,
-          database: database, tables: nil, owner: owner), to: scratch)
+          database: database, tables: nil, owner: owner), to: scratch
+      ) { outcome in notes.withLock { $0 = outcome.notes } }
       let restored = try await core.dumpTools.contents(of: database, on: scratch)
       var comparison = ContentsComparison(source: source, restored: restored)
       if comparison.schemaDiffers {
@@ -125,7 +128,7 @@ extension OperationSteps {
           try await reprinted(database, of: $0, owner, on: scratch, project)
         }
       }
-      return comparison.verification(at: core.clock.now, notes: notes)
+      return comparison.verification(at: core.clock.now, notes: notes.withLock { $0 })
     }
   }
 

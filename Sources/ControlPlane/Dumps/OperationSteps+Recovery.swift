@@ -14,14 +14,16 @@ extension OperationSteps {
     guard let dump = try await core.catalog.read({ try $0.dump(id) }), dump.deletedAt == nil else {
       throw ControlPlaneError(.dumpNotFound, "restore dump '\(id)': it was deleted")
     }
-    let notes = try await TargetCompute(core: core, steps: self, operation: operation).use {
-      [core] target in
-      try await core.dumpTools.restore(
-        RestoreOrder(
-          dump: id.rawValue, project: dump.projectID.rawValue, operation: operation.id.rawValue,
-          database: database, tables: tables, owner: target.owner), to: target.running)
+    let known = try outcome(of: operation)
+    try await TargetCompute(core: core, steps: self, operation: operation).use { [core] target in
+      var order = RestoreOrder(
+        dump: id.rawValue, project: dump.projectID.rawValue, operation: operation.id.rawValue,
+        database: database, tables: tables, owner: target.owner)
+      order.isCommitted = known != nil
+      try await core.dumpTools.restore(order, to: target.running) {
+        try await self.keep($0, operation, knowing: database)
+      }
     }
-    try await finish(operation, notes, knowing: database)
   }
 
   /// Opens the moment as a branch that can be written, takes the table out of it, and closes it.
@@ -35,39 +37,43 @@ extension OperationSteps {
       project: operation.projectID.rawValue, operation: operation.id.rawValue,
       database: details[DumpDetail.database] ?? "", table: details[DumpDetail.table] ?? "",
       newName: details[DumpDetail.newName], condition: details[DumpDetail.condition],
-      isRepeated: details[DumpDetail.isAttempted] != nil)
+      isCommitted: try outcome(of: operation) != nil)
     let moment = ResolvedMoment(lineID: line, lsn: lsn)
     let target = TargetCompute(core: core, steps: self, operation: operation)
-    let notes = try await ScratchComputes(core: core).use(moment, for: operation, project) {
-      [core] past in
+    try await ScratchComputes(core: core).use(moment, for: operation, project) { [core] past in
       try await target.use { target in
-        try await core.catalog.write { tx in
-          guard var row = try tx.operation(operation.id) else { return }
-          row.details[DumpDetail.isAttempted] = "true"
-          try tx.update(row)
+        try await core.dumpTools.recover(order, from: past, to: target.running) {
+          try await self.keep($0, operation, knowing: nil)
         }
-        return try await core.dumpTools.recover(order, from: past, to: target.running)
       }
     }
-    try await finish(operation, notes, knowing: nil)
   }
 
-  /// Notes what the caller should know, and a database that was made.
-  private func finish(
-    _ operation: OperationRecord, _ notes: [String], knowing database: String?
+  /// What an earlier attempt of the step committed; `nil` where none is known to have.
+  private func outcome(of operation: OperationRecord) throws -> RestoreOutcome? {
+    try operation.details[DumpDetail.outcome].map {
+      try APICoding.decode(RestoreOutcome.self, from: Data($0.utf8))
+    }
+  }
+
+  /// Keeps what was committed: the step may end here and be repeated. Notes what the caller should know, and a
+  /// database that was made.
+  private func keep(
+    _ outcome: RestoreOutcome, _ operation: OperationRecord, knowing database: String?
   ) async throws {
+    let text = String(decoding: try APICoding.encode(outcome), as: UTF8.self)
     try await core.catalog.write { tx in
       guard let row = try tx.operation(operation.id), let id = operation.branchID else { return }
       var noted = row
-      noted.notes = notes
+      noted.notes = outcome.notes
+      noted.details[DumpDetail.outcome] = text
       try tx.update(noted)
       guard let database, try tx.database(database, of: id) == nil,
         let project = try tx.project(operation.projectID)
       else { return }
-      let owner = operation.details["owner"] ?? ""
       try tx.insert(
         NewRows(core: core, project: project).database(
-          database, owner: owner, of: id, id: try tx.nextDatabaseID()))
+          database, owner: outcome.owner, of: id, id: try tx.nextDatabaseID()))
     }
   }
 }

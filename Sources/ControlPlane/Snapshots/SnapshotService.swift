@@ -54,12 +54,7 @@ public struct SnapshotService: Sendable {
     isManual: Bool, expiresAt: Date?
   ) -> SnapshotRecord {
     let now = core.clock.now
-    let time: Date? =
-      switch moment {
-      case .head: now
-      case .time(let time): time
-      case .lsn: resolved.time
-      }
+    let time = resolver.time(of: moment, resolved)
     return SnapshotRecord(
       id: core.names.snapshot(), accountID: resolver.project.accountID, plan: resolver.project.plan,
       projectID: resolver.project.id, branchID: resolver.branch.id,

@@ -119,6 +119,11 @@ extension LineHistory {
     return found
   }
 
+  /// When the last transaction of the stored WAL ended; `nil` where none did.
+  public var latestCommitTime: PostgresTimestamp? {
+    chain.pieces.lazy.reversed().compactMap(\.chunk.summary.latestTime).first
+  }
+
   /// Refuses a time that may lie in WAL that retention evicted.
   private func checkKept(_ time: PostgresTimestamp, before lsn: LSN) throws {
     guard let evicted = chain.evicted(before: lsn, endingAfter: time) else { return }

@@ -25,6 +25,7 @@ struct AttachCommand: AsyncParsableCommand {
     Column("STATUS") { status($0) }, Column("STREAMING") { $0.streaming.map { "\($0)" } ?? "" },
     Column("SERVER AT") { $0.sourceLSN ?? "" }, Column("STORED TO") { $0.storedLSN ?? "" },
     Column("LAG") { $0.lagSeconds.map { String(format: "%.1f s", $0) } ?? "" },
+    Column("AWAY SINCE") { $0.awaySince.map { RFC3339.text($0) } ?? "" },
     Column("SLOT") { $0.slot }, Column("ERROR") { $0.error ?? "" },
   ]
 

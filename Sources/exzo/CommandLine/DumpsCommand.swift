@@ -94,12 +94,23 @@ struct DumpsCommand: AsyncParsableCommand {
       let answer = try await session.client.send(request, as: API.CreatedDumps.self)
       try await session.wait(for: answer.value.operations)
       guard !options.skipsWaiting else {
-        return try session.show(answer, rows: answer.value.dumps, columns)
+        try session.show(answer, rows: answer.value.dumps, columns)
+        return try Self.tell(answer.value.failures)
       }
       let ids = Set(answer.value.dumps.map(\.id))
       let list = APIRequest(.get, ["projects", project, "dumps"], query: [("limit", "1000")])
       let done = try await session.client.send(list, as: API.DumpsResponse.self)
       try session.show(done, rows: done.value.dumps.filter { ids.contains($0.id) }, columns)
+      try Self.tell(answer.value.failures)
+    }
+
+    /// The others are dumped all the same.
+    private static func tell(_ failures: [API.BranchFailure]?) throws {
+      guard let failures, !failures.isEmpty else { return }
+      throw CommandError(
+        "not dumped: "
+          + failures.map { "branch '\($0.branchName)': \($0.error)" }.joined(separator: "; "),
+        hint: "The other branches are dumped; 'exzo verify' names damaged objects.")
     }
   }
 

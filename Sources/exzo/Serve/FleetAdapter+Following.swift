@@ -99,7 +99,7 @@ extension FleetAdapter {
       failure: source?.failure ?? status.messages.first, isStreaming: source?.isStreaming ?? false,
       sourceLSN: source?.sourceLSN ?? .invalid, receivedLSN: status.receivedLSN,
       uploadedLSN: status.uploadedLSN, lagSeconds: status.exposureSeconds,
-      trouble: source?.trouble, awaySeconds: source?.awaySeconds)
+      trouble: source?.trouble, awaySeconds: source?.awaySeconds, heldUntil: source?.heldUntil)
   }
 
   /// As ``translating(_:)``, with what the source's server says. A password is in none of it.

@@ -19,7 +19,9 @@ extension FleetAdapter {
     guard case .time(let time) = moment else { return nil }
     let history = try await history(line)
     let window = try await window(of: history, head: nil)
-    guard time >= window.earliestTime, time <= window.latestTime else { return nil }
+    guard !window.hasEnded, time >= window.earliestTime, time <= window.latestTime else {
+      return nil
+    }
     let now = PostgresTimestamp(clock.now)
     let found: Moment
     do {

@@ -96,8 +96,13 @@ final class FleetAdapter: ComputeFleet {
       } catch let error as HistoryError where error.code == .beforeStart {
         throw ComputeFleetError(.outOfWindow(window), error.description)
       }
-      return ResolvedMoment(
+      var resolved = ResolvedMoment(
         lineID: line, lsn: max(found.lsn, window.earliestLSN), time: time)
+      if window.hasEnded {
+        resolved.heldUntil = window.latestTime
+        resolved.lsn = min(resolved.lsn, window.latestLSN)
+      }
+      return resolved
     }
   }
 
@@ -115,10 +120,26 @@ final class FleetAdapter: ComputeFleet {
     // Of a line that follows a server elsewhere nothing can be opened before its first keyframe.
     let isFollowing = description.parent == nil && description.bootstrapRole != nil
     let first = isFollowing ? await history.keyframes.first : nil
-    return RestoreWindow(
-      earliestLSN: first?.consistentLSN ?? description.startLSN,
-      earliestTime: (first?.createdAt ?? description.createdAt).date,
-      latestLSN: max(head ?? uploaded, uploaded), latestTime: clock.now)
+    let earliest = (first?.createdAt ?? description.createdAt).date
+    let held = isFollowing ? await heldUntil(history) : nil
+    var window = RestoreWindow(
+      earliestLSN: first?.consistentLSN ?? description.startLSN, earliestTime: earliest,
+      // What came last may be what cannot be opened.
+      latestLSN: held == nil ? max(head ?? uploaded, uploaded) : head ?? uploaded,
+      latestTime: held.map { max($0, earliest) } ?? clock.now)
+    window.hasEnded = held != nil
+    return window
+  }
+
+  /// Until when all that a server elsewhere wrote is held; `nil` while it streams.
+  ///
+  /// Known of a stream that ended while its agent ran; else the last commit that came.
+  private func heldUntil(_ history: LineHistory) async -> Date? {
+    let line = await history.description.id.rawValue
+    let source = await fleet.client(line: line).status()?.source
+    if let source, source.isStreaming, source.phase != .failed { return nil }
+    if let held = source?.heldUntil { return held }
+    return await history.latestCommitTime?.date ?? .distantPast
   }
 
   /// An LSN that holds every commit acknowledged so far, once it is stored; `nil` where no compute

@@ -1,0 +1,74 @@
+import APITypes
+import Catalog
+import ControlPlaneSimulation
+import Foundation
+import Testing
+
+@testable import ControlPlane
+
+/// Restores, and what stands in their way.
+@Suite(.serialized) struct DumpAccidentTests {
+  @Test func aRestoreIsDoneOnceWhereverServeDies() async throws {
+    try await DumpScene.with(isWorking: false) { scene in
+      let installation = scene.past.installation
+      let made = try await installation.working {
+        let made = try await scene.create(scene.main())
+        try await installation.end(made.operations)
+        return made
+      }
+      for boundary in 0..<2 {
+        let isMet = try await installation.diesAt(boundary) {
+          let restored = try await scene.service.restore(
+            DumpID(made.dumps[0].id),
+            API.DumpRestoreRequest(
+              branchID: scene.past.dev.rawValue, database: "copy \(boundary)"),
+            project: scene.project, account: scene.account)
+          let recovered = try await scene.service.recover(
+            API.RecoverTableRequest(
+              database: "exzodb", table: "t\(boundary)", lsn: "0/1500100", newName: "then"),
+            branch: scene.past.main, project: scene.project, account: scene.account)
+          for end in try await installation.end(restored.operations + recovered.operations) {
+            #expect(end.status == .finished && end.notes?.count == 1, "\(end)")
+          }
+        }
+        #expect(isMet)
+        for call in ["restore copy \(boundary)", "recover t\(boundary)"] {
+          #expect(scene.tools.calls.count { $0 == call } == 1, "\(scene.tools.calls)")
+        }
+      }
+    }
+  }
+
+  @Test func aDatabaseThatARestoreMakesIsKnownWithItsOwner() async throws {
+    try await DumpScene.with { scene in
+      let made = try await scene.create(scene.main())
+      try await scene.past.installation.end(made.operations)
+      scene.tools.setOwner("somebody else")
+      let restored = try await scene.service.restore(
+        DumpID(made.dumps[0].id),
+        API.DumpRestoreRequest(branchID: scene.past.dev.rawValue, database: "copy"),
+        project: scene.project, account: scene.account)
+      try await scene.past.installation.end(restored.operations)
+      let dev = scene.past.dev
+      let copy = try await scene.core.catalog.read { try $0.database("copy", of: dev) }
+      #expect(copy?.ownerName == "somebody else")
+    }
+  }
+
+  @Test func aBranchThatDoesNotOpenKeepsNoOtherFromBeingDumped() async throws {
+    try await DumpScene.with { scene in
+      let damaged = ComputeFleetError(.permanent, "open the moment: a layer is damaged")
+      scene.past.installation.fleet.fail("resolve", with: [damaged])
+      let made = try await scene.create(API.DumpRequest(branches: .all, databases: .all))
+      #expect(made.dumps.count == 2 && Set(made.dumps.map(\.branchID)).count == 1)
+      #expect(made.failures?.count == 1 && made.failures?[0].error.contains("damaged") == true)
+      #expect(made.failures?[0].branchID != made.dumps[0].branchID)
+      for end in try await scene.past.installation.end(made.operations) {
+        #expect(end.status == .finished, "\(end)")
+      }
+      // Of branches that are named all is wanted.
+      scene.past.installation.fleet.fail("resolve", with: [damaged])
+      await #expect(throws: ComputeFleetError.self) { _ = try await scene.create(scene.main()) }
+    }
+  }
+}
