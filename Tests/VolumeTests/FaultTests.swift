@@ -122,6 +122,25 @@ import Testing
     #expect(error?.code == .damaged)
   }
 
+  /// What a process that died had written and not synced is in the page cache only, in several segments. Whoever opens
+  /// the volume goes on from it; then the power is cut.
+  @Test(arguments: 0..<20) func aPowerCutAfterADeadProcessTakesNothingThatWasFound(
+    seed: Int
+  ) throws {
+    let disk = SimulatedFileSystem()
+    let dead = try Volume.open(FaultScenario.configuration, files: disk)
+    for number in 0..<40 { try dead.writeFile("f\(number)", page(UInt8(number))) }
+    #expect(try disk.list("/v/log", operation: "test").count > 2)
+    let volume = try Volume.open(FaultScenario.configuration, files: disk)
+    try volume.writeFile("last", page(41))
+    try volume.sync()
+    let found = try volume.contents()
+    let survivor = try Volume.open(
+      FaultScenario.configuration, files: disk.restarted(seed: UInt64(seed)))
+    #expect(try survivor.contents() == found)
+    try survivor.close()
+  }
+
   @Test func damagedStateFileIsNamed() throws {
     let disk = SimulatedFileSystem()
     try Volume.open(FaultScenario.configuration, files: disk).close()

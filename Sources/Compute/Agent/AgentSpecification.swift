@@ -32,8 +32,10 @@ public struct AgentSpecification: Codable, Sendable, Equatable {
   /// Whether the kernel may keep the server's page writes until `fsync`; `nil` leaves it to
   /// ``cachesWritesByDefault``. Needs data checksums all the same.
   public var cachesWrites: Bool?
-  /// The default of every compute: the one place to change it. Serve's `EXZO_WRITE_BACK` goes before it.
-  public static let cachesWritesByDefault = true
+  /// The default of every compute: the one place to change it. Serve's `EXZO_WRITE_BACK` goes before it. Kernels before
+  /// 6.16 hand pages over in another way, which was never tried.
+  public static let cachesWritesByDefault =
+    KernelVersion.running.map { $0 >= KernelVersion(6, 16) } ?? false
   /// Where a volume that leaves its base stands still for ever. For tests, which kill it there.
   public var pausesLeavingBase: BaseStep?
 

@@ -107,7 +107,11 @@ struct LogReplay {
     if try segment.file.size(operation: "cut page log") > cursor.offset {
       try segment.file.truncate(to: cursor.offset, operation: "cut page log")
     }
-    // What was found counts as durable from here on.
+    // What was found counts as durable from here on: also what a process that died had written to earlier segments
+    // and not synced.
+    for number in live where number < cursor.segment {
+      try open(number).file.sync(operation: "cut page log")
+    }
     try segment.file.sync(operation: "cut page log")
   }
 }
