@@ -181,10 +181,11 @@ public struct ResolvedMoment: Codable, Hashable, Sendable {
   /// Where nothing comes in any more of a server that lives elsewhere: until when all that it wrote is held.
   public var heldUntil: Date?
 
-  public init(lineID: String, lsn: LSN, time: Date? = nil) {
+  public init(lineID: String, lsn: LSN, time: Date? = nil, heldUntil: Date? = nil) {
     self.lineID = lineID
     self.lsn = lsn
     self.time = time
+    self.heldUntil = heldUntil
   }
 }
 
@@ -195,13 +196,16 @@ public struct RestoreWindow: Codable, Hashable, Sendable {
   public var latestLSN: LSN
   public var latestTime: Date
   /// Whether `latestTime` stands still: nothing comes in of a server that lives elsewhere.
-  public var hasEnded = false
+  public var hasEnded: Bool
 
-  public init(earliestLSN: LSN, earliestTime: Date, latestLSN: LSN, latestTime: Date) {
+  public init(
+    earliestLSN: LSN, earliestTime: Date, latestLSN: LSN, latestTime: Date, hasEnded: Bool = false
+  ) {
     self.earliestLSN = earliestLSN
     self.earliestTime = earliestTime
     self.latestLSN = latestLSN
     self.latestTime = latestTime
+    self.hasEnded = hasEnded
   }
 }
 

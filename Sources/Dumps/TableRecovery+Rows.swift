@@ -18,6 +18,7 @@ extension TableRecovery {
     let key = try RowKey(table, before, current, now)
     let shared = table.columns.filter { current.columns.contains($0) }
     let triggers = try FiringTriggers(current, now)
+    let sequences = try OwnedSequences(of: current, now)
     let script = try script(role)
     defer { script.abandon() }
     let source = try readerConnection(reader)
@@ -41,6 +42,7 @@ extension TableRecovery {
       "current_setting('exzo.came') || ' of \(found) rows that met the condition were missing and came back'",
       "")
     try Self.noteKept(key, script)
+    try sequences.note(columns: shared, in: script)
     try script.write(RestoreRole.marking)
     let left = Set(table.columns).subtracting(shared).sorted()
     return try script.commit()

@@ -130,4 +130,30 @@ extension RecoveryTests {
       #expect(try scene.psql("SELECT count(*) FROM seen") == "2")
     }
   }
+
+  @Test func sequencesThatWouldMeetRowsThatCameBackAreNamed() async throws {
+    let tables = """
+      CREATE TABLE numbered (id serial PRIMARY KEY, other int GENERATED ALWAYS AS IDENTITY, code text DEFAULT 'x');
+      INSERT INTO numbered (code) SELECT 'n' || n FROM generate_series(1, 20) AS n;
+      CREATE SEQUENCE codes OWNED BY numbered.code; ALTER TABLE numbered OWNER TO app;
+      """
+    let accident = """
+      TRUNCATE numbered RESTART IDENTITY; SELECT setval('numbered_other_seq', 20);
+      """
+    try await with(accident, after: tables) { scene, past in
+      let notes = try await scene.recover(order("numbered", where: "id <= 15"), from: past)
+      let said = notes.filter { $0.hasPrefix("sequence") }
+      #expect(
+        said == [
+          "sequence 'public.numbered_id_seq' was not moved: it gives column 'id' values from 1 on, and rows that "
+            + #"came back have up to 15: SELECT setval('"public"."numbered_id_seq"', 15)"#
+        ], "\(notes)")
+      try scene.psql(#"SELECT setval('"public"."numbered_id_seq"', 15)"#)
+      try scene.psql("INSERT INTO numbered DEFAULT VALUES")
+      let again = try await scene.recover(order("numbered", where: "true"), from: past)
+      #expect(
+        again.contains { $0.hasPrefix("sequence 'public.numbered_id_seq'") && $0.hasSuffix("20)") },
+        "\(again)")
+    }
+  }
 }

@@ -96,13 +96,11 @@ final class FleetAdapter: ComputeFleet {
       } catch let error as HistoryError where error.code == .beforeStart {
         throw ComputeFleetError(.outOfWindow(window), error.description)
       }
-      var resolved = ResolvedMoment(
-        lineID: line, lsn: max(found.lsn, window.earliestLSN), time: time)
-      if window.hasEnded {
-        resolved.heldUntil = window.latestTime
-        resolved.lsn = min(resolved.lsn, window.latestLSN)
-      }
-      return resolved
+      let lsn = max(found.lsn, window.earliestLSN)
+      // Made in one go: changed after it was made, an optimized build (Swift 6) returned other memory from this closure.
+      return ResolvedMoment(
+        lineID: line, lsn: window.hasEnded ? min(lsn, window.latestLSN) : lsn, time: time,
+        heldUntil: window.hasEnded ? window.latestTime : nil)
     }
   }
 
@@ -122,13 +120,11 @@ final class FleetAdapter: ComputeFleet {
     let first = isFollowing ? await history.keyframes.first : nil
     let earliest = (first?.createdAt ?? description.createdAt).date
     let held = isFollowing ? await heldUntil(history) : nil
-    var window = RestoreWindow(
+    return RestoreWindow(
       earliestLSN: first?.consistentLSN ?? description.startLSN, earliestTime: earliest,
       // What came last may be what cannot be opened.
       latestLSN: held == nil ? max(head ?? uploaded, uploaded) : head ?? uploaded,
-      latestTime: held.map { max($0, earliest) } ?? clock.now)
-    window.hasEnded = held != nil
-    return window
+      latestTime: held.map { max($0, earliest) } ?? clock.now, hasEnded: held != nil)
   }
 
   /// Until when all that a server elsewhere wrote is held; `nil` while it streams.
