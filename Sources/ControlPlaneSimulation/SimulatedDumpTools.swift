@@ -100,39 +100,37 @@ public final class SimulatedDumpTools: DumpTools {
   /// Databases and tables that were committed, each as often as that happened.
   public var committed: [String] { state.withLock { $0.committed } }
 
-  /// The work happens once for an operation, whatever is called how often.
-  private func commit(_ operation: String, _ subject: String) {
-    state.withLock { state in
-      if state.operations.insert(operation).inserted { state.committed.append(subject) }
-    }
-  }
-
   public func restore(
     _ order: RestoreOrder, to compute: RunningCompute,
     committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
   ) async throws {
-    try note(order.isCommitted ? "tidy" : "restore", order.database)
-    guard !order.isCommitted else { return }
-    commit(order.operation, order.database)
-    try await committed(
-      RestoreOutcome(
-        notes: ["role 'gone' was made, without a password and unable to log in"],
-        owner: state.withLock { $0.owner }))
-    try note("tidy", order.database)
+    try await bring(
+      order.database, as: "restore", order.operation, isCommitted: order.isCommitted,
+      note: "role 'gone' was made, without a password and unable to log in", committed)
   }
 
   public func recover(
     _ order: TableOrder, from past: RunningCompute, to compute: RunningCompute,
     committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
   ) async throws {
-    try note(order.isCommitted ? "tidy" : "recover", order.table)
-    guard !order.isCommitted else { return }
-    commit(order.operation, order.table)
-    try await committed(
-      RestoreOutcome(
-        notes: ["10 rows are in '\(order.newName ?? order.table)'"],
-        owner: state.withLock { $0.owner }))
-    try note("tidy", order.table)
+    try await bring(
+      order.table, as: "recover", order.operation, isCommitted: order.isCommitted,
+      note: "10 rows are in '\(order.newName ?? order.table)'", committed)
+  }
+
+  /// The work happens once for an operation, whatever is called how often.
+  private func bring(
+    _ subject: String, as name: String, _ operation: String, isCommitted: Bool, note text: String,
+    _ committed: @Sendable (RestoreOutcome) async throws -> Void
+  ) async throws {
+    try note(isCommitted ? "tidy" : name, subject)
+    guard !isCommitted else { return }
+    let owner = state.withLock { state in
+      if state.operations.insert(operation).inserted { state.committed.append(subject) }
+      return state.owner
+    }
+    try await committed(RestoreOutcome(notes: [text], owner: owner))
+    try note("tidy", subject)
   }
 
   public func removeHistory(line: String) async throws { try note("remove_history", line) }

@@ -8,6 +8,18 @@ import Testing
 
 /// What a parent may hold that a copy must treat with care.
 @Suite(.serialized, .heavy, .needsPostgres(), .needsFUSE) struct ParentStateTests {
+  /// The head, whose keyframe is the one of a shutdown before it.
+  private func headBehindShutdown(_ root: String, _ engine: Engine) async throws -> LSN {
+    let moment = try await engine.head(root)
+    let keyframe = try await engine.history(root).seek(
+      .lsn(moment), now: HistoryEnvironment.systemTime()
+    ).keyframe
+    try #require(
+      keyframe.checkpointLSN == keyframe.redoLSN && keyframe.consistentLSN < moment,
+      "the moment is not opened from the shutdown's keyframe: \(keyframe)")
+    return moment
+  }
+
   /// The image says `shut down`; unpatched, a server would replay nothing behind it.
   @Test func commitsBehindAShutdownKeyframeAreThere() async throws {
     try await withEngine { engine in
@@ -16,13 +28,7 @@ import Testing
       try await engine.fleet.suspend(line: root)
       try await engine.wake(root)
       try engine.psql(root, "INSERT INTO t SELECT generate_series(101, 150)")
-      let moment = try await engine.head(root)
-      let keyframe = try await engine.history(root).seek(
-        .lsn(moment), now: HistoryEnvironment.systemTime()
-      ).keyframe
-      try #require(
-        keyframe.checkpointLSN == keyframe.redoLSN && keyframe.consistentLSN < moment,
-        "the moment is not opened from the shutdown's keyframe: \(keyframe)")
+      let moment = try await headBehindShutdown(root, engine)
       try await engine.withBranch(of: root, at: moment) { branch, _ in
         let found = try engine.psql(branch, "SELECT count(*), max(n) FROM t")
         #expect(found == "150|150")
@@ -86,13 +92,7 @@ import Testing
       try engine.psql(
         root,
         "INSERT INTO t VALUES (101); BEGIN; INSERT INTO t VALUES (102); PREPARE TRANSACTION 'p'")
-      let moment = try await engine.head(root)
-      let keyframe = try await engine.history(root).seek(
-        .lsn(moment), now: HistoryEnvironment.systemTime()
-      ).keyframe
-      try #require(
-        keyframe.checkpointLSN == keyframe.redoLSN && keyframe.consistentLSN < moment,
-        "the moment is not opened from the shutdown's keyframe: \(keyframe)")
+      let moment = try await headBehindShutdown(root, engine)
       let sizes =
         "SELECT string_agg(setting, ',' ORDER BY name) FROM pg_settings WHERE name IN "
         + "('max_connections', 'max_prepared_transactions', 'max_worker_processes')"

@@ -73,7 +73,8 @@ final class LazyBaseView: BaseView {
     _ file: FileID, _ startBlock: UInt32, _ count: Int, _ buffer: UnsafeMutableRawBufferPointer
   ) throws {
     guard let known = relations[file] else {
-      return try readImage(file, startBlock, count, buffer)
+      return try maker.image.read(
+        file: file, startBlock: startBlock, count: count, into: buffer)
     }
     let there = known.blocks > startBlock ? min(count, Int(known.blocks - startBlock)) : 0
     if there < count {
@@ -91,23 +92,13 @@ final class LazyBaseView: BaseView {
     }
   }
 
-  private func readImage(
-    _ file: FileID, _ startBlock: UInt32, _ count: Int, _ buffer: UnsafeMutableRawBufferPointer
-  ) throws {
-    var redoLSNs = [LSN](repeating: .invalid, count: count)
-    try redoLSNs.withUnsafeMutableBufferPointer {
-      try maker.image.read(
-        file: file, startBlock: startBlock, count: count, into: buffer, redoLSNs: $0)
-    }
-  }
-
   /// The free space map is a hint that WAL does not describe.
   private func readFreeSpace(
     _ map: LazyFile, _ file: FileID, _ startBlock: UInt32, _ buffer: UnsafeMutableRawBufferPointer
   ) throws {
     let count = buffer.count / blockSize
     guard count > 0 else { return }
-    try readImage(file, startBlock, count, buffer)
+    try maker.image.read(file: file, startBlock: startBlock, count: count, into: buffer)
     for index in 0..<count {
       let block = map.file.firstBlock + startBlock + UInt32(index)
       let page = PageMaker.slots(buffer, index, 1)

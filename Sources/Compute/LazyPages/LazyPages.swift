@@ -76,11 +76,8 @@ private func pageOptions(of image: GroupedImage, major: PostgresMajor) throws ->
     })
   else { throw ComputeError(.damagedHistory, "open an image: it has no pg_control") }
   var bytes = [UInt8](repeating: 0, count: blockSize)
-  var redoLSN = [LSN.invalid]
-  try bytes.withUnsafeMutableBytes { bytes in
-    try redoLSN.withUnsafeMutableBufferPointer {
-      try image.read(file: entry.id, startBlock: 0, count: 1, into: bytes, redoLSNs: $0)
-    }
+  try bytes.withUnsafeMutableBytes {
+    try image.read(file: entry.id, startBlock: 0, count: 1, into: $0)
   }
   let control = try ControlFile(bytes, major: major)
   if control.hasDataChecksums { return .checksums }

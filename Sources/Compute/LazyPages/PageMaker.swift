@@ -66,24 +66,18 @@ struct PageMaker: Sendable {
   ) throws -> [Made] {
     precondition(wanted.count == chains.count)
     try forEachRun(of: wanted) { first, range in
-      var ignored = [LSN](repeating: .invalid, count: range.count)
-      try ignored.withUnsafeMutableBufferPointer {
-        try image.read(
-          file: first.file, startBlock: first.block, count: range.count,
-          into: PageMaker.slots(buffer, range.lowerBound, range.count), redoLSNs: $0)
-      }
+      try image.read(
+        file: first.file, startBlock: first.block, count: range.count,
+        into: PageMaker.slots(buffer, range.lowerBound, range.count))
     }
     return try redo(chains, wanted, buffer, batch, isUrgent)
   }
 
   private func redoLSNs(of wanted: ArraySlice<Wanted>) throws -> [LSN] {
-    var redoLSNs = [LSN](repeating: .invalid, count: wanted.count)
-    try redoLSNs.withUnsafeMutableBufferPointer { redoLSNs in
-      try forEachRun(of: wanted) { first, range in
-        try image.redoLSNs(
-          file: first.file, startBlock: first.block, count: range.count,
-          into: UnsafeMutableBufferPointer(rebasing: redoLSNs[range]))
-      }
+    var redoLSNs: [LSN] = []
+    try forEachRun(of: wanted) { first, range in
+      redoLSNs += try image.redoLSNs(
+        file: first.file, startBlock: first.block, count: range.count)
     }
     return redoLSNs
   }

@@ -40,43 +40,44 @@ public final class GroupedImage: Sendable {
 
   /// Reads consecutive blocks of which each belongs to one group.
   ///
-  /// - Parameter redoLSNs: gets, for each block, where its records begin. One for each of the `count` blocks.
   /// - Parameter buffer: `count * blockSize` bytes; blocks that no group knows are zeros.
   public func read(
-    file: FileID, startBlock: UInt32, count: Int, into buffer: UnsafeMutableRawBufferPointer,
-    redoLSNs: UnsafeMutableBufferPointer<LSN>
+    file: FileID, startBlock: UInt32, count: Int, into buffer: UnsafeMutableRawBufferPointer
   ) throws {
-    precondition(buffer.count == count * blockSize && redoLSNs.count == count)
-    var done = 0
-    while done < count {
-      let address = BlockAddress(file: file, block: startBlock + UInt32(done))
-      let (source, view, redoLSN, run) = try resolve(address)
-      let length = min(count - done, Int(run))
+    precondition(buffer.count == count * blockSize)
+    try forEachRun(file, startBlock, count) { range, source, view, _ in
       let target = UnsafeMutableRawBufferPointer(
-        rebasing: buffer[done * blockSize..<(done + length) * blockSize])
+        rebasing: buffer[range.lowerBound * blockSize..<range.upperBound * blockSize])
       switch source {
       case .zeros, .unknown: target.initializeMemory(as: UInt8.self, repeating: 0)
       case .object(let object, _, let ordinal):
-        try view.read(object, from: Int(ordinal), count: length, into: target)
+        try view.read(object, from: Int(ordinal), count: range.count, into: target)
       }
-      for index in done..<done + length { redoLSNs[index] = redoLSN }
-      done += length
     }
   }
 
-  /// Where the records of consecutive blocks begin, as ``read(file:startBlock:count:into:redoLSNs:)`` tells; reads
-  /// indices only.
-  public func redoLSNs(
-    file: FileID, startBlock: UInt32, count: Int, into redoLSNs: UnsafeMutableBufferPointer<LSN>
+  /// Where the WAL begins that may hold more of each of consecutive blocks than ``read(file:startBlock:count:into:)``
+  /// gives; reads indices only.
+  public func redoLSNs(file: FileID, startBlock: UInt32, count: Int) throws -> [LSN] {
+    var redoLSNs = [LSN](repeating: .invalid, count: count)
+    try forEachRun(file, startBlock, count) { range, _, _, redoLSN in
+      for index in range { redoLSNs[index] = redoLSN }
+    }
+    return redoLSNs
+  }
+
+  /// Runs of blocks that lie behind each other in one place, as offsets from `startBlock`.
+  private func forEachRun(
+    _ file: FileID, _ startBlock: UInt32, _ count: Int,
+    _ body: (Range<Int>, LayerStack.Source, LayerStackView, LSN) throws -> Void
   ) throws {
-    precondition(redoLSNs.count == count)
     var done = 0
     while done < count {
-      let (_, _, redoLSN, run) = try resolve(
+      let (source, view, redoLSN, run) = try resolve(
         BlockAddress(file: file, block: startBlock + UInt32(done)))
-      let length = min(count - done, Int(run))
-      for index in done..<done + length { redoLSNs[index] = redoLSN }
-      done += length
+      let end = done + min(count - done, Int(run))
+      try body(done..<end, source, view, redoLSN)
+      done = end
     }
   }
 
