@@ -75,12 +75,12 @@ let package = Package(
     module(
       "History",
       ["PostgresFormat", "DurableIO", "ObjectStorage", "Volume", "CZstd", "CCRC32C", log]),
-    module("VolumeMount", ["Volume", "CFuse", log]),
+    module("VolumeMount", ["Volume", "DurableIO", "CFuse", "CProcess", log]),
     module(
       "Capture",
       ["PostgresFormat", "PostgresClient", "DurableIO", "ObjectStorage", "History", "CCRC32C"]),
     .target(
-      name: "PageRedo", dependencies: ["PostgresFormat", "CProcess", "CCRC32C"],
+      name: "PageRedo", dependencies: ["PostgresFormat", "DurableIO", "CProcess", "CCRC32C"],
       exclude: ["Extension"], swiftSettings: swiftSettings),
     module(
       "Compute",
@@ -152,7 +152,7 @@ let package = Package(
     tests("ObjectStorage", ["ObjectStorage", "DurableIO", crypto]),
     tests("History", ["History"]),
     tests("Volume", ["Volume"]),
-    tests("VolumeMount", ["VolumeMount", "Volume", "VolumeMounting", log]),
+    tests("VolumeMount", ["VolumeMount", "Volume", "VolumeMounting", "DurableIO", log]),
     tests(
       "Capture",
       ["Capture", "DurableIO", "History", "ObjectStorage", "PostgresClient", "PostgresFormat"]),

@@ -8,9 +8,11 @@ import VolumeMount
 // Mounts a volume until SIGTERM: for tests and measurements.
 //
 //   VolumeMounting VOLUME-DIRECTORY MOUNT-POINT [--threads N] [--waiting N] [--owner NAME] [--cached]
+//     [--handing-over]
 //
 // With --cached the kernel may keep writes, of a cluster with data checksums; and no checkpoint seals, so that what a
-// crash leaves of relations is what fsync made durable.
+// crash leaves of relations is what fsync made durable. With --handing-over it has the kernel hand over what it holds,
+// again and again.
 // Prints "mounted" when requests are answered. Seals and forgets an epoch whenever Postgres has
 // written its control file and whenever the log outgrows its budget, so that destaging runs as it
 // does below a compute. At the end it unmounts, closes the volume and prints what was done.
@@ -54,6 +56,16 @@ do {
   if MountPoint.isDead(at: mountPoint) { try MountPoint.clearDeadMount(at: mountPoint) }
   let session = try MountSession.mount(volume, at: mountPoint, options: options)
   FileHandle.standardOutput.write(Data("mounted\n".utf8))
+  if CommandLine.arguments.contains("--handing-over") {
+    Thread.detachNewThread {
+      do {
+        while session.isServing { try session.handOver() }
+      } catch {
+        // The mount went while it was under way.
+        if session.isServing { fail(error) }
+      }
+    }
+  }
   var signal: Int32 = 0
   sigwait(&signals, &signal)
   let isClean = try session.unmount()

@@ -1,8 +1,10 @@
 #define _GNU_SOURCE
 #include "process.h"
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <signal.h>
 #include <spawn.h>
+#include <unistd.h>
 
 static int describe(posix_spawn_file_actions_t *actions, int input, int output, int errors) {
   int sources[2] = {output, errors};
@@ -46,4 +48,8 @@ int exzo_spawn(pid_t *pid, const char *path, char *const arguments[], char *cons
 int exzo_spawn_with_input(pid_t *pid, const char *path, char *const arguments[],
                           char *const environment[], int input, int output, int errors) {
   return start(pid, path, arguments, environment, input, output, errors, 1);
+}
+
+int exzo_leave_descriptors(void) {
+  return close_range(3, ~0U, CLOSE_RANGE_UNSHARE);
 }

@@ -66,9 +66,7 @@ public struct SystemFileSystem: FileSystem {
         }
         return names.sorted()
       }
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
+      let name = entry.entryName
       if name != ".", name != ".." { names.append(name) }
     }
   }

@@ -1,3 +1,4 @@
+import DurableIO
 import Glibc
 import PostgresFormat
 
@@ -155,9 +156,7 @@ private func names(in directory: String) -> [String] {
   defer { closedir(handle) }
   var found: [String] = []
   while let entry = readdir(handle) {
-    let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-      String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-    }
+    let name = entry.entryName
     if name != "." && name != ".." { found.append(name) }
   }
   return found

@@ -12,9 +12,11 @@ struct FuseConnection {
 
   /// `nil` where nothing is mounted or we are not root: then other namespaces hold no copy that we could end.
   init?(mountedAt path: String) {
-    var status = stat()
-    guard geteuid() == 0, stat(path, &status) == 0 else { return nil }
-    let device = UInt64(status.st_dev)
+    let look = { @Sendable in
+      var status = stat()
+      return stat(path, &status) == 0 ? UInt64(status.st_dev) : nil
+    }
+    guard geteuid() == 0, let device = try? OwnMount.reach(look) else { return nil }
     number = UInt32(truncatingIfNeeded: device & 0xFF | (device >> 12) & 0xFFFF_FF00)
   }
 

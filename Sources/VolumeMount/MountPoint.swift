@@ -1,4 +1,5 @@
 import CFuse
+import DurableIO
 import Glibc
 import Volume
 
@@ -46,9 +47,7 @@ public enum MountPoint {
     }
     defer { closedir(directory) }
     while let entry = readdir(directory) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
+      let name = entry.entryName
       guard name == "." || name == ".." else {
         throw MountError(
           .mountPointUnusable, "mount at '\(path)': the directory is not empty ('\(name)')",

@@ -1,3 +1,4 @@
+import DurableIO
 import Glibc
 import Testing
 
@@ -173,9 +174,7 @@ struct BehaviourTests {
       let directory = try #require(opendir(root))
       defer { closedir(directory) }
       while let entry = readdir(directory) {
-        let name = withUnsafePointer(to: &entry.pointee.d_name) {
-          $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-        }
+        let name = entry.entryName
         if name != ".", name != ".." { try check("unlink", unlink("\(root)/\(name)")) }
       }
       #expect(try names(root) == [])

@@ -10,9 +10,14 @@ final class MountServer: @unchecked Sendable {
   private var process: Process?
 
   /// Starts serving `directory`/volume at `directory`/`name`.
-  /// - Parameter cachesWrites: the kernel may keep writes; pages have checksums.
-  init(in directory: String, mountedAt name: String = "mount", cachesWrites: Bool = false) throws {
-    options = cachesWrites ? ["--cached"] : []
+  /// - Parameters:
+  ///   - cachesWrites: the kernel may keep writes; pages have checksums.
+  ///   - handsOver: it has the kernel hand them over, again and again.
+  init(
+    in directory: String, mountedAt name: String = "mount", cachesWrites: Bool = false,
+    handsOver: Bool = false
+  ) throws {
+    options = (cachesWrites ? ["--cached"] : []) + (handsOver ? ["--handing-over"] : [])
     volumeDirectory = "\(directory)/volume"
     path = "\(directory)/\(name)"
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
@@ -45,6 +50,22 @@ final class MountServer: @unchecked Sendable {
     kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()
     self.process = nil
+  }
+
+  /// Ends the process as a crash does.
+  /// - Returns: whether it was gone within `seconds`; if not, its mount was forced to end, and with it the process.
+  func crashes(within seconds: Int) -> Bool {
+    guard let process else { return true }
+    kill(process.processIdentifier, SIGKILL)
+    for _ in 0..<seconds * 100 {
+      if !process.isRunning { break }
+      usleep(10_000)
+    }
+    let isGone = !process.isRunning
+    if !isGone { umount2(path, Int32(MNT_FORCE)) }
+    process.waitUntilExit()
+    self.process = nil
+    return isGone
   }
 
   /// Unmounts and ends the process.

@@ -1,3 +1,4 @@
+import DurableIO
 import Glibc
 
 /// A system call that failed in a test.
@@ -91,9 +92,7 @@ func names(_ path: String) throws -> [String] {
   defer { closedir(directory) }
   var found: [String] = []
   while let entry = readdir(directory) {
-    let name = withUnsafePointer(to: &entry.pointee.d_name) {
-      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-    }
+    let name = entry.entryName
     if name != ".", name != ".." { found.append(name) }
   }
   return found.sorted()

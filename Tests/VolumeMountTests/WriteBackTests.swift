@@ -46,6 +46,22 @@ struct WriteBackTests {
     }
   }
 
+  /// A thread that waits for its own process's answer must not keep it alive.
+  @Test func aServerKilledInItsHandOverEnds() async throws {
+    try await withTemporaryDirectory { directory in
+      let server = try MountServer(in: directory, cachesWrites: true, handsOver: true)
+      defer { #expect(throws: Never.self) { try server.end() } }
+      for kill in 0..<20 {
+        let files = try (0..<8).map { try TestFile("\(server.path)/base-\(kill)-\($0)") }
+        for round in 0..<10 * (1 + kill % 4) {
+          for file in files { try file.write(page(round + 1), at: round * 8192) }
+        }
+        #expect(server.crashes(within: 5), "kill \(kill)")
+        try server.start()
+      }
+    }
+  }
+
   @Test func whatFoundNoRoomIsToldAndNeverReadAsWhatItWas() async throws {
     try await withTemporaryDirectory { directory in
       let disk = "\(directory)/disk"

@@ -11,4 +11,8 @@ int exzo_spawn(pid_t *pid, const char *path, char *const arguments[], char *cons
 /// The same with a descriptor for standard input (-1: /dev/null), always in a session of its own.
 int exzo_spawn_with_input(pid_t *pid, const char *path, char *const arguments[],
                           char *const environment[], int input, int output, int errors);
+/// Gives the calling thread a table of descriptors of its own, with 0, 1 and 2 of what the process has.
+///
+/// Descriptors of the process mean nothing to it afterwards. Source: close_range(2). Returns -1 and errno on failure.
+int exzo_leave_descriptors(void);
 #endif

@@ -31,8 +31,9 @@ final class AgentLock: Sendable {
     for attempt in 0..<1000 {
       if flock(lock.descriptor, LOCK_EX | LOCK_NB) == 0 { return }
       if attempt % 100 == 0, let holder = lock.holder { kill(holder, SIGKILL) }
-      // A thread of its own that waits for its own mount (`MountSession.handOver()`) keeps a killed agent, and with it
-      // the mount's descriptor, for ever: the kernel ends the connection when it is forced, busy or not.
+      // A killed agent's thread that tells the kernel to forget a page waits for whoever reads it, who waits for the
+      // agent: the kernel ends the connection when it is forced, busy or not. (Calls into the mount do not hold it:
+      // `OwnMount`.)
       if attempt == 100 { umount2(directory.mountPoint, Int32(MNT_FORCE)) }
       usleep(10_000)
     }

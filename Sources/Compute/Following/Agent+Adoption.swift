@@ -1,5 +1,6 @@
 import Foundation
 import PostgresClient
+import VolumeMount
 
 extension Agent {
   /// Brings today's roles into a moment of a server elsewhere that sessions are to log in to: a standby can make
@@ -18,7 +19,7 @@ extension Agent {
     let limit = try await limitation()
     try await blocking { [directory, specification, settings] in
       let signal = "\(directory.mountPoint)/standby.signal"
-      try FileManager.default.removeItem(atPath: signal)
+      try OwnMount.reach { try FileManager.default.removeItem(atPath: signal) }
       let postmaster = try Postmaster(
         installation: PostgresInstallation(
           major: specification.major, binaries: specification.binaries),
@@ -36,7 +37,10 @@ extension Agent {
             + (postmaster.log.fatal ?? postmaster.log.recent.last ?? "without a word"))
       }
       try endProcesses(workingIn: directory.mountPoint)
-      guard FileManager.default.createFile(atPath: signal, contents: Data()) else {
+      let isWritten = try OwnMount.reach {
+        FileManager.default.createFile(atPath: signal, contents: Data())
+      }
+      guard isWritten else {
         throw ComputeError(.process, "adopt the moment: write '\(signal)' failed")
       }
     }

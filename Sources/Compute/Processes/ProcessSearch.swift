@@ -1,3 +1,4 @@
+import DurableIO
 import Glibc
 
 /// Processes whose working directory is `directory`: every process of a server has PGDATA as its
@@ -12,9 +13,7 @@ public func processes(workingIn directory: String) -> [pid_t] {
   var found: [pid_t] = []
   var buffer = [CChar](repeating: 0, count: Int(PATH_MAX) + 1)
   while let entry = readdir(handle) {
-    let name = withUnsafeBytes(of: entry.pointee.d_name) { bytes in
-      String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-    }
+    let name = entry.entryName
     guard let pid = pid_t(name) else { continue }
     let length = readlink("/proc/\(name)/cwd", &buffer, Int(PATH_MAX))
     guard length > 0 else { continue }

@@ -1,3 +1,4 @@
+import DurableIO
 import Glibc
 import Synchronization
 
@@ -98,9 +99,7 @@ final class CacheDirectory: Sendable {
       guard let stream = opendir(directory) else { continue }
       defer { closedir(stream) }
       while let entry = readdir(stream) {
-        let name = withUnsafeBytes(of: entry.pointee.d_name) {
-          String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
-        }
+        let name = entry.entryName
         var status = stat()
         guard !name.hasPrefix("."), lstat("\(directory)/\(name)", &status) == 0 else { continue }
         found.append(
