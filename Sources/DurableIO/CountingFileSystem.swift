@@ -99,6 +99,9 @@ private final class CountingFile: OpenFile {
   func punchHole(_ range: Range<UInt64>, operation: StaticString) throws {
     try inner.punchHole(range, operation: operation)
   }
+  func isCached(operation: StaticString) throws -> Bool {
+    try inner.isCached(operation: operation)
+  }
   func size(operation: StaticString) throws -> UInt64 { try inner.size(operation: operation) }
   func close() { inner.close() }
 

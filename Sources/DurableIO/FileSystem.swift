@@ -44,6 +44,8 @@ public protocol OpenFile: AnyObject, Sendable {
   /// Frees the space below a range, which then reads as zeros (`FALLOC_FL_PUNCH_HOLE`).
   func punchHole(_ range: Range<UInt64>, operation: StaticString) throws
   func size(operation: StaticString) throws -> UInt64
+  /// Whether the page cache holds the whole file (`mincore(2)`), so that writing over parts of its pages reads nothing.
+  func isCached(operation: StaticString) throws -> Bool
   /// Closes; further calls throw. Also done on deinit.
   func close()
 }

@@ -7,6 +7,11 @@ import Synchronization
 private func fallocate(
   _ descriptor: Int32, _ mode: Int32, _ offset: Int, _ length: Int
 ) -> Int32
+/// `mincore(2)`, for the same reason.
+@_silgen_name("mincore")
+private func mincore(
+  _ start: UnsafeMutableRawPointer, _ length: Int, _ pages: UnsafeMutablePointer<UInt8>
+) -> Int32
 /// From `<linux/falloc.h>`.
 private let keepSize: Int32 = 1
 private let punchHoleMode: Int32 = 2
@@ -121,6 +126,20 @@ final class SystemFile: OpenFile {
       var found = stat()
       try retrying(operation) { fstat(descriptor, &found) }
       return UInt64(clamping: found.st_size)
+    }
+  }
+
+  func isCached(operation: StaticString) throws -> Bool {
+    let size = Int(try size(operation: operation))
+    guard size > 0 else { return true }
+    return try using(operation) {
+      let memory = mmap(nil, size, PROT_READ, MAP_SHARED, descriptor, 0)
+      guard let memory, memory != MAP_FAILED else { throw failure(operation) }
+      defer { munmap(memory, size) }
+      let pageSize = sysconf(Int32(_SC_PAGESIZE))
+      var pages = [UInt8](repeating: 0, count: (size + pageSize - 1) / pageSize)
+      guard mincore(memory, size, &pages) == 0 else { throw failure(operation) }
+      return pages.allSatisfy { $0 & 1 == 1 }
     }
   }
 

@@ -198,6 +198,9 @@ private final class SimulatedFile: OpenFile {
     }
   }
 
+  func isCached(operation: StaticString) throws -> Bool {
+    try owner.call(operation, path) { _ throws(SimulatedFailure) in true }
+  }
   func size(operation: StaticString) throws -> UInt64 {
     try owner.call(operation, path) { disk throws(SimulatedFailure) in
       UInt64(disk.nodes[node].bytes.count)

@@ -28,6 +28,7 @@ extension Volume {
   public func close() throws {
     stopDestaging()
     try makeDurable()
+    try VolumeError.wrapping { try log.trimRetired(toNone: true) }
   }
 
   private static func loadOrCreate(

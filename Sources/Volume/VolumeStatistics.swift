@@ -8,6 +8,8 @@ public struct VolumeStatistics: Sendable, Equatable {
   public var bytesSinceSeal: UInt64 = 0
   /// Log segments on disk; each takes at most the configured size.
   public var logSegments = 0
+  /// Segments that were written over a retired one.
+  public var segmentsReused: UInt64 = 0
   /// `fdatasync` calls on the log.
   public var syncs: UInt64 = 0
   public var files = 0
@@ -41,6 +43,7 @@ extension Volume {
       found.bytesLogged
       - min(
         found.bytesLogged, counters.bytesAtSeal.load(ordering: .relaxed))
+    found.segmentsReused = log.segmentsReused.load(ordering: .relaxed)
     found.syncs = log.syncCount.load(ordering: .relaxed)
     found.droppedPieces = counters.droppedPieces.load(ordering: .relaxed)
     found.heldBack = counters.heldBack.load(ordering: .relaxed)

@@ -29,6 +29,22 @@ import Testing
     }
   }
 
+  @Test func itIsKnownWhetherMemoryHoldsAFile() async throws {
+    try await withTemporaryDirectory { directory in
+      let file = try files.open("\(directory)/a", .createNew, operation: "test")
+      #expect(try file.isCached(operation: "test"))
+      try [UInt8](repeating: 7, count: 1 << 20).withUnsafeBytes {
+        try file.write($0, at: 0, operation: "test")
+      }
+      #expect(try file.isCached(operation: "test"))
+      try file.sync(operation: "test")
+      let descriptor = open("\(directory)/a", O_RDONLY)
+      defer { close(descriptor) }
+      #expect(posix_fadvise(descriptor, 0, 0, POSIX_FADV_DONTNEED) == 0)
+      #expect(try !file.isCached(operation: "test"))
+    }
+  }
+
   @Test func closedFileRefusesEveryCall() async throws {
     try await withTemporaryDirectory { directory in
       let file = try files.open("\(directory)/a", .createNew, operation: "test")

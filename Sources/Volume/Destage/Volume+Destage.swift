@@ -23,6 +23,8 @@ extension Volume {
         try log.prepareNextSegment()
         try destage()
       } catch {
+        // Where the disk is full they are in the way; that they could not be removed is the same failure.
+        try? log.trimRetired(toNone: true)
         observers.current.failure?(error)
       }
       if requests.pressure { observers.current.pressure?() }
@@ -132,10 +134,10 @@ extension Volume {
       return gone
     }
     while destaging.oldestSegment < snapshot.position.segment {
-      let segment = LogSegment.path(log.directory, destaging.oldestSegment)
-      try removeIfPresent(segment)
+      try log.retire(destaging.oldestSegment)
       destaging.oldestSegment += 1
     }
+    try log.trimRetired()
     for id in gone { try backing.remove(id) }
   }
 
@@ -150,13 +152,5 @@ extension Volume {
     }
     for id in leftover { try backing.remove(id) }
     destaging.markSwept()
-  }
-
-  private func removeIfPresent(_ path: String) throws {
-    do {
-      try files.unlink(path, operation: "free log segment")
-    } catch let error as FileError where error.isNotFound {
-      return
-    }
   }
 }

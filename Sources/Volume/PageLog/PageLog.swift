@@ -16,7 +16,8 @@ struct LogPosition: Equatable {
 /// exceeds what a
 /// successful `fdatasync` covered. (4) After one failed sync every later one throws.
 /// *On disk.* docs/formats/page-log.md.
-/// *Crash.* Any prefix that contains all durable records may be found again; see ``LogReplay``.
+/// *Crash.* Any prefix that contains all durable records may be found again; see ``LogReplay``. Retired segments
+/// keep their names until they become others; the next open removes them.
 /// *Concurrency.* ``append(_:payload:)`` and ``roll()`` by one thread at a time (the volume's
 /// writer lock);
 /// ``sync()`` by any number.
@@ -37,6 +38,7 @@ final class PageLog: Sendable {
   let durableSequence: Atomic<UInt64>
   let syncCount = Atomic<UInt64>(0)
   let bytesAppended = Atomic<UInt64>(0)
+  let segmentsReused = Atomic<UInt64>(0)
 
   private struct Tail {
     var segment: LogSegment?
@@ -57,6 +59,7 @@ final class PageLog: Sendable {
     var spare: LogSegment?
     /// A thread is making a segment; two must never make the same one.
     var isPreparing = false
+    var retired = RetiredSegments()
   }
 
   /// A log whose next record is `nextSequence`, in a fresh segment after `lastSegment`.
@@ -127,6 +130,7 @@ final class PageLog: Sendable {
       progress.dirty.append(segment)
       progress.current = number
       progress.spare = nil
+      progress.retired.noteBegun(segment)
     }
   }
 
@@ -220,6 +224,7 @@ final class PageLog: Sendable {
   }
 
   private func makeSegment(_ number: UInt32) throws -> LogSegment {
+    if let reused = try reuseSegment(as: number) { return reused }
     let path = LogSegment.path(directory, number)
     let file = try files.open(path, .createReadWrite, operation: "create log segment")
     // A leftover of an earlier process could hold records that look like the next ones.
@@ -228,5 +233,53 @@ final class PageLog: Sendable {
     try file.sync(operation: "create log segment")
     try files.syncDirectory(directory, operation: "create log segment")
     return LogSegment(number: number, file: file)
+  }
+
+  // MARK: Reuse
+
+  /// Frees a segment that nothing needs any more: it becomes a later one, or is removed.
+  ///
+  /// Writing over a file that the page cache holds costs a copy; a new one costs its pages and blocks too. Its old
+  /// records are valid, but below every sequence that is still to come, as this process wrote them; so none is taken for
+  /// the log's next, and none says that a later one was durable.
+  func retire(_ number: UInt32) throws {
+    let isWhole = number > lastSegmentAtOpen && capacity(number) == segmentSize
+    let free = isWhole ? try files.freeBytes(directory, operation: "free log segment") : 0
+    let mayKeep = free > RetiredSegments.reserve * segmentSize
+    if gate.withLock({ progress.retired.keep(number, mayKeep: mayKeep) }) { return }
+    try removeIfPresent(LogSegment.path(directory, number))
+  }
+
+  /// Removes kept segments beyond what the log needed since the last call, or all of them.
+  func trimRetired(toNone: Bool = false) throws {
+    for segment in gate.withLock({ progress.retired.takeSurplus(all: toNone) }) {
+      try removeIfPresent(segment.file.path)
+    }
+  }
+
+  /// A retired segment under a new number; `nil` where there is none, or memory does not hold it: then each
+  /// append would read what it writes over in part.
+  private func reuseSegment(as number: UInt32) throws -> LogSegment? {
+    guard capacity(number) == segmentSize,
+      let old = gate.withLock({ progress.retired.takeNewest() })
+    else { return nil }
+    guard try old.file.isCached(operation: "reuse log segment") else {
+      try removeIfPresent(old.file.path)
+      return nil
+    }
+    let path = LogSegment.path(directory, number)
+    try files.rename(old.file.path, to: path, operation: "reuse log segment")
+    let file = try files.open(path, .readWrite, operation: "reuse log segment")
+    try files.syncDirectory(directory, operation: "reuse log segment")
+    segmentsReused.add(1, ordering: .relaxed)
+    return LogSegment(number: number, file: file)
+  }
+
+  private func removeIfPresent(_ path: String) throws {
+    do {
+      try files.unlink(path, operation: "free log segment")
+    } catch let error as FileError where error.isNotFound {
+      return
+    }
   }
 }
