@@ -148,13 +148,15 @@ public final class PostgresDumpTools: DumpTools {
       database: order.database, compute: compute, committed: committed)
     let store = try store(order.project)
     try await storing {
-      let manifest = try await self.manifest(order.dump, store)
       try await self.onThread { directory in
-        try attempt.run {
-          try RestoreRun(
+        // Whatever an attempt fails at, what an earlier one left goes.
+        try attempt.run { role in
+          if order.isGone { throw DumpError("restore dump '\(order.dump)': it was deleted") }
+          let manifest = try waitFor { try await self.manifest(order.dump, store) }
+          return try RestoreRun(
             tools: self, order: order, compute: compute, manifest: manifest, store: store,
             directory: directory
-          ).run(as: $0)
+          ).run(as: role)
         }
       }
     }
