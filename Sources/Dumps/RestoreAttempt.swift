@@ -52,7 +52,7 @@ struct RestoreAttempt: Sendable {
         tools.log.warning(
           "a role is left", metadata: ["role": "\(role.name)", "error": "\(second)"])
       }
-      guard let kept, var told = error as? DumpError else { throw error }
+      guard let kept, var told = tools.told(error) as? DumpError else { throw error }
       told.message += "; database '\(database)' was made for it and stays: \(kept)"
       throw told
     }

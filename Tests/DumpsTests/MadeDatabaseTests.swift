@@ -70,17 +70,11 @@ import Testing
       // One that fails after it took the database over.
       try place.begin("begun")
       let key = StoredManifest.key("d", pack: 0)
-      let pack = try await place.scene.store.get(key, range: nil)
-      var damaged = pack
-      damaged[damaged.count / 2] ^= 1
-      try await place.scene.store.put(key, .bytes(damaged))
+      var pack = try await place.scene.store.get(key, range: nil)
+      pack[pack.count / 2] ^= 1
+      try await place.scene.store.put(key, .bytes(pack))
       await #expect(throws: DumpError.self) { try await place.restore("begun") }
       #expect(try place.limit("begun") == "")
-      // A first attempt makes it, and fails: nothing can be given to a superuser.
-      try await place.scene.store.put(key, .bytes(pack))
-      try place.scene.server.psql(#"ALTER ROLE "Other ""role"" <i>" SUPERUSER"#)
-      await #expect(throws: DumpError.self) { try await place.restore("made") }
-      #expect(try place.limit("made") == "")
     }
   }
 
