@@ -19,6 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from browser import WIDTHS, Browser, axe_source
+from browser_backups import schedule
 
 
 def pages(facts):
@@ -375,7 +376,7 @@ def live(browser, facts):
     browser.shot("refusal")
 
 
-SCENARIOS = {f.__name__: f for f in (every_page, speed, dropped_table, editor, timeline, attacks, revoked, live, restored, proofs, drawing, lost)}
+SCENARIOS = {f.__name__: f for f in (every_page, speed, dropped_table, editor, timeline, attacks, revoked, live, schedule, restored, proofs, drawing, lost)}
 
 
 def main():

@@ -104,6 +104,10 @@ public final class SimulatedDumpTools: DumpTools {
     _ order: RestoreOrder, to compute: RunningCompute,
     committed: @escaping @Sendable (RestoreOutcome) async throws -> Void
   ) async throws {
+    if order.isGone, !order.isCommitted {
+      try note("give up", order.database)
+      throw DumpError("restore dump '\(order.dump)': it was deleted")
+    }
     try await bring(
       order.database, as: "restore", order.operation, isCommitted: order.isCommitted,
       note: "role 'gone' was made, without a password and unable to log in", committed)

@@ -37,6 +37,7 @@ public final class SimulatedFleet: ComputeFleet {
     var calls: [String] = []
     var failures: [String: [ComputeFleetError]] = [:]
     var historyBytes: [String: Int] = [:]
+    var health = FleetHealth()
   }
 
   private let state = Mutex(State())
@@ -63,6 +64,13 @@ public final class SimulatedFleet: ComputeFleet {
       state.lines[line]?.commits.append(Commit(time: clock.now, end: head + bytes))
     }
   }
+
+  /// What is told of running computes from now on.
+  public func setHealth(_ computes: [FleetHealth.Compute]) {
+    state.withLock { $0.health.computes = computes }
+  }
+
+  public func health() async -> FleetHealth { state.withLock { $0.health } }
 
   /// The line is gone from the store.
   public func forget(line: String) { state.withLock { $0.lines[line] = nil } }

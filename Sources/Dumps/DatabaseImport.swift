@@ -64,13 +64,16 @@ public struct DatabaseImport {
     let before = try contents(from, source, binaries, isSameVersion, snapshot: snapshot)
     try to.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     let after = try contents(to, target, binaries, isSameVersion, snapshot: nil)
-    return ContentsComparison(source: before, restored: after).verification(
-      at: Date(), notes: notes)
+    var comparison = ContentsComparison(source: before, restored: after)
+    if comparison.schemaDiffers {
+      comparison.expectedSchema = reprintedSchema(binaries, &notes)
+    }
+    return comparison.verification(at: Date(), notes: notes)
   }
 
   /// A session that no time limit of the server's, the database's or the role's ends: the one that holds the snapshot
   /// waits for as long as the copy takes.
-  private static func session(_ parameters: ConnectionParameters) throws -> PostgresConnection {
+  static func session(_ parameters: ConnectionParameters) throws -> PostgresConnection {
     let connection = try PostgresConnection(parameters)
     var limits = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
     if connection.serverVersion >= 140_000 { limits.append("idle_session_timeout") }
@@ -164,7 +167,14 @@ public struct DatabaseImport {
     _ readsSchema: Bool, snapshot: String?
   ) throws -> DatabaseContents {
     var contents = try ContentsRead.contents(in: connection)
-    guard readsSchema else { return contents }
+    if readsSchema { contents.schema = try schema(parameters, binaries, snapshot: snapshot) }
+    return contents
+  }
+
+  /// The statements that make a database's objects anew.
+  func schema(
+    _ parameters: ConnectionParameters, _ binaries: String, snapshot: String?
+  ) throws -> String {
     let output = "\(scratch)/schema.sql"
     var words = [
       "--schema-only", "--no-owner", "--no-privileges", "--no-publications", "--no-subscriptions",
@@ -175,11 +185,10 @@ public struct DatabaseImport {
       "\(binaries)/pg_dump", words, environment: environment(parameters),
       errors: "\(scratch)/schema.err")
     try program.check("read the schema of '\(parameters.database)'")
-    contents.schema = ContentsRead.schemaText(try String(contentsOfFile: output, encoding: .utf8))
-    return contents
+    return ContentsRead.schemaText(try String(contentsOfFile: output, encoding: .utf8))
   }
 
-  private func environment(_ parameters: ConnectionParameters) -> [String: String] {
+  func environment(_ parameters: ConnectionParameters) -> [String: String] {
     parameters.password.map { ["PGPASSWORD": $0] } ?? [:]
   }
 

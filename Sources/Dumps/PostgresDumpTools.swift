@@ -148,13 +148,15 @@ public final class PostgresDumpTools: DumpTools {
       database: order.database, compute: compute, committed: committed)
     let store = try store(order.project)
     try await storing {
-      let manifest = try await self.manifest(order.dump, store)
       try await self.onThread { directory in
-        try attempt.run {
-          try RestoreRun(
+        // Whatever an attempt fails at, what an earlier one left goes.
+        try attempt.run { role in
+          if order.isGone { throw DumpError("restore dump '\(order.dump)': it was deleted") }
+          let manifest = try waitFor { try await self.manifest(order.dump, store) }
+          return try RestoreRun(
             tools: self, order: order, compute: compute, manifest: manifest, store: store,
             directory: directory
-          ).run(as: $0)
+          ).run(as: role)
         }
       }
     }
@@ -220,17 +222,22 @@ extension PostgresDumpTools {
     }
   }
 
-  /// Errors of the store become errors of dumps, temporary where the same call may succeed later.
+  /// Errors of the store become errors of dumps; see ``told(_:)``.
   func storing<Value: Sendable>(
     _ body: @Sendable () async throws -> Value
   ) async throws -> Value {
-    do {
-      return try await body()
-    } catch let error as ObjectStorageError {
-      throw DumpError(
+    do { return try await body() } catch { throw told(error) }
+  }
+
+  /// An error of the store or of local disk as one of dumps, temporary where the same call may succeed later.
+  func told(_ error: any Error) -> any Error {
+    switch error {
+    case let error as ObjectStorageError:
+      DumpError(
         "keep a dump: \(error)", isTemporary: error.code == .unavailable || error.code == .noSpace)
-    } catch let error as FileError {
-      throw DumpError("keep a dump: \(error)", hint: "the scratch directory is '\(scratch)'")
+    case let error as FileError:
+      DumpError("keep a dump: \(error)", hint: "the scratch directory is '\(scratch)'")
+    default: error
     }
   }
 

@@ -7,7 +7,8 @@ import PostgresClient
 ///
 /// *Crash*: the restore's transaction leaves a mark on the role that exists for it. Until the caller has kept that it
 /// was committed the role stays: the next attempt finds the mark, and does nothing a second time. Only then the role
-/// goes, and what it owned passes to the database's owner.
+/// goes, and what it owned passes to the database's owner. A database that one of the attempts made goes with the one
+/// that fails, unless somebody put something into it.
 struct RestoreAttempt: Sendable {
   let tools: PostgresDumpTools
   let operation: String
@@ -46,11 +47,28 @@ struct RestoreAttempt: Sendable {
       // psql may have lost its session after the server had committed.
       try role.endSessions(cluster)
       if try isDone(role, cluster) { return Self.unknown }
+      let kept = removeDatabase(role, cluster)
       do { try remove(role, cluster) } catch let second {
         tools.log.warning(
           "a role is left", metadata: ["role": "\(role.name)", "error": "\(second)"])
       }
-      throw error
+      guard let kept, var told = tools.told(error) as? DumpError else { throw error }
+      told.message += "; database '\(database)' was made for it and stays: \(kept)"
+      throw told
+    }
+  }
+
+  /// Removes a database that one of the attempts made; returns why it stays.
+  private func removeDatabase(_ role: RestoreRole, _ cluster: PostgresConnection) -> String? {
+    do {
+      try MadeDatabase(role: role, name: database, cluster: cluster).removeUnused {
+        try tools.connect(compute, database)
+      }
+      return nil
+    } catch {
+      tools.log.warning(
+        "a database is left", metadata: ["database": "\(database)", "error": "\(error)"])
+      return "\(error)"
     }
   }
 
@@ -64,7 +82,7 @@ struct RestoreAttempt: Sendable {
   }
 
   private func remove(_ role: RestoreRole, _ cluster: PostgresConnection) throws {
-    // A database that was made for a restore that failed is gone.
+    // It may be gone, or was never made.
     guard let owner = try owner(cluster) else {
       return try role.remove(cluster, databases: [], newOwner: nil)
     }

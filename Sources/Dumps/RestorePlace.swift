@@ -33,26 +33,14 @@ struct RestorePlace {
   }
 
   /// Makes the database where it is missing; returns whether it was.
-  func makeDatabase() throws -> Bool {
-    let found = try cluster.query(
-      "SELECT 1 FROM pg_database WHERE datname = $1", parameters: [.text(order.database)]
-    ).rowCount
-    if found > 0 { return false }
+  func makeDatabase(for role: RestoreRole) throws -> Bool {
     let hasOwner =
       try cluster.query(
         "SELECT 1 FROM pg_roles WHERE rolname = $1 AND NOT rolsuper",
         parameters: [.text(source.owner)]
       ).rowCount > 0
-    let owner = hasOwner ? source.owner : order.owner
-    do {
-      try cluster.query(
-        "CREATE DATABASE \(try SQL.identifier(order.database)) OWNER \(try SQL.identifier(owner))"
-          + (try locale()))
-      return true
-    } catch let error as PostgresError where ["42P04", "23505"].contains(error.sqlState) {
-      // An attempt that was cut off was still making it.
-      return false
-    }
+    return try MadeDatabase(role: role, name: order.database, cluster: cluster).make(
+      owner: hasOwner ? source.owner : order.owner, options: try locale())
   }
 
   /// What the source's encoding and locale take, where the cluster's template has others.
@@ -74,11 +62,6 @@ struct RestorePlace {
       text += " LOCALE_PROVIDER icu ICU_LOCALE \(try SQL.literal(locale))"
     }
     return text
-  }
-
-  func dropDatabase() throws {
-    try cluster.query(
-      "DROP DATABASE IF EXISTS \(try SQL.identifier(order.database)) WITH (FORCE)")
   }
 
   /// Refuses a database that holds what would be in the way.

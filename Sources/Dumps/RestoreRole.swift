@@ -21,13 +21,18 @@ struct RestoreRole {
   }
 
   /// Makes the role, in the place of one that an interrupted attempt left.
+  ///
+  /// One on which a database is noted stays, with a new password: the note must not be lost.
   func make(_ cluster: PostgresConnection) throws {
-    try remove(cluster, databases: [], newOwner: nil)
+    let isKept = try MadeDatabase(role: self, name: "", cluster: cluster).isNoted
+    if !isKept { try remove(cluster, databases: [], newOwner: nil) }
     let verifier = SCRAMVerifierFactory.verifier(
       password: password, salt: (0..<16).map { _ in UInt8.random(in: 0...255) })
     let quoted = try SQL.identifier(name)
+    if isKept { try cluster.query("ALTER ROLE \(quoted) RESET ALL") }
     try cluster.query(
-      "CREATE ROLE \(quoted) LOGIN NOSUPERUSER INHERIT PASSWORD \(try SQL.literal(verifier))")
+      "\(isKept ? "ALTER" : "CREATE") ROLE \(quoted) LOGIN NOSUPERUSER INHERIT "
+        + "PASSWORD \(try SQL.literal(verifier))")
     for role in try Self.roles(cluster) where role != name {
       try cluster.query("GRANT \(try SQL.identifier(role)) TO \(quoted)")
     }
@@ -37,11 +42,20 @@ struct RestoreRole {
   static let marking = "RESET ROLE;\nALTER ROLE CURRENT_USER SET application_name = '\(mark)';\n"
   private static let mark = "exzo-restored"
 
-  /// Ends the sessions of an attempt that was cut off: a psql whose serve was killed may still be at work.
+  /// Ends the sessions of an attempt that was cut off: a psql whose serve was killed may still be at work, or a
+  /// database still be made.
   func endSessions(_ cluster: PostgresConnection) throws {
     try cluster.query(
-      "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = $1",
-      parameters: [.text(name)])
+      """
+      SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+      WHERE usename = $1 OR usename = current_user AND application_name = $1
+        AND pid <> pg_backend_pid()
+      """, parameters: [.text(name)])
+  }
+
+  /// Has ``endSessions(_:)`` of a later attempt end this session, too.
+  func take(_ cluster: PostgresConnection) throws {
+    try cluster.query("SET application_name = \(try SQL.literal(name))")
   }
 
   /// Whether a restore as this role was committed.

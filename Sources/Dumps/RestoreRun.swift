@@ -7,8 +7,8 @@ import PostgresClient
 
 /// One restore of a dump into a database of a running compute; blocks its thread.
 ///
-/// A database that was made for it goes again where it fails; one that was there is changed by one
-/// transaction or not at all.
+/// One that was there is changed by one transaction or not at all; one that was made for it is removed by
+/// ``RestoreAttempt`` where it fails.
 struct RestoreRun {
   let tools: PostgresDumpTools
   let order: RestoreOrder
@@ -33,20 +33,16 @@ struct RestoreRun {
     }
     let cluster = try tools.connect(compute, "postgres")
     defer { cluster.close() }
+    try role.take(cluster)
     let place = RestorePlace(order: order, source: manifest.source, cluster: cluster)
     var notes = try place.makeRoles(RestorePlace.roles(manifest.source.roles, wanted))
-    let isNew = try place.makeDatabase()
-    do {
-      let connection = try tools.connect(compute, order.database)
-      defer { connection.close() }
-      let entries = try permitted(wanted, of: contents, connection, &notes)
-      if !isNew { try place.check(connection, entries) }
-      notes += try restore(archive, entries, connection, cluster, role)
-    } catch {
-      if isNew { try place.dropDatabase() }
-      throw error
-    }
-    return notes
+    try role.make(cluster)
+    let isNew = try place.makeDatabase(for: role)
+    let connection = try tools.connect(compute, order.database)
+    defer { connection.close() }
+    let entries = try permitted(wanted, of: contents, connection, &notes)
+    if !isNew { try place.check(connection, entries) }
+    return try notes + restore(archive, entries, connection, role)
   }
 
   /// What a role that is no superuser can make of the entries; the rest is noted.
@@ -77,9 +73,8 @@ struct RestoreRun {
 
   private func restore(
     _ archive: String, _ entries: [ArchiveContents.Entry]?, _ connection: PostgresConnection,
-    _ cluster: PostgresConnection, _ role: RestoreRole
+    _ role: RestoreRole
   ) throws -> [String] {
-    try role.make(cluster)
     let script = try RestoreScript(
       binaries: tools.binaries, prefix: try tools.identityPrefix(order.project),
       scratch: directory,

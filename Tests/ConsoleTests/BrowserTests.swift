@@ -12,7 +12,7 @@ import Testing
     try await withPlatform { platform in
       let shop = try await Shop(platform)
       for scenario in [
-        "every_page", "speed", "timeline", "drawing", "editor", "live", "attacks",
+        "every_page", "speed", "timeline", "drawing", "editor", "live", "schedule", "attacks",
       ] {
         try shop.claim(scenario)
       }

@@ -208,4 +208,50 @@ import Testing
       }
     }
   }
+
+  @Test func aProtectedBranchKeepsItsEndpointsAndTakesOthers() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let service = EndpointService(core: installation.core)
+        let replica = try await service.create(
+          API.NewEndpoint(branchID: scene.main.rawValue, type: .readOnly),
+          project: scene.project, account: scene.account)
+        try await installation.end(replica.operations)
+        func move(_ endpoint: EndpointID, to branch: BranchID) async throws {
+          try await installation.end(
+            try await service.update(
+              endpoint, API.EndpointUpdate(branchID: branch.rawValue), project: scene.project,
+              account: scene.account
+            ).operations)
+        }
+        func protect(_ isProtected: Bool) async throws {
+          _ = try await scene.branches.update(
+            scene.main, API.BranchUpdate(isProtected: isProtected), project: scene.project,
+            account: scene.account)
+        }
+        try await protect(true)
+        for endpoint in [scene.endpoint, EndpointID(replica.endpoint.id)] {
+          let deletion = await #expect(throws: ControlPlaneError.self) {
+            _ = try await service.delete(
+              endpoint, project: scene.project, account: scene.account)
+          }
+          let moving = await #expect(throws: ControlPlaneError.self) {
+            try await move(endpoint, to: scene.dev)
+          }
+          #expect(moving?.code == .branchIsProtected)
+          #expect(
+            moving?.description
+              == deletion?.description.replacing("delete endpoint", with: "move endpoint"))
+        }
+        try await scene.checkEndpoint()
+        // A request that leaves it where it is, and one that brings one.
+        try await move(scene.endpoint, to: scene.main)
+        try await protect(false)
+        try await move(EndpointID(replica.endpoint.id), to: scene.dev)
+        try await protect(true)
+        try await move(EndpointID(replica.endpoint.id), to: scene.main)
+      }
+    }
+  }
 }

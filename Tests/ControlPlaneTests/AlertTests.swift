@@ -17,6 +17,7 @@ private final class Receiver: AlertChannel {
   var taken: [String] {
     state.withLock { $0.taken.map { "\($0.event) \($0.alert.kind.rawValue) \($0.alert.subject)" } }
   }
+  var messages: [API.AlertMessage] { state.withLock { $0.taken } }
   func refuse(_ refusing: Bool) { state.withLock { $0.refusing = refusing } }
 
   func send(_ message: API.AlertMessage) async throws {
@@ -184,6 +185,48 @@ private final class Receiver: AlertChannel {
         #expect(try await scene.row(scene.dev).deletionMethod == "ttl")
         #expect(try await AlertConditions(core: core).now() == [])
       }
+    }
+  }
+
+  /// Whoever is told knows which branch is down, why, and where to look.
+  @Test func aServerThatDoesNotComeUpIsToldInFull() async throws {
+    try await with { installation, alerts, hook, command in
+      let scene = try await installation.working { try await PastScene(installation) }
+      let conditions = AlertConditions(core: installation.core)
+      func tell(_ alarms: [String]) async throws {
+        installation.fleet.setHealth([
+          FleetHealth.Compute(
+            lineID: scene.line, projectID: scene.project.rawValue, exposureSeconds: 0,
+            walBytes: 0, alarms: alarms)
+        ])
+        try await alerts.round(try await conditions.now())
+        try await alerts.deliver()
+      }
+      try await tell(["server did not come up again: no space left"])
+      // Tried again meanwhile, with another outcome: it is the same alert.
+      installation.clock.advance(5)
+      try await tell(["server did not come up again: FATAL: no such setting"])
+      #expect(hook.messages.count == 1 && command.messages == hook.messages)
+      let told = try #require(hook.messages.first)
+      #expect(told.event == "raised" && told.alert.kind == .computeAlarm)
+      #expect(told.alert.subject == scene.line)
+      #expect(told.alert.projectID == scene.project.rawValue && told.alert.resolvedAt == nil)
+      #expect(
+        told.alert.message
+          == "the compute of branch 'main' of project '\(scene.project)' (line '\(scene.line)') "
+          + "reports: server did not come up again: no space left")
+      #expect(told.alert.hint == "its log is agent.log in the line's directory")
+      // As they go over the wire.
+      let wire = String(decoding: try APICoding.encode(told), as: UTF8.self)
+      for part in [#""event":"raised""#, #""kind":"compute_alarm""#, "no space left"] {
+        #expect(wire.contains(part), "\(wire)")
+      }
+      installation.clock.advance(20)
+      try await tell([])
+      #expect(hook.messages.map(\.event) == ["raised", "resolved"])
+      #expect(hook.messages.last?.alert.message == told.alert.message)
+      #expect(hook.messages.last?.alert.resolvedAt == installation.clock.now)
+      #expect(command.messages == hook.messages)
     }
   }
 

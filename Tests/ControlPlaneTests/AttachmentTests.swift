@@ -224,6 +224,56 @@ import Testing
     }
   }
 
+  /// Earlier versions noted what was asked for on a branch that follows a server, and made it nowhere.
+  @Test func aBranchThatFollowsListsWhatTheServerHas() async throws {
+    try await with { scene in
+      let core = scene.core
+      let attached = try await scene.attach("db1")
+      let line = try await scene.line(attached.project.id)
+      _ = try await scene.installation.fleet.createRoot(
+        RootRequest(lineID: line, projectID: attached.project.id, major: 15))
+      scene.installation.fleet.sources.set(.following, of: line)
+      try await scene.installation.end(attached.operations)
+      let (main, project) = (BranchID(attached.branch.id), ProjectID(attached.project.id))
+      let account = scene.installation.account.id
+      try await core.catalog.write { tx in
+        let rows = NewRows(core: core, project: try #require(try tx.project(project)))
+        try tx.insert(
+          try rows.role("nowhere", of: main, password: "p", isProtected: false, canLogin: true))
+        try tx.insert(
+          rows.database("none", owner: "nowhere", of: main, id: try tx.nextDatabaseID()))
+      }
+      let (roles, databases) = (RoleService(core: core), DatabaseService(core: core))
+      func names(_ branch: BranchID) async throws -> [String] {
+        try await roles.list(branch: branch, project: project, account: account).map(\.name)
+          + databases.list(branch: branch, project: project, account: account).map(\.name)
+      }
+      let expected = attached.roles.map(\.name) + attached.databases.map(\.name)
+      #expect(expected.count > 1)
+      #expect(try await names(main) == expected)
+      let refused = [
+        try await scene.installation.refusal {
+          _ = try await roles.get("nowhere", branch: main, project: project, account: account)
+        },
+        try await scene.installation.refusal {
+          _ = try await databases.get("none", branch: main, project: project, account: account)
+        },
+      ]
+      #expect(refused == [.roleNotFound, .databaseNotFound])
+      // Nor does a branch of it get them; there they can be made.
+      let made = try await BranchService(core: core).create(
+        API.BranchCreateRequest(branch: API.NewBranch(name: "dev")), project: project,
+        account: account)
+      try await scene.installation.end(made.operations)
+      let dev = BranchID(made.branch.id)
+      #expect(try await names(dev) == expected)
+      let role = try await roles.create(
+        API.NewRole(name: "nowhere"), branch: dev, project: project, account: account)
+      try await scene.installation.end(role.operations)
+      #expect(try await names(dev).contains("nowhere"))
+    }
+  }
+
   /// Failed, detached and away for long are told; what is told of the attachment is not told of its line again.
   @Test func whatIsNotFollowedIsAnAlert() async throws {
     try await with { scene in

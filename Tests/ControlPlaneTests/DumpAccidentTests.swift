@@ -54,6 +54,29 @@ import Testing
     }
   }
 
+  /// What an attempt may have left goes; nothing is brought back.
+  @Test func aRestoreWhoseDumpIsDeletedIsGivenUp() async throws {
+    try await DumpScene.with(isWorking: false) { scene in
+      let installation = scene.past.installation
+      let made = try await installation.working {
+        let made = try await scene.create(scene.main())
+        try await installation.end(made.operations)
+        return made
+      }
+      let id = DumpID(made.dumps[0].id)
+      let restored = try await scene.service.restore(
+        id, API.DumpRestoreRequest(branchID: scene.past.dev.rawValue, database: "copy"),
+        project: scene.project, account: scene.account)
+      _ = try await scene.service.delete(id, project: scene.project, account: scene.account)
+      let ended = try await installation.working {
+        try await installation.end(restored.operations)
+      }
+      #expect(ended.map(\.status) == [.failed])
+      #expect(ended[0].error == "restore dump '\(id)': it was deleted")
+      #expect(scene.tools.calls.contains("give up copy") && scene.tools.committed == [])
+    }
+  }
+
   @Test func aBranchThatDoesNotOpenKeepsNoOtherFromBeingDumped() async throws {
     try await DumpScene.with { scene in
       let damaged = ComputeFleetError(.permanent, "open the moment: a layer is damaged")

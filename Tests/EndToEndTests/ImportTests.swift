@@ -11,7 +11,8 @@ import Testing
     INSERT INTO "Größe"."quo""te" (x, j) SELECT n / 7.0, jsonb_build_object('n', n)
       FROM generate_series(1, 20000) AS n;
     CREATE TABLE child (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-      parent int REFERENCES "Größe"."quo""te", at timestamptz DEFAULT '2026-01-02 03:04:05+01');
+      parent int REFERENCES "Größe"."quo""te", at timestamptz DEFAULT '2026-01-02 03:04:05+01',
+      kind varchar(10) DEFAULT 'plain' CHECK (kind IN ('plain', 'other')));
     INSERT INTO child (parent) SELECT n FROM generate_series(1, 500) AS n;
     CREATE INDEX ON child (at); CREATE VIEW v AS SELECT count(*) FROM child;
     CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 42';

@@ -1,4 +1,4 @@
-// A branch's backup schedule, edited in place.
+// A branch's backup schedule, edited in place and saved line by line: what others change meanwhile stays.
 import { call, el, toast } from "./base.js";
 import { refresh } from "./app.js";
 
@@ -6,13 +6,30 @@ const form = document.getElementById("schedule");
 const items = document.getElementById("items");
 const save = document.getElementById("save-schedule");
 const problem = document.getElementById("schedule-problem");
+const path = `/projects/${form.dataset.project}/branches/${form.dataset.branch}/backup_schedule`;
 const frequencies = ["hourly", "daily", "weekly", "monthly", "yearly"];
+const units = [["86400", "days"], ["3600", "hours"], ["1", "seconds"]];
 
-function select(name, values, chosen) {
-  return el("select", { name, "aria-label": name }, ...values.map((one) => {
-    const [value, label] = Array.isArray(one) ? one : [one, one];
-    return el("option", { value, selected: value === chosen ? true : null }, label);
+/** Of a line's element: the server's id of it, and what the fields said then. */
+const known = new WeakMap();
+/** Ids of lines that the server has and that shall go. */
+const unwanted = new Set();
+
+function select(name, values, chosen, label = name) {
+  return el("select", { name, "aria-label": label }, ...values.map((one) => {
+    const [value, text] = Array.isArray(one) ? one : [one, one];
+    return el("option", { value, selected: value === chosen ? true : null }, text);
   }));
+}
+
+/** A time as a whole number of the largest unit that holds it. */
+function keepTime(seconds) {
+  const unit = units.find(([size]) => (seconds ?? 86400) % Number(size) === 0)[0];
+  const offered = unit === "1" ? units : units.slice(0, 2);
+  return [
+    el("label", {}, "Keep", el("input", { name: "keep", type: "number", min: "1", placeholder: "for good", value: seconds ? seconds / Number(unit) : "" })),
+    el("label", {}, "Unit", select("keep_unit", offered, unit, "Unit of the time to keep")),
+  ];
 }
 
 function item(given = { frequency: "daily", hour: 3, kind: "snapshot", retention_seconds: 604800, time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone }) {
@@ -28,30 +45,67 @@ function item(given = { frequency: "daily", hour: 3, kind: "snapshot", retention
     labels.month.hidden = frequency.value !== "yearly";
     day.max = frequency.value === "weekly" ? 7 : 31;
   };
+  const remove = () => {
+    if (known.has(row)) unwanted.add(known.get(row).id);
+    row.remove();
+    touch();
+  };
   frequency.addEventListener("change", fit);
   row.append(el("label", {}, "What", select("kind", ["snapshot", "dump"], given.kind ?? "snapshot")), el("label", {}, "How often", frequency),
-    labels.month, labels.day, labels.hour,
-    el("label", {}, "Keep (days)", el("input", { name: "keep", type: "number", min: "1", value: given.retention_seconds ? Math.round(given.retention_seconds / 86400) : "" })),
+    labels.month, labels.day, labels.hour, ...keepTime(given.retention_seconds),
     el("label", {}, "Time zone", el("input", { name: "time_zone", value: given.time_zone ?? "UTC" })),
-    el("button", { type: "button", class: "danger small", onclick: () => { row.remove(); touch(); } }, "Remove"));
+    el("button", { type: "button", class: "danger small", onclick: remove }, "Remove"));
   fit();
+  if (given.id) known.set(row, { id: given.id, text: JSON.stringify(read(row)) });
   return row;
 }
 
 function touch() { save.hidden = false; }
 
-function read() {
-  return [...items.children].map((row) => {
-    const field = (name) => row.querySelector(`[name=${name}]`);
-    const shown = (name) => !field(name).closest("label").hidden && field(name).value !== "";
-    const made = { frequency: field("frequency").value, kind: field("kind").value, time_zone: field("time_zone").value || "UTC" };
-    for (const name of ["hour", "day", "month"]) if (shown(name)) made[name] = Number(field(name).value);
-    if (field("keep").value) made.retention_seconds = Number(field("keep").value) * 86400;
-    return made;
-  });
+function read(row) {
+  const field = (name) => row.querySelector(`[name=${name}]`);
+  const shown = (name) => !field(name).closest("label").hidden && field(name).value !== "";
+  const made = { frequency: field("frequency").value, kind: field("kind").value, time_zone: field("time_zone").value || "UTC" };
+  for (const name of ["hour", "day", "month"]) if (shown(name)) made[name] = Number(field(name).value);
+  if (field("keep").value) made.retention_seconds = Number(field("keep").value) * Number(field("keep_unit").value);
+  return made;
 }
 
-items.replaceChildren(...JSON.parse(form.dataset.items || "[]").map(item));
+/** Removes what is not wanted; resolves to whether all of it was still there. */
+async function removeUnwanted() {
+  let wasThere = true;
+  for (const id of [...unwanted]) {
+    try {
+      await call("DELETE", `${path}/items/${encodeURIComponent(id)}`);
+    } catch (failure) {
+      if (failure.code !== "schedule_item_not_found") throw failure;
+      wasThere = false;
+    }
+    unwanted.delete(id);
+  }
+  return wasThere;
+}
+
+/** Adds what is new and removes what is not wanted. A changed line is a new one in the place of the old: first it is there, then the old one goes. */
+async function store() {
+  let wasThere = await removeUnwanted();
+  for (const row of items.children) {
+    const line = read(row);
+    const text = JSON.stringify(line);
+    const before = known.get(row);
+    if (before?.text === text) continue;
+    const { schedule } = await call("POST", `${path}/items`, line);
+    known.set(row, { id: schedule.at(-1).id, text });
+    if (before) unwanted.add(before.id);
+  }
+  wasThere = await removeUnwanted() && wasThere;
+  show((await call("GET", path)).schedule);
+  return wasThere;
+}
+
+function show(schedule) { items.replaceChildren(...schedule.map(item)); }
+
+show(JSON.parse(form.dataset.items || "[]"));
 form.addEventListener("input", touch);
 document.getElementById("add-item").addEventListener("click", () => { items.append(item()); touch(); });
 form.addEventListener("submit", async (event) => {
@@ -59,9 +113,10 @@ form.addEventListener("submit", async (event) => {
   problem.textContent = "";
   save.disabled = true;
   try {
-    await call("PUT", `/projects/${form.dataset.project}/branches/${form.dataset.branch}/backup_schedule`, { schedule: read() });
+    const wasThere = await store();
     save.hidden = true;
-    toast("Schedule saved");
+    if (wasThere) toast("Schedule saved");
+    else toast("Schedule saved. Somebody else changed it meanwhile: look at it again.", "bad");
     refresh();
   } catch (failure) { problem.textContent = failure.message; } finally { save.disabled = false; }
 });

@@ -87,10 +87,10 @@ extension Console {
     return values
   }
 
-  /// As `PUT …/backup_schedule` takes it.
+  /// As `POST …/backup_schedule/items` takes it, and its id.
   private static func stored(_ item: API.BackupScheduleItem) -> API.BackupScheduleItem {
     var plain = item
-    (plain.id, plain.nextRunAt, plain.lastRunAt, plain.lastRunFor) = (nil, nil, nil, nil)
+    (plain.nextRunAt, plain.lastRunAt, plain.lastRunFor) = (nil, nil, nil)
     (plain.lastRunStatus, plain.lastRunError, plain.retryAt) = (nil, nil, nil)
     return plain
   }

@@ -13,7 +13,10 @@ struct TenantCopy {
   @discardableResult
   func roles(replacing: Bool = false) throws -> [RoleRecord] {
     let present = Set(try tx.roles(of: target).map(\.name))
-    return try tx.roles(of: source).filter { !$0.isDropped }.compactMap { role in
+    let held = try held()
+    return try tx.roles(of: source).filter {
+      !$0.isDropped && held?.has(role: $0.name) ?? true
+    }.compactMap { role in
       var copy = role
       copy.branchID = target
       copy.sealedPassword = try role.sealedPassword.map { sealed in
@@ -29,12 +32,19 @@ struct TenantCopy {
 
   @discardableResult
   func databases() throws -> [DatabaseRecord] {
-    try tx.databases(of: source).filter { !$0.isDropped }.map { database in
+    let held = try held()
+    return try tx.databases(of: source).filter {
+      !$0.isDropped && held?.has(database: $0.name) ?? true
+    }.map { database in
       var copy = database
       copy.branchID = target
       copy.id = try tx.nextDatabaseID()
       return try tx.insert(copy)
     }
+  }
+
+  private func held() throws -> AttachedTenants? {
+    try tx.anyBranch(source).map { try AttachedTenants(of: $0, tx) }
   }
 }
 

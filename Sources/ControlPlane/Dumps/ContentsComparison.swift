@@ -6,7 +6,7 @@ package struct ContentsComparison: Sendable {
   let source: DatabaseContents
   let restored: DatabaseContents
   /// What the source's schema reads like once it was loaded anew; `nil` where that was not tried.
-  var expectedSchema: String?
+  package var expectedSchema: String?
 
   private static let differencesLimit = 100
   private static let diffLimit = 2000
@@ -16,7 +16,7 @@ package struct ContentsComparison: Sendable {
     self.restored = restored
   }
 
-  var schemaDiffers: Bool { source.schema != restored.schema }
+  package var schemaDiffers: Bool { source.schema != restored.schema }
 
   package func verification(at date: Date, notes: [String]) -> API.DumpVerification {
     let differences = tables + sequences + largeObjects + schema

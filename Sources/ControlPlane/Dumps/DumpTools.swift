@@ -46,6 +46,8 @@ public struct RestoreOrder: Sendable, Hashable {
   public var owner: String
   /// Whether an earlier attempt committed it: only what that one left is tidied up.
   public var isCommitted = false
+  /// Whether the dump was deleted meanwhile: what an earlier attempt left is removed, and the call throws.
+  public var isGone = false
 
   public init(
     dump: String, project: String, operation: String, database: String, tables: [String]?,
@@ -176,7 +178,8 @@ public protocol DumpTools: Sendable {
   /// Restores a dump as a role that is not superuser: all of it or nothing.
   ///
   /// A call after one that was cut off finds out whether that one committed, until `committed` was called: then the
-  /// caller keeps it, and says so in the order.
+  /// caller keeps it, and says so in the order. One that throws removes a database that a call of the same operation
+  /// made, unless somebody put something into it.
   /// - Parameter committed: called once all is in the database, with what the user should know.
   func restore(
     _ order: RestoreOrder, to compute: RunningCompute,

@@ -11,15 +11,14 @@ extension OperationSteps {
     let tables = try operation.details[DumpDetail.tables].map {
       try APICoding.decode([String].self, from: Data($0.utf8))
     }
-    guard let dump = try await core.catalog.read({ try $0.dump(id) }), dump.deletedAt == nil else {
-      throw ControlPlaneError(.dumpNotFound, "restore dump '\(id)': it was deleted")
-    }
+    let dump = try await core.catalog.read { try $0.dump(id) }
     let known = try outcome(of: operation)
     try await TargetCompute(core: core, steps: self, operation: operation).use { [core] target in
       var order = RestoreOrder(
-        dump: id.rawValue, project: dump.projectID.rawValue, operation: operation.id.rawValue,
-        database: database, tables: tables, owner: target.owner)
+        dump: id.rawValue, project: operation.projectID.rawValue,
+        operation: operation.id.rawValue, database: database, tables: tables, owner: target.owner)
       order.isCommitted = known != nil
+      order.isGone = dump.map { $0.deletedAt != nil } ?? true
       try await core.dumpTools.restore(order, to: target.running) {
         try await self.keep($0, operation, knowing: database)
       }

@@ -30,6 +30,7 @@ struct EndpointMove: Sendable {
         OperationLock.branch(target),
       ],
       doing: action)
+    try EndpointService.requireUnprotected(old, tx, doing: action)
     try EndpointService.requireRoom(for: endpoint.type, on: branch, tx, doing: action)
     if endpoint.type == .readOnly {
       return try moveReplica(&endpoint, to: target, isWanted: wasRunning, tx)

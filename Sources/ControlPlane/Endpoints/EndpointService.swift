@@ -53,6 +53,16 @@ public struct EndpointService: Sendable {
     }
   }
 
+  /// A protected branch keeps its endpoints.
+  static func requireUnprotected(
+    _ branch: BranchID, _ tx: CatalogTransaction, doing action: String
+  ) throws {
+    guard let branch = try tx.branch(branch), branch.isProtected else { return }
+    throw ControlPlaneError(
+      .branchIsProtected, "\(action): its branch '\(branch.name)' is protected",
+      hint: "remove the protection first")
+  }
+
   /// The pooler needs no switch: where there is one, every endpoint's `-pooler` name pools.
   private func refuse(pooler: Bool?, passwordless: Bool?) throws {
     if let pooler, pooler != core.settings.hasPooler {
@@ -231,11 +241,7 @@ public struct EndpointService: Sendable {
       }
       let locks = [OperationLock.endpoint(id), OperationLock.branch(endpoint.branchID)]
       try core.requireFree(tx, project.id, locks, doing: "delete endpoint '\(id)'")
-      if let branch = try tx.branch(endpoint.branchID), branch.isProtected {
-        throw ControlPlaneError(
-          .branchIsProtected, "delete endpoint '\(id)': its branch '\(branch.name)' is protected",
-          hint: "remove the protection first")
-      }
+      try Self.requireUnprotected(endpoint.branchID, tx, doing: "delete endpoint '\(id)'")
       endpoint.deletedAt = core.clock.now
       try tx.update(endpoint)
       let operation = try tx.enqueue(

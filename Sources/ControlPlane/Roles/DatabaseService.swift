@@ -13,7 +13,9 @@ public struct DatabaseService: Sendable {
     try await core.catalog.read { tx in
       let project = try core.project(tx, project, of: account)
       let branch = try core.branch(tx, branch, of: project.id)
-      return try tx.databases(of: branch.id).filter { !$0.isDropped }.map(presenter.database)
+      let tenants = try AttachedTenants(of: branch, tx)
+      return try tx.databases(of: branch.id)
+        .filter { !$0.isDropped && tenants.has(database: $0.name) }.map(presenter.database)
     }
   }
 
@@ -30,7 +32,9 @@ public struct DatabaseService: Sendable {
   private static func find(
     _ name: String, _ branch: BranchRecord, _ tx: CatalogTransaction
   ) throws -> DatabaseRecord {
-    guard let database = try tx.database(name, of: branch.id), !database.isDropped else {
+    guard let database = try tx.database(name, of: branch.id), !database.isDropped,
+      try AttachedTenants(of: branch, tx).has(database: name)
+    else {
       throw ControlPlaneError(
         .databaseNotFound, "find database '\(name)' of branch '\(branch.name)': there is none")
     }

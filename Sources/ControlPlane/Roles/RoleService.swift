@@ -28,7 +28,9 @@ public struct RoleService: Sendable {
     try await core.catalog.read { tx in
       let project = try core.project(tx, project, of: account)
       let branch = try core.branch(tx, branch, of: project.id)
-      return try tx.roles(of: branch.id).filter { !$0.isDropped }.map { presenter.role($0) }
+      let tenants = try AttachedTenants(of: branch, tx)
+      return try tx.roles(of: branch.id).filter { !$0.isDropped && tenants.has(role: $0.name) }
+        .map { presenter.role($0) }
     }
   }
 
@@ -45,7 +47,9 @@ public struct RoleService: Sendable {
   static func find(
     _ name: String, _ branch: BranchRecord, _ tx: CatalogTransaction
   ) throws -> RoleRecord {
-    guard let role = try tx.role(name, of: branch.id), !role.isDropped else {
+    guard let role = try tx.role(name, of: branch.id), !role.isDropped,
+      try AttachedTenants(of: branch, tx).has(role: name)
+    else {
       throw ControlPlaneError(
         .roleNotFound, "find role '\(name)' of branch '\(branch.name)': there is none")
     }
