@@ -68,8 +68,43 @@ final class RestoreScript {
     try write("\\restrict \(key)\n\(statements)\n\\unrestrict \(key)\n")
   }
 
-  /// The archive's entries as statements, in the order given.
+  /// The archive's entries as statements, in the order given; the contents of large objects come last.
+  ///
+  /// `pg_restore` writes these between a BEGIN and a COMMIT of their own, which would end the script's transaction.
   func write(_ entries: [ArchiveContents.Entry], of archive: String) throws {
+    let contents = entries.filter { $0.kind == "BLOBS" }
+    try read(entries.filter { $0.kind != "BLOBS" }, of: archive) { bytes in
+      try bytes.withUnsafeBytes { try write($0) }
+    }
+    var line: [UInt8] = []
+    try read(contents, of: archive) { bytes in
+      let kept = Self.withoutTransactions(bytes, &line)
+      try kept.withUnsafeBytes { try write($0) }
+    }
+    try line.withUnsafeBytes { try write($0) }
+  }
+
+  /// Whole lines that neither begin nor end a transaction. All others are calls with numbers, and comments.
+  /// - Parameter line: the beginning of one that is not whole yet.
+  private static func withoutTransactions(_ bytes: [UInt8], _ line: inout [UInt8]) -> [UInt8] {
+    var kept: [UInt8] = []
+    kept.reserveCapacity(line.count + bytes.count)
+    var rest = bytes[...]
+    while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {
+      line += rest[...end]
+      rest = rest[(end + 1)...]
+      if !line.elementsEqual("BEGIN;\n".utf8), !line.elementsEqual("COMMIT;\n".utf8) {
+        kept += line
+      }
+      line = []
+    }
+    line += rest
+    return kept
+  }
+
+  private func read(
+    _ entries: [ArchiveContents.Entry], of archive: String, _ take: ([UInt8]) throws -> Void
+  ) throws {
     guard !entries.isEmpty else { return }
     let list = "\(scratch)/list"
     try Data(entries.map { "\($0.id);\n" }.joined().utf8).write(to: URL(fileURLWithPath: list))
@@ -82,7 +117,7 @@ final class RestoreScript {
       while true {
         guard let bytes = try pipe.read(milliseconds: 60_000) else { continue }
         if bytes.isEmpty { break }
-        try bytes.withUnsafeBytes { try write($0) }
+        try take(bytes)
       }
       try restore.check("read the archive")
     } catch {
