@@ -202,7 +202,9 @@ struct Installation {
     let fleet = AgentFleet(
       configuration: .init(
         dataDirectory: directory, agentProgram: program,
-        environment: environment.filter { $0.key == "PATH" || $0.key.hasPrefix("AWS_") }),
+        environment: environment.filter {
+          ["PATH", "EXZO_EXTENSION_DIR"].contains($0.key) || $0.key.hasPrefix("AWS_")
+        }),
       log: log)
     let adapter = FleetAdapter(
       fleet: fleet, store: store, objectStoreURL: storage.url,
