@@ -44,7 +44,8 @@ import Testing
 
   @Test(.needsObjectServer) func keepsTheContractInABucket() async throws {
     try await withObjectServer { server, directory in
-      let store = try await encrypted(try s3Store(server.url(), server), directory)
+      let store = try await encrypted(
+        try s3Store(server.url(), server, policy: S3RetryPolicy()), directory)
       try await ObjectStoreContract(store: store, directory: directory).runAll()
     }
   }

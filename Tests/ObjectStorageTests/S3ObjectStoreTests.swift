@@ -9,7 +9,7 @@ import Testing
 @Suite(.needsObjectServer) struct S3ObjectStoreTests {
   @Test(arguments: ["", "some/prefix"]) func keepsTheContract(prefix: String) async throws {
     try await withObjectServer { server, directory in
-      let store = try s3Store(server.url(prefix: prefix), server)
+      let store = try s3Store(server.url(prefix: prefix), server, policy: S3RetryPolicy())
       try await ObjectStoreContract(store: store, directory: directory).runAll()
     }
   }
