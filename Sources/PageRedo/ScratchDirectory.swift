@@ -151,15 +151,9 @@ private func readWhole(_ path: String) -> [UInt8]? {
   }
 }
 
+/// None where the directory cannot be read: what is in it is left, as all that cannot be removed.
 private func names(in directory: String) -> [String] {
-  guard let handle = opendir(directory) else { return [] }
-  defer { closedir(handle) }
-  var found: [String] = []
-  while let entry = readdir(handle) {
-    let name = entry.entryName
-    if name != "." && name != ".." { found.append(name) }
-  }
-  return found
+  (try? SystemFileSystem().list(directory, operation: "list scratch directory")) ?? []
 }
 
 /// Removes a directory of ours with all in it. What cannot be removed is left for the next pool:

@@ -16,6 +16,7 @@ struct FuseConnection {
       var status = stat()
       return stat(path, &status) == 0 ? UInt64(status.st_dev) : nil
     }
+    // Without a thread to look from, the mount goes as it does where we are not root.
     guard geteuid() == 0, let device = try? OwnMount.reach(look) else { return nil }
     number = UInt32(truncatingIfNeeded: device & 0xFF | (device >> 12) & 0xFFFF_FF00)
   }

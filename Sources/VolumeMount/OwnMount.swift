@@ -32,7 +32,7 @@ public enum OwnMount {
     guard exzo_leave_descriptors() == 0 else {
       throw MountError(
         .failed, "leave the process's descriptors: \(reason(errno))",
-        hint: "the write-back cache needs Linux 5.9; EXZO_WRITE_BACK=off does without")
+        hint: "close_range(2) with CLOSE_RANGE_UNSHARE needs Linux 5.9")
     }
   }
 }

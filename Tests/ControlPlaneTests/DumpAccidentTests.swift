@@ -11,16 +11,12 @@ import Testing
   @Test func aRestoreIsDoneOnceWhereverServeDies() async throws {
     try await DumpScene.with(isWorking: false) { scene in
       let installation = scene.past.installation
-      let made = try await installation.working {
-        let made = try await scene.create(scene.main())
-        try await installation.end(made.operations)
-        return made
-      }
+      let id = try await installation.working { try await scene.makeDump() }
       // One at a time: what else is under way when the engine dies is done again, as it must be.
       for boundary in 0..<2 {
         let isMet = try await installation.diesAt(boundary) {
           let restored = try await scene.service.restore(
-            DumpID(made.dumps[0].id),
+            id,
             API.DumpRestoreRequest(
               branchID: scene.past.dev.rawValue, database: "copy \(boundary)"),
             project: scene.project, account: scene.account)
@@ -40,11 +36,10 @@ import Testing
 
   @Test func aDatabaseThatARestoreMakesIsKnownWithItsOwner() async throws {
     try await DumpScene.with { scene in
-      let made = try await scene.create(scene.main())
-      try await scene.past.installation.end(made.operations)
+      let id = try await scene.makeDump()
       scene.tools.setOwner("somebody else")
       let restored = try await scene.service.restore(
-        DumpID(made.dumps[0].id),
+        id,
         API.DumpRestoreRequest(branchID: scene.past.dev.rawValue, database: "copy"),
         project: scene.project, account: scene.account)
       try await scene.past.installation.end(restored.operations)
@@ -58,12 +53,7 @@ import Testing
   @Test func aRestoreWhoseDumpIsDeletedIsGivenUp() async throws {
     try await DumpScene.with(isWorking: false) { scene in
       let installation = scene.past.installation
-      let made = try await installation.working {
-        let made = try await scene.create(scene.main())
-        try await installation.end(made.operations)
-        return made
-      }
-      let id = DumpID(made.dumps[0].id)
+      let id = try await installation.working { try await scene.makeDump() }
       let restored = try await scene.service.restore(
         id, API.DumpRestoreRequest(branchID: scene.past.dev.rawValue, database: "copy"),
         project: scene.project, account: scene.account)
@@ -96,6 +86,13 @@ import Testing
 }
 
 extension DumpScene {
+  /// Dumps the main branch's database; an engine must be at work.
+  fileprivate func makeDump() async throws -> DumpID {
+    let made = try await create(main())
+    try await past.installation.end(made.operations)
+    return DumpID(made.dumps[0].id)
+  }
+
   /// The operations end well, and the tools were called once for them.
   fileprivate func expectDone(_ operations: [API.Operation], _ call: String) async throws {
     for end in try await past.installation.end(operations) {
