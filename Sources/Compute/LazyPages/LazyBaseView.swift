@@ -20,6 +20,7 @@ import Volume
 ///    have: the server would try to read those.
 /// 4. All other files are as the keyframe has them; the server recovers those from its rewritten tail.
 /// 5. A page is made once while the process lives.
+/// 6. Where a file is read in order, its pages are made in lots ahead of the reader (``SequentialReads``).
 ///
 /// ## Crash
 /// Nothing of it is durable; pages are made again.
@@ -29,9 +30,14 @@ import Volume
 final class LazyBaseView: BaseView {
   let tree: FileTreeSnapshot
   let maker: PageMaker
-  private let pages: MadePages
+  let pages: MadePages
   let relations: [FileID: LazyFile]
-  private let isClosed = Atomic<Bool>(false)
+  let inOrder = SequentialReads()
+  /// Readers that wait for a lot.
+  let waiting = Atomic<Int>(0)
+  /// Lots whose records are held in memory at once.
+  let lotRoom = DispatchSemaphore(value: 2)
+  let isClosed = Atomic<Bool>(false)
   private let lastFailure = Mutex<String?>(nil)
   /// Pages made for reads, and ahead of them.
   let made = Atomic<UInt64>(0)
@@ -42,11 +48,6 @@ final class LazyBaseView: BaseView {
 
   /// Blocks made in one go for a read, at most: 1 MiB.
   private static let readBatch = 128
-  /// Blocks whose records are found in one go ahead of reads, at first and at most: each part of the WAL is then read
-  /// a few times, not once a block. The records are bounded by ``PageMaker/recordLimit``.
-  static let aheadBatch = (first: 2048, most: 65_536)
-  /// Blocks that are read, sent through redo and kept in one go: copied from hand to hand while they lie in a core's cache.
-  private static let redoBatch = 128
 
   init(tree: FileTreeSnapshot, maker: PageMaker, pages: MadePages) {
     self.tree = tree
@@ -87,7 +88,7 @@ final class LazyBaseView: BaseView {
     while next < there {
       let length = min(LazyBaseView.readBatch, there - next)
       try read(
-        known.file, file, startBlock + UInt32(next), length, PageMaker.slots(buffer, next, length))
+        known, file, startBlock + UInt32(next), length, PageMaker.slots(buffer, next, length))
       next += length
     }
   }
@@ -110,16 +111,24 @@ final class LazyBaseView: BaseView {
   }
 
   private func read(
-    _ relation: RelationFile, _ file: FileID, _ startBlock: UInt32, _ count: Int,
+    _ known: LazyFile, _ file: FileID, _ startBlock: UInt32, _ count: Int,
     _ buffer: UnsafeMutableRawBufferPointer
   ) throws {
+    let lot = lot(of: file, known, startBlock..<startBlock + UInt32(count))
     var missing: [Int] = []
+    var unchanged: [Int] = []
     for index in 0..<count {
       let address = BlockAddress(file: file, block: startBlock + UInt32(index))
-      if try !pages.copy(address, into: PageMaker.slots(buffer, index, 1)) { missing.append(index) }
+      if try pages.copy(address, into: PageMaker.slots(buffer, index, 1)) { continue }
+      if lot?.isUnchanged(address.block) ?? false {
+        unchanged.append(index)
+      } else {
+        missing.append(index)
+      }
     }
+    try readImage(file, startBlock, unchanged, buffer)
     guard !missing.isEmpty else { return }
-    let wanted = missing.map { self.wanted(relation, file, startBlock + UInt32($0)) }
+    let wanted = missing.map { self.wanted(known.file, file, startBlock + UInt32($0)) }
     if missing.count == count {
       try make(wanted, in: buffer)
       return
@@ -134,7 +143,22 @@ final class LazyBaseView: BaseView {
     }
   }
 
-  private func wanted(
+  /// Reads some blocks of the image, by their ascending distances from `startBlock`, each into its place.
+  private func readImage(
+    _ file: FileID, _ startBlock: UInt32, _ indices: [Int], _ buffer: UnsafeMutableRawBufferPointer
+  ) throws {
+    var next = 0
+    while next < indices.count {
+      let first = indices[next]
+      let length = indices[next...].enumerated().prefix { $0.element == first + $0.offset }.count
+      try maker.image.read(
+        file: file, startBlock: startBlock + UInt32(first), count: length,
+        into: PageMaker.slots(buffer, first, length))
+      next += length
+    }
+  }
+
+  func wanted(
     _ relation: RelationFile, _ file: FileID, _ block: UInt32
   ) -> PageMaker.Wanted {
     PageMaker.Wanted(
@@ -157,7 +181,7 @@ final class LazyBaseView: BaseView {
     }
   }
 
-  private func make(
+  func make(
     _ wanted: ArraySlice<PageMaker.Wanted>, by chains: ArraySlice<PageChain>,
     in buffer: UnsafeMutableRawBufferPointer, with batch: RedoBatch, isUrgent: Bool
   ) throws {
@@ -178,93 +202,9 @@ final class LazyBaseView: BaseView {
     }
   }
 
-  // MARK: Ahead of reads
-
-  /// Makes every page that the WAL changed, in order, until all are made or the view is closed.
-  ///
-  /// Blocks its thread, at low priority. Errors show again when the page is read.
-  func makeAhead() throws {
-    do {
-      try makeAllAhead()
-    } catch {
-      // Whoever closes the view ends the workers under us.
-      guard isClosed.load(ordering: .acquiring) else { throw error }
-    }
-  }
-
-  private func makeAllAhead() throws {
-    setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
-    var files: [RelationFile: FileID] = [:]
-    for (id, known) in relations where known.file.fork != .freeSpaceMap { files[known.file] = id }
-    var wanted: [PageMaker.Wanted] = []
-    var limit = LazyBaseView.aheadBatch.first
-    try maker.chains.blocksTouched(from: maker.image.oldestRedoLSN, to: maker.moment) { key in
-      if isClosed.load(ordering: .relaxed) { return false }
-      let file = RelationFile(holding: key.block, of: key.locator, fork: key.fork)
-      guard let id = files[file], let known = relations[id] else { return true }
-      let address = BlockAddress(file: id, block: key.block - file.firstBlock)
-      guard address.block < known.blocks, !pages.holds(address) else { return true }
-      wanted.append(PageMaker.Wanted(address: address, key: key))
-      if wanted.count >= limit {
-        wanted.removeFirst(try makeAhead(wanted))
-        limit = min(2 * limit, LazyBaseView.aheadBatch.most)
-      }
-      return true
-    }
-    while !wanted.isEmpty, !isClosed.load(ordering: .relaxed) {
-      wanted.removeFirst(try makeAhead(wanted))
-    }
-    guard !isClosed.load(ordering: .relaxed) else { return }
-    allMade.store(true, ordering: .releasing)
-  }
-
-  /// Makes the first of the blocks, as many as their records allow.
-  private func makeAhead(_ wanted: [PageMaker.Wanted]) throws -> Int {
-    let chains = try maker.chains(of: wanted[...])
-    let batch = RedoBatch()
-    let buffer = UnsafeMutableRawBufferPointer.allocate(
-      byteCount: min(chains.count, LazyBaseView.redoBatch) * blockSize, alignment: 4096)
-    defer { buffer.deallocate() }
-    for first in stride(from: 0, to: chains.count, by: LazyBaseView.redoBatch) {
-      if isClosed.load(ordering: .relaxed) { return first }
-      let part = first..<min(first + LazyBaseView.redoBatch, chains.count)
-      try make(
-        wanted[part], by: chains[part], in: PageMaker.slots(buffer, 0, part.count), with: batch,
-        isUrgent: false)
-    }
-    return chains.count
-  }
-
-  /// Ends ``makeAhead()`` and the workers; later reads of pages that were not made fail.
+  /// Ends ``makeAhead()``, the lots and the workers; later reads of pages that were not made fail.
   func close() {
     isClosed.store(true, ordering: .releasing)
     maker.pool.stop()
-  }
-}
-
-/// A file of a relation as it is at a moment.
-struct LazyFile: Sendable {
-  var file: RelationFile
-  /// Length of the file; a page that is there in part counts.
-  var blocks: UInt32
-  /// Of a free space map: length of the relation that it is the map of, over all segments.
-  var mainBlocks: UInt32 = 0
-
-  static func all(in tree: FileTreeSnapshot) -> [FileID: LazyFile] {
-    let paths = TreePaths(tree)
-    var found: [FileID: LazyFile] = [:]
-    var lengths: [RelFileLocator: UInt32] = [:]
-    for entry in tree.entries where entry.kind == .regular {
-      guard case .relation(let file) = DataFileKind(path: paths.path(of: entry)) else { continue }
-      let blocks = UInt32(clamping: (entry.size + UInt64(blockSize) - 1) / UInt64(blockSize))
-      found[entry.id] = LazyFile(file: file, blocks: blocks)
-      if file.fork == .main, file.temporaryBackend == nil, blocks > 0 {
-        lengths[file.locator] = max(lengths[file.locator] ?? 0, file.firstBlock + blocks)
-      }
-    }
-    for (id, known) in found where known.file.fork == .freeSpaceMap {
-      found[id]?.mainBlocks = lengths[known.file.locator] ?? 0
-    }
-    return found
   }
 }
