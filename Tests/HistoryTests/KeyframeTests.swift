@@ -1,3 +1,4 @@
+import Foundation
 import ObjectStorage
 import PostgresFormat
 import TestSupport
@@ -37,6 +38,80 @@ import Volume
       #expect(await history.keyframes.count == 40)
       let written = try await Keyframe.read(history.keyframes[17].key, store: store)
       #expect(await written == history.keyframes[17])
+    }
+  }
+
+  /// A merge takes as long as the store needs for all that it reads and writes; moments of that time must not have a
+  /// long tail. A collector that comes by leaves the layer that is not referred to yet.
+  @Test func keyframesGoOnWhileLayersAreMerged() async throws {
+    try await withTemporaryDirectory { directory in
+      let store = MemoryObjectStore()
+      let holding = HoldingStore(store)
+      var environment = testEnvironment(holding, directory)
+      let now = environment.now()
+      environment.now = { now }
+      var description = testDescription(lineA)
+      // The made-up WAL is of a version that nobody parses.
+      (description.segmentSize, description.major) = (4096, 99)
+      let writer = try await LineWriter.create(description, environment: environment)
+      var model = LayerModel(seed: 8)
+      var number = 0
+      func next(_ kind: KeyframeKind) async throws -> Keyframe {
+        number += 1
+        try await append(writer, 100)
+        return try await writer.appendKeyframe(
+          from: [model.nextEpoch(operations: 10)], testParameters(start + UInt64(number * 100)),
+          kind: kind)
+      }
+      var last = try await next(.complete)
+      while await writer.hasRoomForLayer { last = try await next(.complete) }
+
+      holding.holdsPuts(of: "/layers/", count: 1)
+      async let isMerged = writer.mergeLayers()
+      while holding.held == 0 { try await Task.sleep(for: .milliseconds(1)) }
+      let during = try await next(.partial)
+      #expect(during.groups == last.groups)
+      holding.release()
+      #expect(try await isMerged)
+      _ = try await HistoryCollector(environment: environment).collect([
+        lineA: LineDemand(window: .from(start + 100))
+      ])
+
+      let after = try await next(.complete)
+      #expect(after.groups[0].layers.count < during.groups[0].layers.count)
+      let storage = environment.layerStorage
+      let tree = try await blocking {
+        try LayerStackView(layers: after.layers, storage: storage).tree
+      }
+      #expect(tree.entries == model.tree.entries)
+      let resumed = try await LineWriter.resume(lineA, environment: environment)
+      #expect(await resumed.groups == writer.groups)
+      let verified = try await LineVerifier(store: store)
+        .verify(lineA, moments: [], windowStart: nil)
+      #expect(verified.problems == [])
+    }
+  }
+
+  @Test func aMergeThatIsCancelledLeavesNothing() async throws {
+    try await withTemporaryDirectory { directory in
+      let environment = testEnvironment(MemoryObjectStore(), directory)
+      let writer = try await LineWriter.create(testDescription(lineA), environment: environment)
+      var model = LayerModel(seed: 8)
+      while await writer.hasRoomForLayer {
+        try await append(writer, 100)
+        _ = try await writer.appendKeyframe(
+          from: [model.nextEpoch(operations: 10)], testParameters(await writer.uploadedLSN))
+      }
+      let before = await writer.groups
+      let merging = Task {
+        withUnsafeCurrentTask { $0?.cancel() }
+        return try await writer.mergeLayers()
+      }
+      await #expect(throws: CancellationError.self) { try await merging.value }
+      #expect(await writer.groups == before)
+      let left = try FileManager.default.contentsOfDirectory(atPath: environment.spoolDirectory)
+      #expect(left.filter { $0.hasPrefix("layer-") } == [])
+      #expect(try await writer.mergeLayers())
     }
   }
 

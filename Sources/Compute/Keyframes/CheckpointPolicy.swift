@@ -47,7 +47,7 @@ struct CheckpointScheduler: Sendable {
           try await server.checkpoint()
           await keyframes.waitForKeyframe(after: redo)
           // While keyframes fail, each checkpoint only adds an epoch that waits.
-          pause = await keyframes.alarm == nil ? interval : min(pause * 2, .seconds(60))
+          pause = await keyframes.failure == nil ? interval : min(pause * 2, .seconds(60))
         }
       } catch is CancellationError {
         return

@@ -24,14 +24,19 @@ struct KeyframePolicy: Sendable {
     self.completeLayers = completeLayers
   }
 
-  /// - Parameter isCrossable: whether pages can be made from the WAL since the newest complete layer.
-  func kind(changedBlocks: Int, walBytes: UInt64, isCrossable: Bool) -> KeyframeKind {
+  /// - Parameters:
+  ///   - isCrossable: whether pages can be made from the WAL since the newest complete layer.
+  ///   - hasRoom: false where a complete layer would have to wait until others are merged.
+  func kind(
+    changedBlocks: Int, walBytes: UInt64, isCrossable: Bool, hasRoom: Bool = true
+  ) -> KeyframeKind {
     guard isCrossable else { return .complete }
     switch completeLayers {
     case .always: return .complete
     case .never: return .partial
     case nil: break
     }
+    guard hasRoom else { return .partial }
     let cost = Double(changedBlocks) * bytesPerBlock
     return cost <= max(floor, Double(walBytes) * bytesPerWALByte) ? .complete : .partial
   }

@@ -53,8 +53,12 @@ actor KeyframeService {
   /// Keyframes made since the agent began.
   private(set) var count: UInt64 = 0
   private(set) var historyBytes: UInt64 = 0
-  /// What stands in the way of keyframes now; `nil` while all is well.
-  private(set) var alarm: String?
+  /// What stands in the way of keyframes or of merging their layers now; `nil` while all is well.
+  var alarm: String? { failure ?? mergeFailure }
+  /// Why the last keyframe failed; `nil` once one was made, and while none was tried.
+  private(set) var failure: String?
+  private var mergeFailure: String?
+  private var merging: Task<Void, Never>?
 
   init(
     prepared: PreparedCompute, capture: WALCapture, server: ServerSession, serverVersion: String,
@@ -101,20 +105,21 @@ actor KeyframeService {
     defer {
       isEnding = true
       wakeWaiters()
+      merging?.cancel()
     }
     // A wake after a clean stop writes pg_control too; its checkpoint has its keyframe.
     lastCheckpoint = await writer.newestKeyframe?.checkpointLSN ?? .invalid
     for await _ in rings {
       do {
         try await takeIfDue()
-        alarm = nil
+        failure = nil
       } catch {
-        alarm = "\(error)"
+        failure = "\(error)"
         log.error("keyframe failed", metadata: ["error": "\(error)"])
         // Tried again with the next checkpoint; the epochs wait in the volume.
       }
       wakeWaiters()
-      await mergeLayers()
+      startMerging()
     }
   }
 
@@ -234,7 +239,8 @@ actor KeyframeService {
     // Everything below the consistent LSN is in the store by now.
     let hard = await writer.lastHardRecord(from: completeRedoLSN)
     let kind = policy.kind(
-      changedBlocks: changes.count, walBytes: bytes, isCrossable: hard == nil)
+      changedBlocks: changes.count, walBytes: bytes, isCrossable: hard == nil,
+      hasRoom: await writer.hasRoomForLayer)
     return await standsAlone(changes, former, consistentLSN) ? .standalone : kind
   }
 
@@ -327,11 +333,23 @@ actor KeyframeService {
       ])
   }
 
-  /// Merges layers where there are too many; beside other work.
-  func mergeLayers() async {
+  /// Merges layers where there are too many, beside other work: it may take minutes, and keyframes go on.
+  private func startMerging() {
+    guard merging == nil else { return }
+    merging = Task {
+      await mergeLayers()
+      merging = nil
+    }
+  }
+
+  private func mergeLayers() async {
     do {
       try await writer.mergeLayers()
+      mergeFailure = nil
+    } catch is CancellationError {
+      // The compute ends; the layers stay as they are.
     } catch {
+      mergeFailure = "merging layers: \(error)"
       log.error("merging layers failed", metadata: ["error": "\(error)"])
     }
   }

@@ -1,6 +1,7 @@
 import DurableIO
 import ObjectStorage
 import PostgresFormat
+import Synchronization
 import Volume
 
 extension LineWriter {
@@ -20,6 +21,7 @@ extension LineWriter {
     from epochs: [any SealedEpoch], _ parameters: KeyframeParameters,
     kind: KeyframeKind = .complete, content: (any SealedEpoch)? = nil, check: LayerCheck? = nil
   ) async throws -> Keyframe {
+    if kind == .complete, !hasRoomForLayer { try await mergeLayers() }
     let keyframe = try await layerGate.run {
       try await self.makeKeyframe(epochs, content, kind, parameters, check)
     }
@@ -33,7 +35,7 @@ extension LineWriter {
   ) async throws -> Keyframe {
     let covered = try coveredEpochs(epochs.map(\.number))
     try await checkOwnership(now: true)
-    if kind == .complete, ownLayers.count >= ownLayerLimit { try await mergeLayersNow() }
+    if kind == .complete { try await mergeLayersNow() }
     let number = takeNumber()
     let build = LayerBuild(
       line: description.id, number: number, directory: environment.spoolDirectory,
@@ -68,6 +70,9 @@ extension LineWriter {
     groups.count > baseGroupCount ? groups[0].layers : []
   }
 
+  /// Whether a complete layer can be added before others are merged.
+  public var hasRoomForLayer: Bool { ownLayers.count < ownLayerLimit }
+
   /// Leaves room for the base and for a partial layer; see ``LayerStack/maximumOwnLayers``.
   private var ownLayerLimit: Int {
     let base = groups.suffix(baseGroupCount).reduce(0) { $0 + $1.layers.count }
@@ -89,7 +94,8 @@ extension LineWriter {
     var layers = [layer] + ownLayers + Array(groups.suffix(baseGroupCount)).layers
     let policy = LayerMergePolicy(limit: LayerStack.maximumOwnLayers)
     if let count = policy.plan(layers.map(\.storedBytes)) {
-      layers.replaceSubrange(..<count, with: [try await merge(Array(layers[..<count]))])
+      layers.replaceSubrange(..<count, 
+        with: [try await merge(Array(layers[..<count]), as: takeNumber())])
     }
     return [LayerGroup(layers: layers, redoLSN: redoLSN)]
   }
@@ -145,15 +151,34 @@ extension LineWriter {
   /// Merges the newest layers where the policy asks for it; the next keyframe refers to the
   /// result, older ones go on with what they have.
   ///
-  /// Call after a keyframe, beside other work: it reads and writes as much as it merges.
+  /// Call after a keyframe, beside other work: it reads and writes as much as it merges. Keyframes are appended
+  /// meanwhile.
   /// - Returns: whether something was merged.
+  /// - Throws: `CancellationError` where the task is cancelled; as ``appendKeyframe(from:_:kind:content:check:)``.
   @discardableResult
   public func mergeLayers() async throws -> Bool {
-    try await layerGate.run {
-      guard await self.mergePlan() != nil else { return false }
-      try await self.mergeLayersNow()
-      return true
+    try await layerMergeGate.run {
+      guard let count = await self.mergePlan() else { return false }
+      let merged = await Array(self.ownLayers[..<count])
+      let number = await self.reserveNumber()
+      do {
+        let layer = try await self.merge(merged, as: number)
+        return try await self.layerGate.run { await self.replace(merged, by: layer) }
+      } catch {
+        await self.settleReserved(number)
+        throw error
+      }
     }
+  }
+
+  /// Takes a layer for those of which it was made; not where others have taken their place meanwhile.
+  private func replace(_ merged: [LayerReference], by layer: LayerReference) -> Bool {
+    settleReserved(layer.number)
+    guard let first = ownLayers.firstIndex(of: merged[0]),
+      ownLayers[first...].prefix(merged.count).elementsEqual(merged)
+    else { return false }
+    groups[0].layers.replaceSubrange(first..<first + merged.count, with: [layer])
+    return true
   }
 
   /// Leaves room for the keyframe that comes next.
@@ -167,22 +192,29 @@ extension LineWriter {
 
   private func mergeLayersNow() async throws {
     guard let count = mergePlan() else { return }
-    let layer = try await merge(Array(ownLayers[..<count]))
+    let layer = try await merge(Array(ownLayers[..<count]), as: takeNumber())
     groups[0].layers.replaceSubrange(..<count, with: [layer])
   }
 
   /// Makes one layer of several, newest first, and stores it.
-  private func merge(_ merged: [LayerReference]) async throws -> LayerReference {
+  private func merge(
+    _ merged: [LayerReference], as number: ObjectNumber
+  ) async throws -> LayerReference {
     let own = merged.filter { $0.line == description.id }.map(\.epochs)
     // The newest layers are this line's own, or the keyframe's that it began with.
     let epochs = own.reduce(own.first ?? 0...0) {
       min($0.lowerBound, $1.lowerBound)...max($0.upperBound, $1.upperBound)
     }
+    let isCancelled = Mutex(false)
     let merge = LayerMerge(
-      line: description.id, number: takeNumber(), directory: environment.spoolDirectory,
-      fileSystem: environment.fileSystem)
+      line: description.id, number: number, directory: environment.spoolDirectory,
+      fileSystem: environment.fileSystem, isCancelled: { isCancelled.withLock { $0 } })
     let storage = environment.layerStorage
-    let layer = try await spool { try merge.merge(merged, epochs: epochs, storage: storage) }
+    let layer = try await withTaskCancellationHandler {
+      try await spool { try merge.merge(merged, epochs: epochs, storage: storage) }
+    } onCancel: {
+      isCancelled.withLock { $0 = true }
+    }
     try await checkOwnership(now: true)
     try await put(layer)
     return layer.reference

@@ -17,6 +17,8 @@ struct LayerMerge {
   var directory: String
   var fileSystem: any FileSystem
   var layout = LayerLayout()
+  /// Asked now and then; ends the merge with a `CancellationError`.
+  var isCancelled: @Sendable () -> Bool = { false }
 
   /// - Parameter layers: newest first, neighbours in their stack.
   /// - Parameter epochs: sealed epochs of `line`'s volume that the result covers.
@@ -63,6 +65,7 @@ struct LayerMerge {
   ) throws {
     var block: UInt32 = 0
     while true {
+      if isCancelled() { throw CancellationError() }
       let (source, count) = try stack.resolve(BlockAddress(file: file, block: block))
       if case .object(let object, let layer, let ordinal) = source {
         for step in 0..<count {

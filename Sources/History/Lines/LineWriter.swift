@@ -29,8 +29,8 @@ import Volume
 /// higher epoch.
 ///
 /// ## Concurrency
-/// An actor. Chunks wait for each other, and so do keyframes and merges of layers; chunks and
-/// keyframes do not wait for each other.
+/// An actor. Chunks wait for each other, and so do keyframes; chunks, keyframes and merges do not
+/// wait for those of another kind.
 ///
 /// ## Not guarded here
 /// Two installations that write one line at once are told apart by epoch within 10 s, not sooner.
@@ -57,6 +57,7 @@ public actor LineWriter {
   let baseGate = AsyncGate()
   let chunkGate = AsyncGate()
   let layerGate = AsyncGate()
+  let layerMergeGate = AsyncGate()
   let manifestGate = AsyncGate()
   let mergeGate = AsyncGate()
   /// Chunks that were merged into others and are still in the store.
@@ -64,6 +65,8 @@ public actor LineWriter {
   /// Why the last manifest could not be written; `nil` once one has been.
   public internal(set) var manifestFailure: (any Error)?
   private var sequence: UInt64 = 0
+  /// Of a layer that is being made of others, while keyframes go on.
+  private var reserved: UInt64?
   private var ownershipSeen: Duration
   private var fencedBy: UInt32?
 
@@ -173,7 +176,23 @@ public actor LineWriter {
 
   func takeNumber() -> ObjectNumber {
     sequence += 1
+    if sequence == reserved { sequence += 1 }
     return ObjectNumber(epoch: owner.epoch, sequence: sequence)
+  }
+
+  /// A number far above those that are taken until ``settleReserved(_:)``.
+  ///
+  /// A collector takes a layer for garbage that the newest keyframe does not refer to, unless its number is higher.
+  func reserveNumber() -> ObjectNumber {
+    let number = sequence + 1 << 20
+    reserved = number
+    return ObjectNumber(epoch: owner.epoch, sequence: number)
+  }
+
+  /// From here on all numbers are above it.
+  func settleReserved(_ number: ObjectNumber) {
+    sequence = max(sequence, number.sequence)
+    reserved = nil
   }
 
   func put(_ key: ObjectKey, _ body: ObjectBody, _ operation: String) async throws {
