@@ -215,6 +215,38 @@ import Testing
     }
   }
 
+  /// Each part of an index would be a request of its own, and a page's chain asks every chunk.
+  @Test func afterWarmingAFarStoreIsAskedForNoIndex() async throws {
+    let wal = try await WorkloadWAL.withoutImages.value
+    try await withTemporaryDirectory { directory in
+      var random = SeededRandom(8)
+      let (store, writer) = try await captured(wal, directory, &random)
+      let start = wal.records[0].start
+      var policy = ChunkMergePolicy()
+      (policy.shortBytes, policy.copiedBytes) = (2 << 20, 1_300_000)
+      (policy.longBytes, policy.longAge) = ((wal.end - start) / 3, .zero)
+      _ = try await writer.mergeChunks(olderThan: .zero, policy: policy)
+      let far = FaultyObjectStore(store, hidesLocalFiles: true)
+      let reader = try await open(lineA, far, from: start, to: wal.end, cache: ChainCache())
+      try await blocking {
+        reader.warm()
+        let asked = far.calls.count
+        // Neighbours of what is there, which nothing touched: they lie in all parts of the indices.
+        let keys = Scan(wal.records).keys.map {
+          BlockKey($0.locator, $0.fork, block: $0.block + 1 << 24)
+        }
+        for chain in try reader.chains(of: keys, from: start, to: wal.end) {
+          #expect(chain.records.isEmpty)
+        }
+        try touched(reader, wal.records, from: start, to: wal.records.last!.start)
+        #expect(far.calls.count == asked)
+        var random = SeededRandom(11)
+        try compareAll(reader, wal.records, &random, "far")
+        #expect(far.calls.count > asked)
+      }
+    }
+  }
+
   @Test func chunksWithoutAnIndexAreParsed() async throws {
     let wal = try await WorkloadWAL.withImages.value
     try await withTemporaryDirectory { directory in

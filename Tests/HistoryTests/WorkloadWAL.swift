@@ -179,6 +179,12 @@ extension WorkloadWAL {
     case .truncate(let locator, let blocks):
       guard locator == key.locator else { return .none }
       if key.fork == .main { return key.block >= blocks ? .removed : .none }
+      if key.fork == .freeSpaceMap {
+        // Two upper pages, and a leaf for 4069 blocks (relations here have no second upper page). An emptied relation
+        // has no map as far as the index goes: the server keeps the upper pages, which are hints that nobody redoes.
+        let leaves = (blocks + 4068) / 4069
+        return blocks == 0 || Int(key.block) >= 2 + leaves ? .removed : .none
+      }
       guard key.fork == .visibilityMap else { return .none }
       let (whole, rest) = (blocks / 32_672, blocks % 32_672)
       if key.block > whole || (key.block == whole && rest == 0) { return .removed }

@@ -43,6 +43,39 @@ import Testing
     }
   }
 
+  /// Each request takes as long as some hundred kilobytes.
+  @Test func theSecondMissInANeighbourhoodFetchesTheRest() async throws {
+    try await withTemporaryDirectory { directory in
+      let content = (0..<700_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 7) }
+      let base = FaultyObjectStore(MemoryObjectStore())
+      try await base.put(key, .bytes(content))
+      let store = try cached(base, directory)
+      func expectRead(_ range: Range<UInt64>, requests: Int) async throws {
+        let before = base.calls.count { $0.operation == .get }
+        let found = try await store.get(key, range: range)
+        #expect(found == Array(content[Int(range.lowerBound)..<Int(range.upperBound)]))
+        #expect(base.calls.count { $0.operation == .get } - before == requests, "\(range)")
+      }
+      try await expectRead(100_000..<100_100, requests: 1)
+      try await expectRead(200_000..<230_000, requests: 1)
+      for start in stride(from: UInt64(0), to: 262_000, by: 9_000) {
+        try await expectRead(start..<min(start + 9_000, 262_144), requests: 0)
+      }
+      // Elsewhere one read alone fetches what it asks for; the object's end is no obstacle.
+      try await expectRead(300_000..<300_010, requests: 1)
+      try await expectRead(699_000..<699_990, requests: 1)
+      try await expectRead(530_000..<530_010, requests: 1)
+      try await expectRead(600_000..<700_000, requests: 0)
+      let bytes = try await onThread { [key] in
+        var buffer = [UInt8](repeating: 0, count: 500)
+        try buffer.withUnsafeMutableBytes { try store.read(key, at: 400_100, into: $0) }
+        return buffer
+      }
+      #expect(bytes == Array(content[400_100..<400_600]))
+      try await expectRead(262_144..<524_288, requests: 0)
+    }
+  }
+
   /// Every way in which a crash or a bad disk can leave a cache file.
   @Test func wrongEntriesAreFetchedAgain() async throws {
     try await withTemporaryDirectory { directory in

@@ -9,6 +9,7 @@ extension Agent {
   /// Makes the pages that the WAL changed, so that reads find them; at low priority, on a thread of its own.
   func makePagesAhead(_ view: LazyBaseView) {
     Thread.detachNewThread { [log] in
+      view.waitUntilReadersRest()
       let clock = ContinuousClock.now
       while true {
         do {

@@ -15,7 +15,24 @@ extension LazyBaseView {
   /// More readers than this do not wait for lots but make their pages, so that the mount's threads do not all wait.
   private static let waitingLimit = 8
 
+  /// Readers that wait for nothing so long have their first answers.
+  private static let rest = (nanoseconds: UInt64(300_000_000), limit: UInt64(10_000_000_000))
+
   // MARK: All that changed
+
+  /// Blocks until readers have not waited for a page for a moment, at most 10 s: what nobody has asked for yet takes
+  /// neither processor nor bucket from the first answers.
+  func waitUntilReadersRest() {
+    let started = DispatchTime.now().uptimeNanoseconds
+    while !isClosed.load(ordering: .relaxed) {
+      let now = DispatchTime.now().uptimeNanoseconds
+      let since = max(started, lastWait.load(ordering: .relaxed))
+      if now - started >= LazyBaseView.rest.limit || now >= since + LazyBaseView.rest.nanoseconds {
+        return
+      }
+      usleep(20_000)
+    }
+  }
 
   /// Makes every page that the WAL changed, in order, until all are made or the view is closed.
   ///

@@ -41,6 +41,8 @@ final class LazyBaseView: BaseView {
   private let lastFailure = Mutex<String?>(nil)
   /// Pages made for reads, and ahead of them.
   let made = Atomic<UInt64>(0)
+  /// When a reader last waited for a page, on the monotonic clock: nanoseconds.
+  let lastWait = Atomic<UInt64>(0)
   /// Whether ``makeAhead()`` has come to its end.
   let allMade = Atomic<Bool>(false)
   /// Pages that are kept.
@@ -172,6 +174,8 @@ final class LazyBaseView: BaseView {
   ) throws {
     let batch = RedoBatch()
     var slot = 0
+    lastWait.store(DispatchTime.now().uptimeNanoseconds, ordering: .relaxed)
+    defer { lastWait.store(DispatchTime.now().uptimeNanoseconds, ordering: .relaxed) }
     while slot < wanted.count {
       let chains = try maker.chains(of: wanted[slot...])
       try make(

@@ -32,11 +32,13 @@ struct LazyPages: Sendable {
     async let chains = ChainReader.open(
       history, from: min(image.oldestRedoLSN, moment), to: moment, storage: storage,
       cache: ChainCache())
+    let reader = try await chains
+    Thread.detachNewThread { reader.warm() }
     let options = try await environment.threads.run { [specification] in
       try pageOptions(of: image, major: postgresMajor(specification.major))
     }
     let maker = PageMaker(
-      image: image, chains: try await chains, pool: try await environment.threads.run(makePool),
+      image: image, chains: reader, pool: try await environment.threads.run(makePool),
       options: options, moment: moment)
     return try await environment.threads.run { [directory, environment] in
       do {

@@ -1,3 +1,4 @@
+import Dispatch
 import DurableIO
 import ObjectStorage
 import PostgresFormat
@@ -94,6 +95,26 @@ public final class ChainReader: Sendable {
     return try withSnapshot { snapshot in
       var lookup = try ChainLookup(snapshot, cache, from..<max(from, to))
       return try lookup.chains(of: targets, recordLimit: recordLimit)
+    }
+  }
+
+  /// Chunks that are opened ahead of the first read, and requests at a time.
+  private static let warming = (chunks: 96, requests: 8)
+
+  /// Opens the newest chunks of a far store with their indices, several at a time: the first chain looks into all of
+  /// them, one after the other. Blocks; what fails shows when a chain is read.
+  public func warm() {
+    let snapshot = current.withLock { $0 }
+    let places = snapshot.pieces.indices.suffix(ChainReader.warming.chunks)
+    guard let first = places.first, storage.store.localFile(snapshot.key(ofPiece: first)) == nil
+    else { return }
+    let next = Atomic<Int>(places.upperBound)
+    DispatchQueue.concurrentPerform(iterations: ChainReader.warming.requests) { _ in
+      while true {
+        let place = next.subtract(1, ordering: .relaxed).newValue
+        guard place >= first else { return }
+        _ = try? snapshot.indexed(place, cache)
+      }
     }
   }
 

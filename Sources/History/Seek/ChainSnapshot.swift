@@ -57,11 +57,12 @@ final class ChainSnapshot: Sendable {
   }
 
   /// The chunk of a piece; its index may be missing.
-  func stored(_ place: Int) throws -> OpenWALChunk { try open(place).stored }
+  func stored(_ place: Int) throws -> OpenWALChunk { try open(place).chunk.stored }
 
   /// The chunk of a piece with its index; parses its WAL where it was stored without one.
   func indexed(_ place: Int, _ cache: ChainCache) throws -> Chunk {
-    var chunk = try open(place)
+    var (chunk, isNew) = try open(place)
+    if isNew { try chunk.stored.fetchIndex(cache) }
     if chunk.stored.index != nil || chunk.parsed != nil { return chunk }
     chunk.parsed = try ParsedBlockIndex(place, self, cache)
     return opened.withLock { opened in
@@ -71,8 +72,8 @@ final class ChainSnapshot: Sendable {
     }
   }
 
-  private func open(_ place: Int) throws -> Chunk {
-    if let chunk = opened.withLock({ $0[place] }) { return chunk }
+  private func open(_ place: Int) throws -> (chunk: Chunk, isNew: Bool) {
+    if let chunk = opened.withLock({ $0[place] }) { return (chunk, false) }
     let piece = pieces[place]
     let source = try openObject(
       key(ofPiece: place), size: piece.chunk.size, store: storage.store,
@@ -80,9 +81,9 @@ final class ChainSnapshot: Sendable {
     let chunk = Chunk(stored: try OpenWALChunk(source, expected: piece.chunk.summary))
     // Two threads may have opened it at once: the first one stays.
     return opened.withLock { opened in
-      if let first = opened[place] { return first }
+      if let first = opened[place] { return (first, false) }
       opened[place] = chunk
-      return chunk
+      return (chunk, true)
     }
   }
 }

@@ -74,6 +74,36 @@ final class OpenWALChunk: Sendable {
     }
   }
 
+  /// Index bytes of a far chunk that are fetched in one go, at most.
+  private static let fetchLimit: UInt64 = 4 << 20
+
+  /// Brings all parts of a far chunk's index into the cache by one request: whoever looks for many blocks needs most
+  /// of them, and each would be a request of its own.
+  func fetchIndex(_ cache: ChainCache) throws {
+    guard !envelope.source.isNear, let parts = index?.parts, parts.count > 1 else { return }
+    let directory = envelope.directory
+    let length =
+      directory[parts.upperBound - 1].storedRange.upperBound - directory[parts.lowerBound].offset
+    guard length <= OpenWALChunk.fetchLimit else { return }
+    let stored = try envelope.readStored(parts.lowerBound...parts.upperBound - 1)
+    for part in parts {
+      _ = try cache.index.value(.init(chunk: identity, part: part), cost: \.cost) {
+        let plain = [UInt8](repeating: 0, count: Int(directory[part].plainLength))
+        return try decoded(part, stored, parts.lowerBound, plain)
+      }
+    }
+  }
+
+  private func decoded(
+    _ part: Int, _ stored: [UInt8], _ first: Int, _ plain: consuming [UInt8]
+  ) throws -> BlockIndexPart {
+    try plain.withUnsafeMutableBytes {
+      try envelope.read(part, in: stored, first: first, into: $0)
+      return try BlockIndexPart(
+        encoded: UnsafeRawBufferPointer($0), units: summary.recordUnits, key: key.name)
+    }
+  }
+
   /// A part of WAL, by its index in the directory.
   func walPart(_ part: Int, _ cache: ChainCache) throws -> WALPart {
     let count = Int(envelope.directory[part].plainLength)

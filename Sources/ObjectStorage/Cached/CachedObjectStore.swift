@@ -28,6 +28,7 @@ public final class CachedObjectStore: ObjectStore {
   private let base: any ObjectStore
   private let directory: CacheDirectory
   private let threads: BlockingThreads
+  private let neighbourhoods = Neighbourhoods()
   private let counts = Mutex(Counts())
 
   public struct Counts: Sendable, Equatable {
@@ -102,7 +103,7 @@ public final class CachedObjectStore: ObjectStore {
       read.lookUp(in: directory)
       return read
     }
-    while let missing = read.nextMissing {
+    while let missing = read.nextMissing.map({ read.fetch($0, neighbourhoods) }) {
       let fetched = try await base.slice(key, missing)
       read.take(fetched, at: missing.lowerBound)
       let stored = read
@@ -121,7 +122,7 @@ public final class CachedObjectStore: ObjectStore {
     guard !range.isEmpty else { return try base.read(key, at: offset, into: buffer) }
     var read = CachedRead(key, range)
     read.lookUp(in: directory)
-    while let missing = read.nextMissing {
+    while let missing = read.nextMissing.map({ read.fetch($0, neighbourhoods) }) {
       let base = base
       let fetched = try waitFor { try await base.slice(key, missing) }
       read.take(fetched, at: missing.lowerBound)

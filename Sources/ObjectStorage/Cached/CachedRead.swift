@@ -2,7 +2,7 @@ import Glibc
 
 /// One read through the cache: what the disk had, and what is still to be fetched.
 struct CachedRead: Sendable {
-  private let identity: CacheIdentity
+  let identity: CacheIdentity
   private let range: Range<UInt64>
   private let blocks: Range<UInt64>
   private var bytes: [UInt8]
@@ -61,6 +61,13 @@ struct CachedRead: Sendable {
     let start = (blocks.lowerBound + UInt64(first)) * size
     let stop = (blocks.lowerBound + UInt64(end)) * size
     return start..<min(stop, start + CachedRead.longestFetch)
+  }
+
+  /// What to fetch for ``nextMissing``: more than that where its neighbourhood is read piece by piece.
+  func fetch(_ missing: Range<UInt64>, _ neighbourhoods: Neighbourhoods) -> Range<UInt64> {
+    let around = neighbourhoods.around(missing, of: identity)
+    guard let objectSize else { return around }
+    return around.lowerBound..<max(missing.upperBound, min(around.upperBound, objectSize))
   }
 
   /// - Parameter offset: of the slice, a block's beginning.
