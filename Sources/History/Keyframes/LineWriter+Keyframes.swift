@@ -94,7 +94,8 @@ extension LineWriter {
     var layers = [layer] + ownLayers + Array(groups.suffix(baseGroupCount)).layers
     let policy = LayerMergePolicy(limit: LayerStack.maximumOwnLayers)
     if let count = policy.plan(layers.map(\.storedBytes)) {
-      layers.replaceSubrange(..<count, 
+      layers.replaceSubrange(
+        ..<count,
         with: [try await merge(Array(layers[..<count]), as: takeNumber())])
     }
     return [LayerGroup(layers: layers, redoLSN: redoLSN)]
