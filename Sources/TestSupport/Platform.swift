@@ -10,6 +10,8 @@ public final class Platform: @unchecked Sendable {
   public private(set) var serve: BackgroundProgram?
   /// Of serve, after those that every test has.
   private let arguments: [String]
+  /// What serve is started from.
+  private let program: String
   /// Of the next start of serve.
   public var environment: [String: String]
 
@@ -23,9 +25,10 @@ public final class Platform: @unchecked Sendable {
   /// - Parameter ports: of another machine, whose place this one takes.
   public init(
     directory: String, arguments: [String] = [], environment: [String: String] = [:],
-    ports: (http: Int, postgres: Int)? = nil
+    ports: (http: Int, postgres: Int)? = nil, program: String = Platform.program
   ) throws {
     self.directory = directory
+    self.program = program
     self.arguments = arguments
     self.environment = environment
     httpPort = try ports?.http ?? unusedPort()
@@ -36,7 +39,7 @@ public final class Platform: @unchecked Sendable {
   public var command: (words: [String], environment: [String: String]) {
     (
       [
-        Platform.program, "serve", "--data-dir", "\(directory)/data", "--http",
+        program, "serve", "--data-dir", "\(directory)/data", "--http",
         "127.0.0.1:\(httpPort)", "--postgres", "127.0.0.1:\(postgresPort)",
       ] + arguments,
       // Tests ask more often than people; the limit has tests of its own.
@@ -168,12 +171,12 @@ public final class Platform: @unchecked Sendable {
 /// A platform that is down when the closure returns, however it does.
 public func withPlatform<Result>(
   arguments: [String] = [], environment: [String: String] = [:],
-  _ body: (Platform) async throws -> Result
+  program: String = Platform.program, _ body: (Platform) async throws -> Result
 ) async throws -> Result {
   try await withTemporaryDirectory { directory in
     chmod(directory, 0o711)
     let platform = try Platform(
-      directory: directory, arguments: arguments, environment: environment)
+      directory: directory, arguments: arguments, environment: environment, program: program)
     try await platform.start()
     do {
       let result = try await body(platform)

@@ -233,8 +233,18 @@ func layOut(_ directory: LineDirectory, specification: AgentSpecification) throw
     try files.createDirectory(
       atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
   }
+  try removeSpooledLayers(directory)
   try writeAccess(directory, specification: specification)
   try giveDirectory(directory.wal, to: specification.identity)
+}
+
+/// Layers and chunks that an agent was making when it ended: nobody goes on with them.
+func removeSpooledLayers(_ directory: LineDirectory) throws {
+  let files = FileManager.default
+  for name in try files.contentsOfDirectory(atPath: directory.scratch)
+  where name.hasPrefix("layer-") || name.hasPrefix("merged-") {
+    try files.removeItem(atPath: "\(directory.scratch)/\(name)")
+  }
 }
 
 /// Writes who may log in to a compute.

@@ -197,9 +197,14 @@ final class LazyBaseView: BaseView {
       let end = results[next...].firstIndex { ($0 == .made) != isMade } ?? results.count
       if isMade {
         let first = wanted.startIndex
-        try pages.keep(
-          wanted[first + next..<first + end].map(\.address),
-          UnsafeRawBufferPointer(PageMaker.slots(buffer, next, end - next)))
+        let addresses = wanted[first + next..<first + end].map(\.address)
+        let bytes = UnsafeRawBufferPointer(PageMaker.slots(buffer, next, end - next))
+        // A reader has its page in any case; what is made ahead of it must be found again.
+        if isUrgent {
+          try pages.keepIfThereIsRoom(addresses, bytes)
+        } else {
+          try pages.keep(addresses, bytes)
+        }
         made.add(UInt64(end - next), ordering: .relaxed)
       }
       next = end

@@ -55,4 +55,13 @@ final class MadePages: Sendable {
       }
     }
   }
+
+  /// As ``keep(_:_:)``, except that a full disk is no obstacle: whoever wants the pages again makes them again.
+  func keepIfThereIsRoom(_ addresses: [BlockAddress], _ pages: UnsafeRawBufferPointer) throws {
+    do {
+      try keep(addresses, pages)
+    } catch let error as FileError where error.isDiskFull {
+      // Kept are only those of before.
+    }
+  }
 }
