@@ -68,6 +68,33 @@ import Volume
     #expect(direct < 5)
   }
 
+  /// A reader that waits for its lot reads nothing meanwhile, while others do.
+  @Test func aLotUnderWayIsNotForgottenForReadsElsewhere() throws {
+    let reads = SequentialReads()
+    let end: UInt32 = 100_000
+    var lot: PageLot?
+    for start in stride(from: UInt32(0), to: 384, by: 128) {
+      let answer = reads.note(file, start..<start + 128, end: end)
+      if answer.isNew { lot = answer.lot }
+    }
+    let first = try #require(lot)
+    for number in 0..<200 {
+      let block = 50_000 + UInt32(number) * 77
+      let answer = reads.note(file, block..<block + 1, end: end)
+      #expect(answer.lot == nil && answer.following == nil && !answer.isInOrder)
+    }
+    // One within the lot, far ahead of the reader, does not wait for it.
+    let ahead = reads.note(file, 1_000..<1_001, end: end)
+    #expect(ahead.lot === first && !ahead.isInOrder)
+    first.pass(to: first.blocks.upperBound, unchanged: [])
+    first.end()
+    // Nor does it bring about the next one.
+    #expect(reads.note(file, 1_000..<1_001, end: end).following == nil)
+    var lots: [PageLot] = []
+    _ = read(384..<2_000, of: end, reads, &lots)
+    #expect(lots.first?.blocks.lowerBound == first.blocks.upperBound)
+  }
+
   @Test func aReaderWaitsUntilItsBlocksWerePassedOrTheLotEnded() throws {
     let lot = PageLot(100..<200)
     let reached = Atomic<UInt32>(0)

@@ -15,7 +15,7 @@ extension Agent {
     let wasRunning = status.phase == .running
     status.phase = .stopping
     for task in background { task.cancel() }
-    keyframes?.detach()
+    await keyframes?.end()
     for task in background { await task.value }
     background = []
     await server?.close()

@@ -114,9 +114,10 @@ actor FollowedStandby {
       try await up.feeder.feed()
       keyframes = await up.keyframes.count
       alarm = await up.keyframes.alarm
-      failing = alarm == nil ? 0 : failing + 1
+      let failure = await up.keyframes.failure
+      failing = failure == nil ? 0 : failing + 1
       guard failing < Self.failingRounds else {
-        throw ComputeError(.damagedHistory, "make keyframes of the source: \(alarm ?? "")")
+        throw ComputeError(.damagedHistory, "make keyframes of the source: \(failure ?? "")")
       }
       let redo = await up.keyframes.redoLSN
       // Without a new checkpoint of the source's the server passes it over.
@@ -291,7 +292,7 @@ actor FollowedStandby {
   private func stop() async {
     guard let up = running else { return }
     running = nil
-    up.keyframes.detach()
+    await up.keyframes.end()
     for task in up.work { await task.value }
     await up.server.close()
     do {

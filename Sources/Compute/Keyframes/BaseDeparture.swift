@@ -58,8 +58,8 @@ struct BaseDeparture: Sendable {
     let redo = await keyframes.redoLSN
     try await server.checkpoint()
     await keyframes.waitForKeyframe(after: redo)
-    if let alarm = await keyframes.alarm {
-      throw ComputeError(.agent, "leave the line's base: \(alarm)")
+    if let failure = await keyframes.failure {
+      throw ComputeError(.agent, "leave the line's base: \(failure)")
     }
   }
 

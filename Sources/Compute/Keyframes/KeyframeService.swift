@@ -59,6 +59,7 @@ actor KeyframeService {
   private(set) var failure: String?
   private var mergeFailure: String?
   private var merging: Task<Void, Never>?
+  private var isMergingOver = false
 
   init(
     prepared: PreparedCompute, capture: WALCapture, server: ServerSession, serverVersion: String,
@@ -100,12 +101,11 @@ actor KeyframeService {
   /// The server that is up now; its binaries may have been replaced since the last start.
   func noteServer(version: String) { serverVersion = version }
 
-  /// Makes keyframes until ``detach()``.
+  /// Makes keyframes until ``end()``.
   func run() async {
     defer {
       isEnding = true
       wakeWaiters()
-      merging?.cancel()
     }
     // A wake after a clean stop writes pg_control too; its checkpoint has its keyframe.
     lastCheckpoint = await writer.newestKeyframe?.checkpointLSN ?? .invalid
@@ -135,9 +135,12 @@ actor KeyframeService {
     waiters = []
   }
 
-  nonisolated func detach() {
+  /// No more keyframes but those that are asked for; a merge of layers is given up, which leaves them as they are.
+  func end() {
     volume.observeWrites(nil)
     bell.finish()
+    isMergingOver = true
+    merging?.cancel()
   }
 
   /// Makes a keyframe if a checkpoint completed since the last one.
@@ -335,14 +338,18 @@ actor KeyframeService {
 
   /// Merges layers where there are too many, beside other work: it may take minutes, and keyframes go on.
   private func startMerging() {
-    guard merging == nil else { return }
+    guard merging == nil, !isMergingOver else { return }
     merging = Task {
-      await mergeLayers()
+      while await !mergeLayers() {
+        // Keyframes may be long in coming.
+        do { try await Task.sleep(for: .seconds(60)) } catch { break }
+      }
       merging = nil
     }
   }
 
-  private func mergeLayers() async {
+  /// - Returns: false where it failed.
+  private func mergeLayers() async -> Bool {
     do {
       try await writer.mergeLayers()
       mergeFailure = nil
@@ -352,6 +359,7 @@ actor KeyframeService {
       mergeFailure = "merging layers: \(error)"
       log.error("merging layers failed", metadata: ["error": "\(error)"])
     }
+    return mergeFailure == nil
   }
 
   /// The control file in the image itself: the live one may have moved on.

@@ -27,9 +27,9 @@ extension LazyBaseView {
     while !isClosed.load(ordering: .relaxed) {
       let now = DispatchTime.now().uptimeNanoseconds
       let since = max(started, lastWait.load(ordering: .relaxed))
-      if now - started >= LazyBaseView.rest.limit || now >= since + LazyBaseView.rest.nanoseconds {
-        return
-      }
+      let isResting =
+        readers.load(ordering: .relaxed) == 0 && now >= since + LazyBaseView.rest.nanoseconds
+      if isResting || now - started >= LazyBaseView.rest.limit { return }
       usleep(20_000)
     }
   }
@@ -103,14 +103,15 @@ extension LazyBaseView {
 
   // MARK: Of a file that is read in order
 
-  /// The lot that makes a read's pages, where its file is read in order; blocks until it has made them.
+  /// The lot that makes a read's pages, where its file is read in order; blocks until it has made them if the read goes
+  /// on in order.
   func lot(of file: FileID, _ known: LazyFile, _ blocks: Range<UInt32>) -> PageLot? {
     let answer = inOrder.note(file, blocks, end: known.blocks)
     if answer.isNew, let lot = answer.lot { start(lot, of: file, known) }
     if let lot = answer.following { start(lot, of: file, known) }
     guard let lot = answer.lot else { return nil }
     defer { waiting.subtract(1, ordering: .relaxed) }
-    if waiting.add(1, ordering: .relaxed).oldValue < LazyBaseView.waitingLimit {
+    if waiting.add(1, ordering: .relaxed).oldValue < LazyBaseView.waitingLimit, answer.isInOrder {
       lot.wait(until: blocks.upperBound)
     }
     return lot

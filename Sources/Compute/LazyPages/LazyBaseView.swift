@@ -41,6 +41,8 @@ final class LazyBaseView: BaseView {
   private let lastFailure = Mutex<String?>(nil)
   /// Pages made for reads, and ahead of them.
   let made = Atomic<UInt64>(0)
+  /// Reads of relations under way.
+  let readers = Atomic<Int>(0)
   /// When a reader last waited for a page, on the monotonic clock: nanoseconds.
   let lastWait = Atomic<UInt64>(0)
   /// Whether ``makeAhead()`` has come to its end.
@@ -79,6 +81,8 @@ final class LazyBaseView: BaseView {
       return try maker.image.read(
         file: file, startBlock: startBlock, count: count, into: buffer)
     }
+    readers.add(1, ordering: .relaxed)
+    defer { readers.subtract(1, ordering: .relaxed) }
     let there = known.blocks > startBlock ? min(count, Int(known.blocks - startBlock)) : 0
     if there < count {
       PageMaker.slots(buffer, there, count - there).initializeMemory(as: UInt8.self, repeating: 0)

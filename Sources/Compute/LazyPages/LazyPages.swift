@@ -33,7 +33,7 @@ struct LazyPages: Sendable {
       history, from: min(image.oldestRedoLSN, moment), to: moment, storage: storage,
       cache: ChainCache())
     let reader = try await chains
-    Thread.detachNewThread { reader.warm() }
+    reader.warm()
     let options = try await environment.threads.run { [specification] in
       try pageOptions(of: image, major: postgresMajor(specification.major))
     }

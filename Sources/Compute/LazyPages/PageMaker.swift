@@ -28,12 +28,14 @@ struct PageMaker: Sendable {
     case made
   }
 
-  /// Records held in memory at once, but for a single block that has more: some 40 MiB.
+  /// Records held in memory at once, and their bytes, but for a single block that has more: of small records some 40 MiB;
+  /// a page that was loaded by `COPY` has one of its own size.
   static let recordLimit = 200_000
+  static let byteLimit = 96 << 20
 
   /// What the first of some blocks need: their chains, in the blocks' order.
   ///
-  /// As many blocks as their records allow (``recordLimit``), at least one. Reads the indices and the WAL; memory for
+  /// As many blocks as their records allow (``recordLimit``, ``byteLimit``), at least one. Reads the indices and the WAL; memory for
   /// the records.
   /// - Parameter wanted: ascending by key, at least one.
   /// - Throws: what history throws.
@@ -46,7 +48,7 @@ struct PageMaker: Sendable {
       guard !members.isEmpty else { continue }
       let found = try self.chains.chains(
         of: members.map { wanted[wanted.startIndex + $0].key }, from: redoLSN, to: moment,
-        recordLimit: PageMaker.recordLimit)
+        recordLimit: PageMaker.recordLimit, byteLimit: PageMaker.byteLimit)
       if found.count < members.count { end = members[found.count] }
       for (member, chain) in zip(members, found) { chains[member] = chain }
     }

@@ -29,6 +29,8 @@ final class SequentialReads: Sendable {
   struct Answer {
     /// Makes pages of the read, or has.
     var lot: PageLot?
+    /// The read goes on in order: the lot will come to it soon.
+    var isInOrder = false
     /// To be made by a thread of its own.
     var isNew = false
     /// The one after it, to be made as well.
@@ -63,27 +65,27 @@ final class SequentialReads: Sendable {
   private static func note(
     _ reader: inout Reader, _ blocks: Range<UInt32>, _ end: UInt32
   ) -> Answer {
-    if let lot = reader.lots.last(where: { $0.blocks.contains(blocks.lowerBound) }) {
-      reader.strays = 0
-      reader.next = max(reader.next, blocks.upperBound)
-      return Answer(lot: lot, following: following(lot, &reader, blocks, end))
-    }
+    let lot = reader.lots.last { $0.blocks.contains(blocks.lowerBound) }
     let first = reader.next < slack ? 0 : reader.next - slack
     guard blocks.lowerBound >= first, blocks.lowerBound - first <= 2 * slack else {
       reader.strays += 1
-      if reader.strays > strayLimit {
+      // A reader that waits for a lot makes no reads.
+      if reader.strays > strayLimit, reader.lots.allSatisfy(\.isDone) {
         reader = Reader(next: blocks.upperBound, length: UInt32(blocks.count))
       }
-      return Answer()
+      return Answer(lot: lot)
     }
     reader.strays = 0
     reader.length += UInt32(blocks.count)
     reader.next = max(reader.next, blocks.upperBound)
+    if let lot {
+      return Answer(lot: lot, isInOrder: true, following: following(lot, &reader, blocks, end))
+    }
     guard reader.length >= patience, reader.lots.allSatisfy(\.isDone) else { return Answer() }
     let start = blocks.lowerBound
-    let lot = PageLot(start..<min(end, start + growth * patience))
-    reader.lots = reader.lots.suffix(1) + [lot]
-    return Answer(lot: lot, isNew: true)
+    let new = PageLot(start..<min(end, start + growth * patience))
+    reader.lots = reader.lots.suffix(1) + [new]
+    return Answer(lot: new, isInOrder: true, isNew: true)
   }
 
   /// The next lot, once the reader has come to the middle of the last one and that is made.

@@ -159,9 +159,7 @@ extension LineWriter {
   @discardableResult
   public func mergeLayers() async throws -> Bool {
     try await layerMergeGate.run {
-      guard let count = await self.mergePlan() else { return false }
-      let merged = await Array(self.ownLayers[..<count])
-      let number = await self.reserveNumber()
+      guard let (merged, number) = await self.beginMerge() else { return false }
       do {
         let layer = try await self.merge(merged, as: number)
         return try await self.layerGate.run { await self.replace(merged, by: layer) }
@@ -170,6 +168,11 @@ extension LineWriter {
         throw error
       }
     }
+  }
+
+  private func beginMerge() -> (layers: [LayerReference], number: ObjectNumber)? {
+    guard let count = mergePlan() else { return nil }
+    return (Array(ownLayers[..<count]), reserveNumber())
   }
 
   /// Takes a layer for those of which it was made; not where others have taken their place meanwhile.

@@ -38,7 +38,9 @@ struct ChainLookup {
     window = try WALWindow(snapshot, cache)
   }
 
-  mutating func chains(of targets: [BlockKey], recordLimit: Int) throws -> [PageChain] {
+  mutating func chains(
+    of targets: [BlockKey], recordLimit: Int, byteLimit: Int
+  ) throws -> [PageChain] {
     let order = targets.indices.sorted { targets[$0] < targets[$1] }
     precondition(
       recordLimit == .max || order.elementsEqual(targets.indices), "targets in ascending order")
@@ -51,7 +53,7 @@ struct ChainLookup {
       ChainLookup.cut(&searches, to: recordLimit)
       if !isOpen { break }
     }
-    let found = try read(searches)
+    let found = try read(searches, byteLimit: recordLimit == .max ? .max : byteLimit)
     var result = [PageChain](repeating: PageChain(origin: .base), count: found.count)
     for (chain, target) in zip(found, order) { result[target] = chain }
     return result
@@ -147,7 +149,8 @@ struct ChainLookup {
 
   // MARK: The records
 
-  private mutating func read(_ searches: [Search]) throws -> [PageChain] {
+  /// - Returns: of the first blocks whose records have no more bytes than `byteLimit`, at least one.
+  private mutating func read(_ searches: [Search], byteLimit: Int) throws -> [PageChain] {
     var chains = searches.map { search in
       var origin = PageChain.Origin.base
       if search.events.last?.kind == .startsPage { origin = .firstRecord }
@@ -161,8 +164,15 @@ struct ChainLookup {
       }
     }
     if searches.count > 1 { wanted.sort { ($0.lsn, $0.chain) < ($1.lsn, $1.chain) } }
-    for (_, index, event) in wanted {
+    var bytes = 0
+    for (_, index, event) in wanted where index < chains.count {
+      let before = chains[index].bytes.count
       try append(event, searches[index].key, to: &chains[index])
+      bytes += chains[index].bytes.count - before
+      while bytes > byteLimit, chains.count > 1 {
+        bytes -= chains[(chains.count / 2)...].reduce(0) { $0 + $1.bytes.count }
+        chains.removeLast(chains.count - chains.count / 2)
+      }
     }
     return chains
   }

@@ -1,5 +1,5 @@
-import Dispatch
 import DurableIO
+import Foundation
 import ObjectStorage
 import PostgresFormat
 import Synchronization
@@ -84,36 +84,46 @@ public final class ChainReader: Sendable {
   /// that long.
   ///
   /// Memory for all of the chains together: the caller bounds the number of targets, or of records.
-  /// - Parameter recordLimit: where the chains have more records together, only those of the first targets are
-  ///   given, at least one; `targets` must then be in ascending order.
+  /// - Parameters:
+  ///   - recordLimit: where the chains have more records together, only those of the first targets are given, at least
+  ///     one; `targets` must then be in ascending order.
+  ///   - byteLimit: the same for the records' bytes; counts with `recordLimit` only.
   /// - Returns: in the order of `targets`.
   public func chains(
-    of targets: [BlockKey], from: LSN, to: LSN, recordLimit: Int = .max
+    of targets: [BlockKey], from: LSN, to: LSN, recordLimit: Int = .max, byteLimit: Int = .max
   ) throws -> [PageChain] {
     precondition(
       from >= range.lowerBound && to <= range.upperBound, "\(from)-\(to) lies outside \(range)")
     return try withSnapshot { snapshot in
       var lookup = try ChainLookup(snapshot, cache, from..<max(from, to))
-      return try lookup.chains(of: targets, recordLimit: recordLimit)
+      return try lookup.chains(of: targets, recordLimit: recordLimit, byteLimit: byteLimit)
     }
   }
 
   /// Chunks that are opened ahead of the first read, and requests at a time.
-  private static let warming = (chunks: 96, requests: 8)
+  private static let warming = (chunks: 96, indexBytes: 24 << 20, requests: 8)
 
   /// Opens the newest chunks of a far store with their indices, several at a time: the first chain looks into all of
-  /// them, one after the other. Blocks; what fails shows when a chain is read.
+  /// them, one after the other. Returns at once; what fails shows when a chain is read.
   public func warm() {
     let snapshot = current.withLock { $0 }
     let places = snapshot.pieces.indices.suffix(ChainReader.warming.chunks)
     guard let first = places.first, storage.store.localFile(snapshot.key(ofPiece: first)) == nil
     else { return }
-    let next = Atomic<Int>(places.upperBound)
-    DispatchQueue.concurrentPerform(iterations: ChainReader.warming.requests) { _ in
-      while true {
-        let place = next.subtract(1, ordering: .relaxed).newValue
-        guard place >= first else { return }
-        _ = try? snapshot.indexed(place, cache)
+    // The newest first, as many as the cache has room for.
+    let rest = Mutex((place: places.upperBound, indexBytes: ChainReader.warming.indexBytes))
+    for _ in 0..<ChainReader.warming.requests {
+      Thread.detachNewThread { [cache] in
+        while true {
+          let place = rest.withLock { rest -> Int? in
+            guard rest.place > first, rest.indexBytes > 0 else { return nil }
+            rest.place -= 1
+            return rest.place
+          }
+          guard let place else { return }
+          let chunk = try? snapshot.indexed(place, cache)
+          rest.withLock { $0.indexBytes -= chunk?.stored.indexBytes ?? 0 }
+        }
       }
     }
   }

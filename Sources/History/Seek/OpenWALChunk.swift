@@ -75,16 +75,23 @@ final class OpenWALChunk: Sendable {
   }
 
   /// Index bytes of a far chunk that are fetched in one go, at most.
-  private static let fetchLimit: UInt64 = 4 << 20
+  private static let fetchLimit = 4 << 20
+
+  /// Stored bytes of the index's parts.
+  var indexBytes: Int {
+    guard let parts = index?.parts, !parts.isEmpty else { return 0 }
+    let directory = envelope.directory
+    let end = directory[parts.upperBound - 1].storedRange.upperBound
+    return Int(end - directory[parts.lowerBound].offset)
+  }
 
   /// Brings all parts of a far chunk's index into the cache by one request: whoever looks for many blocks needs most
   /// of them, and each would be a request of its own.
   func fetchIndex(_ cache: ChainCache) throws {
-    guard !envelope.source.isNear, let parts = index?.parts, parts.count > 1 else { return }
+    guard !envelope.source.isNear, let parts = index?.parts, parts.count > 1,
+      indexBytes <= OpenWALChunk.fetchLimit
+    else { return }
     let directory = envelope.directory
-    let length =
-      directory[parts.upperBound - 1].storedRange.upperBound - directory[parts.lowerBound].offset
-    guard length <= OpenWALChunk.fetchLimit else { return }
     let stored = try envelope.readStored(parts.lowerBound...parts.upperBound - 1)
     for part in parts {
       _ = try cache.index.value(.init(chunk: identity, part: part), cost: \.cost) {

@@ -105,7 +105,7 @@ public final class CachedObjectStore: ObjectStore {
     }
     while let missing = read.nextMissing.map({ read.fetch($0, neighbourhoods) }) {
       let fetched = try await base.slice(key, missing)
-      read.take(fetched, at: missing.lowerBound)
+      try read.take(fetched, of: missing, key: key)
       let stored = read
       try await threads.run { [directory] in
         stored.store(fetched, at: missing.lowerBound, in: directory)
@@ -125,7 +125,7 @@ public final class CachedObjectStore: ObjectStore {
     while let missing = read.nextMissing.map({ read.fetch($0, neighbourhoods) }) {
       let base = base
       let fetched = try waitFor { try await base.slice(key, missing) }
-      read.take(fetched, at: missing.lowerBound)
+      try read.take(fetched, of: missing, key: key)
       read.store(fetched, at: missing.lowerBound, in: directory)
     }
     count(read)

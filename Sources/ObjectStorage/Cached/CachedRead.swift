@@ -71,7 +71,20 @@ struct CachedRead: Sendable {
   }
 
   /// - Parameter offset: of the slice, a block's beginning.
-  mutating func take(_ slice: ObjectSlice, at offset: UInt64) {
+  /// - Throws: ``ObjectStorageError`` `.unavailable` where the store gave less than there is.
+  mutating func take(
+    _ slice: ObjectSlice, of fetched: Range<UInt64>, key: ObjectKey
+  ) throws(ObjectStorageError) {
+    let wanted = fetched.clamped(to: 0..<slice.objectSize)
+    guard slice.bytes.count >= wanted.count else {
+      throw ObjectStorageError(
+        .unavailable, operation: "get object", key: key.name,
+        detail: "\(slice.bytes.count) bytes for \(wanted) of \(slice.objectSize)")
+    }
+    take(slice, at: fetched.lowerBound)
+  }
+
+  private mutating func take(_ slice: ObjectSlice, at offset: UInt64) {
     if let objectSize, objectSize != slice.objectSize {
       // Another object has come under the key: nothing of the former one is of use.
       isThere = isThere.map { _ in false }
