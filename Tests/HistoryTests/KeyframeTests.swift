@@ -92,6 +92,49 @@ import Volume
     }
   }
 
+  /// What a merge that failed has stored is garbage once keyframes go on, and nothing else is.
+  @Test func aMergeThatFailedIsMadeAnew() async throws {
+    try await withTemporaryDirectory { directory in
+      let store = MemoryObjectStore()
+      let faulty = FaultyObjectStore(store)
+      let environment = testEnvironment(faulty, directory)
+      var description = testDescription(lineA)
+      (description.segmentSize, description.major) = (4096, 99)
+      let writer = try await LineWriter.create(description, environment: environment)
+      var model = LayerModel(seed: 8)
+      func next(_ kind: KeyframeKind) async throws -> Keyframe {
+        try await append(writer, 100)
+        return try await writer.appendKeyframe(
+          from: [model.nextEpoch(operations: 10)], testParameters(await writer.uploadedLSN),
+          kind: kind)
+      }
+      while await writer.hasRoomForLayer { _ = try await next(.complete) }
+      let before = await writer.groups
+      // It took effect, and nobody knows.
+      faulty.setRule { $0.operation == .put && $0.key.contains("/layers/") ? .after : nil }
+      await #expect(throws: HistoryError.self) { try await writer.mergeLayers() }
+      faulty.setRule(nil)
+      #expect(await writer.groups == before)
+      let left = Set(store.keys.filter { $0.contains("/layers/") })
+      _ = try await next(.partial)
+      #expect(try await writer.mergeLayers())
+      let last = try await next(.complete)
+      _ = try await HistoryCollector(environment: environment).collect([
+        lineA: LineDemand(window: .from(start + 100))
+      ])
+      let gone = left.subtracting(store.keys)
+      #expect(gone.count == 1, "\(gone)")
+      let storage = environment.layerStorage
+      let tree = try await blocking {
+        try LayerStackView(layers: last.layers, storage: storage).tree
+      }
+      #expect(tree.entries == model.tree.entries)
+      let verified = try await LineVerifier(store: store)
+        .verify(lineA, moments: [], windowStart: nil)
+      #expect(verified.problems == [])
+    }
+  }
+
   @Test func aMergeThatIsCancelledLeavesNothing() async throws {
     try await withTemporaryDirectory { directory in
       let environment = testEnvironment(MemoryObjectStore(), directory)
