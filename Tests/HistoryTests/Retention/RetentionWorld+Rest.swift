@@ -82,7 +82,8 @@ extension RetentionWorld {
   /// What a line and its relatives hold, and what is wanted of them.
   private func explanation(of line: LineID) async throws -> String {
     var text = ""
-    for (id, demand) in demands.sorted(by: { $0.key < $1.key }) {
+    for (id, demand) in demands.sorted(by: { $0.key < $1.key })
+    where store[LineKeys(line: id).description.name] != nil {
       let contents = try await LineContents.load(id, store: store)
       let origin = contents.description.parent
       text += "\(id == line ? "*" : " ")\(id) from \(contents.description.startLSN)"
