@@ -154,6 +154,10 @@ extension RetentionWorld {
           await addWAL(from: complete.redoLSN, to: lsn, history, &result)
         }
       }
+      // The window's WAL has no hole, though a chunk may hold no end of a record but one that is a keyframe's moment.
+      if line.hasBranch, let first = frozen![id]!.first(where: { $0 >= line.floor }) {
+        await addWAL(from: first, to: line.end, history, &result)
+      }
       if line.hasBranch, let last = await history.chunks.last {
         result.insert(LineKeys(line: id).wal(last.number).name)
       }

@@ -97,7 +97,7 @@ extension RetentionWorld {
         text += " \(state.map { $0.isDropped ? "dropped" : "withdrawn" } ?? "") made "
         text += "\(keyframe.createdAt.rawValue / 1_000_000)\n"
       }
-      text += "    WAL \(contents.spans().map { "\($0.startLSN)-\($0.endLSN)" })"
+      text += "    WAL \(contents.spans().map { "\($0.chunk.number) \($0.startLSN)-\($0.endLSN)" })"
       text += " evicted \(contents.evictions.wal.map(\.range))\n"
     }
     return text
