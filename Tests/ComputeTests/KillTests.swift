@@ -34,6 +34,7 @@ import Testing
       let done = try await report
       let acknowledged = done.acknowledged[workload.name] ?? [:]
       #expect(done.reconnects > 0)
+      try await waitUntilUp(connection)
       #expect(
         try workload.failures(on: connection, acknowledged: acknowledged) == [],
         "after killing \(victim)")
@@ -43,6 +44,14 @@ import Testing
       let (branch, _) = try await engine.open(root, at: head)
       #expect(
         try workload.failures(on: engine.connection(branch), acknowledged: acknowledged) == [])
+    }
+  }
+
+  /// On a busy machine the last start may still be under way when the load ends.
+  private func waitUntilUp(_ connection: ServerConnection) async throws {
+    for _ in 0..<60 {
+      if (try? connection.psql("SELECT pg_sleep(1)")) != nil { return }
+      try await Task.sleep(for: .seconds(1))
     }
   }
 

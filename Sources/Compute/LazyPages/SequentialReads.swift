@@ -68,9 +68,9 @@ final class SequentialReads: Sendable {
     let lot = reader.lots.last { $0.blocks.contains(blocks.lowerBound) }
     let first = reader.next < slack ? 0 : reader.next - slack
     guard blocks.lowerBound >= first, blocks.lowerBound - first <= 2 * slack else {
-      reader.strays += 1
-      // A reader that waits for a lot makes no reads.
-      if reader.strays > strayLimit, reader.lots.allSatisfy(\.isDone) {
+      // A reader that waits for a lot makes no reads: others say nothing of it then.
+      if reader.lots.allSatisfy(\.isDone) { reader.strays += 1 }
+      if reader.strays > strayLimit {
         reader = Reader(next: blocks.upperBound, length: UInt32(blocks.count))
       }
       return Answer(lot: lot)
