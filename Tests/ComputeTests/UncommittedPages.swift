@@ -34,6 +34,9 @@ struct UncommittedPages {
 
   mutating func note(_ path: String, block: Int) { blocks[path, default: []].append(block) }
 
+  /// Notes an empty file that one side has and the other has not: 2. holds for it as well.
+  mutating func note(_ path: String) { blocks[path, default: []] += [] }
+
   /// Asks the replayed cluster whose the files are, and forgets what was noted.
   /// - Returns: what may not differ, in words.
   mutating func failures(at moment: LSN, replayed: OpenedMoment) throws -> [String] {

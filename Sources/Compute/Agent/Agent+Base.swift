@@ -9,7 +9,8 @@ extension Agent {
   /// Makes the pages that the WAL changed, so that reads find them; at low priority, on a thread of its own.
   func makePagesAhead(_ view: LazyBaseView) {
     Thread.detachNewThread { [log] in
-      view.waitUntilReadersRest()
+      // Many layers are gathered by the next keyframe, if these pages are made by then.
+      if view.maker.image.layerCount <= KeyframePolicy.crowdedLayers { view.waitUntilReadersRest() }
       let clock = ContinuousClock.now
       while true {
         do {

@@ -18,6 +18,8 @@ import Volume
 public final class GroupedImage: Sendable {
   /// The tree of the newest layer.
   public let tree: FileTreeSnapshot
+  /// Of all groups.
+  public let layerCount: Int
   private let groups: [(view: LayerStackView, redoLSN: LSN)]
 
   /// Reads the newest layer's tree. Blocks the thread.
@@ -28,6 +30,7 @@ public final class GroupedImage: Sendable {
     precondition(!groups.isEmpty, "an image of no layers")
     let tree = try LayerReader(groups[0].layers[0], storage: storage).readTree()
     self.tree = tree
+    layerCount = groups.layers.count
     self.groups = groups.map {
       let view = LayerStackView(
         group: $0, tree: tree, storage: storage, cachedParts: cachedParts / groups.count)
