@@ -48,7 +48,8 @@ struct MomentProof {
     // From the same images, what no record describes is the same too.
     let isStrict = lazy.groups == replayed.groups
     let (a, b) = (try lazy.files(), try replayed.files())
-    try compareLeftovers(Set(b.keys).subtracting(a.keys), of: replayed, at: moment, isStrict: isStrict)
+    try compareLeftovers(
+      Set(b.keys).subtracting(a.keys), of: replayed, at: moment, isStrict: isStrict)
     try compareFurther(Set(a.keys).subtracting(b.keys), of: lazy, at: moment)
     for path in Set(a.keys).intersection(b.keys).sorted() {
       files += 1
