@@ -13,7 +13,9 @@ from exzo_client import Failure, free_port
 ACCESS_KEY, SECRET_KEY = "exzo-bench", "exzo-bench-secret"
 # By default rclone reads a whole object to hash it whenever one of its ranges is asked for, and reads 16 MB ahead of
 # each range, both with the processors that are measured here. No bucket does that.
-AS_A_BUCKET = ["--etag-hash", "", "--buffer-size", "0"]
+FOR_READS = ["--etag-hash", "", "--buffer-size", "0"]
+# But a bucket answers a write with the MD5 of what it holds; where it does not, each write is read back.
+FOR_WRITES = ["--buffer-size", "0"]
 
 
 def program():
@@ -52,7 +54,7 @@ class Bucket:
         self.server = subprocess.Popen(
             [program(), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}",
              "--vfs-cache-mode", "off", "--dir-cache-time", "1s", "--config", "/dev/null",
-             *AS_A_BUCKET, str(self.directory)],
+             *(FOR_WRITES if self.delay else FOR_READS), str(self.directory)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for_port(port, self.server, "rclone serve s3")
         if self.delay:

@@ -59,10 +59,34 @@ extension API {
   public struct ProjectRecoverResponse: Codable, Hashable, Sendable {
     public var project: Project
     public var branches: [Branch]
+    /// Branches that came back and cannot be opened; absent where there are none.
+    public var damagedBranches: [DamagedBranch]?
 
-    public init(project: Project, branches: [Branch]) {
+    public init(
+      project: Project, branches: [Branch], damagedBranches: [DamagedBranch]? = nil
+    ) {
       self.project = project
       self.branches = branches
+      self.damagedBranches = damagedBranches
+    }
+
+    enum CodingKeys: String, CodingKey {
+      case project, branches
+      case damagedBranches = "damaged_branches"
+    }
+  }
+
+  /// A branch whose history is damaged.
+  public struct DamagedBranch: Codable, Hashable, Sendable {
+    public var id: String
+    public var name: String
+    /// What is wrong, with the name of the object.
+    public var reason: String
+
+    public init(id: String, name: String, reason: String) {
+      self.id = id
+      self.name = name
+      self.reason = reason
     }
   }
 

@@ -63,8 +63,10 @@ public struct Console: PageResponder {
       return try await answer(request, session, text, from: address, host)
     } catch {
       logger.error("page failed", metadata: ["path": "\(path)", "error": "\(error)"])
-      return ConsoleHeaders.response(
-        500, errorText(500, "The page failed inside Exzo; the log says why."))
+      let told =
+        LocalAPI.told(error)
+        ?? (status: 500, message: "The page failed inside Exzo; the log says why.")
+      return ConsoleHeaders.response(told.status, errorText(told.status, told.message))
     }
   }
 

@@ -92,6 +92,20 @@ public final class ControlPlane: Sendable {
   /// Waits until what the caller was told is in the object store, where that is promised.
   public func settle() async throws { try await core.settle() }
 
+  /// Lets requests be repeated that an earlier process died in. Before the API answers: one process at a time uses
+  /// a catalog, so none of them is under way.
+  public func releaseRequests() async throws {
+    do {
+      let count = try await core.catalog.write { try $0.releaseUnansweredClaims() }
+      if count > 0 {
+        core.logger.info("requests were cut off", metadata: ["count": "\(count)"])
+      }
+    } catch let error as CatalogError where error.code == .diskFull {
+      // Serve starts all the same; they are given back after ten minutes.
+      core.logger.debug("claims of requests were not released", metadata: ["error": "\(error)"])
+    }
+  }
+
   /// Works on operations and schedules until the task is cancelled; what was counted is written
   /// before it returns.
   public func run() async throws {

@@ -2,12 +2,33 @@ import APITypes
 import Catalog
 import Foundation
 
-/// What happens by itself: idle endpoints are suspended, branches expire, old keys and leases go.
+/// What happens by itself: use is counted, idle endpoints are suspended, branches expire, schedules run, old keys and
+/// leases go.
+///
+/// *State and invariants*: 1. Counting waits for nothing else: what a kill of `serve` may lose is what came since its
+/// last round. 2. A step that fails is logged by its name and keeps no other from being done.
+///
+/// *Concurrency*: ``run(every:)`` and ``measure(every:)`` once each.
 public struct Housekeeping: Sendable {
   let core: Core
   let directory: EndpointDirectory
   let scheduler: BackupScheduler?
   private let meter: UsageMeter
+
+  private struct Step {
+    var name: String
+    /// Every how many rounds it is done: an installation in which nothing happens is to cost next to nothing.
+    var rounds: Int
+    var work: @Sendable () async throws -> Void
+
+    init(
+      _ name: String, rounds: Int = 1, _ work: @escaping @Sendable () async throws -> Void
+    ) {
+      self.name = name
+      self.rounds = rounds
+      self.work = work
+    }
+  }
 
   init(core: Core, directory: EndpointDirectory, scheduler: BackupScheduler? = nil) {
     self.core = core
@@ -20,43 +41,83 @@ public struct Housekeeping: Sendable {
   /// How long a repeated request gets its first answer; seconds.
   private static let idempotencySeconds: TimeInterval = 86_400
 
-  /// Runs a round every `interval` until the task is cancelled; a failed round is logged and the
-  /// next one tries again.
+  /// Does everything but ``measure(every:)`` every `interval` until the task is cancelled: counting, what is to be kept
+  /// in order and schedules, beside each other.
   public func run(every interval: Duration = .seconds(1)) async {
-    await PausedLoop(every: interval).run(
-      onFailure: { core.logger.error("housekeeping failed", metadata: ["error": "\($0)"]) },
-      {
-        try await round()
-        return false
-      })
+    await withTaskGroup(of: Void.self) { group in
+      for steps in [counting, keeping, scheduling] {
+        group.addTask { await repeatedly(steps, every: interval) }
+      }
+    }
   }
 
   /// Measures sizes and removes dumps until the task is cancelled; beside ``run(every:)``, because
   /// it takes long.
   func measure(every interval: Duration = .seconds(5)) async {
+    await repeatedly(measuring, every: interval)
+  }
+
+  /// One round of everything that ``run(every:)`` does, one after the other; what it started runs as operations.
+  /// - Throws: `CancellationError` only.
+  public func round() async throws {
+    try await perform(counting + keeping + scheduling)
+  }
+
+  private func repeatedly(_ steps: [Step], every interval: Duration) async {
+    var round = 0
     await PausedLoop(every: interval).run(
-      onFailure: {
-        core.logger.error(
-          "measuring sizes or removing dumps failed", metadata: ["error": "\($0)"])
-      },
+      onFailure: { core.logger.error("housekeeping failed", metadata: ["error": "\($0)"]) },
       {
-        try await meter.measure()
-        try await TenantSync(core: core).round()
-        try await DumpHousekeeping(core: core).round()
+        defer { round += 1 }
+        try await perform(steps.filter { round.isMultiple(of: $0.rounds) })
         return false
       })
   }
 
-  /// One round; what it started runs as operations.
-  public func round() async throws {
-    try await directory.flush()
-    try await meter.round()
-    try await QuotaService(core: core).enforce()
-    try await suspendIdle()
-    try await deleteExpired()
-    try await core.reading.endIdle(core)
-    try await ReplicaComputes(core: core).round()
-    try await scheduler?.round()
+  private func perform(_ steps: [Step]) async throws {
+    for step in steps {
+      do {
+        try await step.work()
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        core.logger.error(
+          "housekeeping failed", metadata: ["step": "\(step.name)", "error": "\(error)"])
+      }
+    }
+  }
+
+  private var counting: [Step] {
+    [
+      Step("count transfer") { try await directory.flush() },
+      Step("count time and WAL") { try await meter.round() },
+    ]
+  }
+
+  private var keeping: [Step] {
+    [
+      Step("enforce quotas") { try await QuotaService(core: core).enforce() },
+      Step("suspend idle endpoints") { try await suspendIdle() },
+      Step("delete expired branches", rounds: 5) { try await deleteExpired() },
+      Step("end past moments") { try await core.reading.endIdle(core) },
+      Step("keep replicas") { try await ReplicaComputes(core: core).round() },
+      Step("expire rows", rounds: 10) { try await expireRows() },
+    ]
+  }
+
+  private var scheduling: [Step] {
+    [Step("run schedules", rounds: 5) { try await scheduler?.round() }]
+  }
+
+  private var measuring: [Step] {
+    [
+      Step("measure sizes") { try await meter.measure() },
+      Step("note roles and databases") { try await TenantSync(core: core).round() },
+      Step("remove dumps") { try await DumpHousekeeping(core: core).round() },
+    ]
+  }
+
+  private func expireRows() async throws {
     let now = core.clock.now
     try await core.catalog.write { tx in
       try tx.expireLeases(before: now)

@@ -51,18 +51,31 @@ struct Presenter: Sendable {
       ownerID: owner.id.rawValue, durability: API.Durability(rawValue: record.durability))
   }
 
-  func listItem(_ record: ProjectRecord) -> API.ProjectListItem {
-    API.ProjectListItem(
+  func listItem(
+    _ record: ProjectRecord, usage: UsageTotals = UsageTotals()
+  ) -> API.ProjectListItem {
+    var item = API.ProjectListItem(
       id: record.id.rawValue, platformID: Self.platform, regionID: core.settings.regionID,
       name: record.name, provisioner: Self.provisioner,
       defaultEndpointSettings: record.defaultEndpointSettings, settings: record.settings,
       pgVersion: record.pgVersion, proxyHost: proxyHost,
       branchLogicalSizeLimit: Self.sizeLimit >> 20, branchLogicalSizeLimitBytes: Self.sizeLimit,
-      storePasswords: record.storePasswords, activeTime: 0, cpuUsedSec: 0,
+      storePasswords: record.storePasswords, activeTime: usage.activeSeconds,
+      cpuUsedSec: usage.computeSeconds,
       creationSource: Self.creationSource, createdAt: record.createdAt, updatedAt: record.updatedAt,
       ownerID: record.accountID.rawValue,
       historyRetentionSeconds: record.historyRetentionSeconds, deletedAt: record.deletedAt,
       recoverableUntil: record.deletedAt?.addingTimeInterval(Self.recoverySeconds))
+    item.syntheticStorageSize = usage.historyBytes
+    return item
+  }
+
+  /// A page of projects, with what each used in the running period.
+  func listItems(
+    _ records: [ProjectRecord], _ tx: CatalogTransaction
+  ) throws -> [API.ProjectListItem] {
+    let usage = try tx.usage(ofProjects: records.map(\.id), since: billingPeriod().start)
+    return records.map { listItem($0, usage: usage[$0.id] ?? UsageTotals()) }
   }
 
   func branch(

@@ -25,6 +25,9 @@ package final class RedoPool: Sendable {
     var idle = 0
     var isStopped = false
     var isRemoved = false
+    /// Of the first runner.
+    var isPrepared = false
+    var startFailure: PageRedoError?
   }
 
   package let configuration: RedoPoolConfiguration
@@ -105,6 +108,18 @@ package final class RedoPool: Sendable {
         RedonePage(target: requests[index].target, bytes: Array(batch.page(of: index)), lsn: lsn))
     }
     return pages
+  }
+
+  /// Why the first worker of a pool that `startsEarly` could not be started; `nil` where it was, or is not known to have
+  /// failed after `seconds`. Blocks until then at most.
+  package func startFailure(within seconds: Double) -> PageRedoError? {
+    let deadline = Date(timeIntervalSinceNow: seconds)
+    changed.lock()
+    defer { changed.unlock() }
+    while !state.withLock({ $0.isPrepared }) {
+      guard changed.wait(until: deadline) else { break }
+    }
+    return state.withLock { $0.startFailure }
   }
 
   /// Ends every worker and removes the scratch directory. Requests at work are finished first,
@@ -190,7 +205,10 @@ extension RedoPool {
     }
     var runner = RedoRunner(
       configuration: configuration, scratch: scratch, number: number, isolates: isolates)
-    runner.prepare()
+    let failure = runner.prepare()
+    withSignal { state in
+      if !state.isPrepared { (state.isPrepared, state.startFailure) = (true, failure) }
+    }
     while let slice = nextSlice() {
       runner.perform(slice)
       slice.completion.finishSlice()

@@ -26,6 +26,11 @@ package struct RedoPoolConfiguration: Sendable {
 
   package static let defaultExchangeBytes = 8 << 20
 
+  /// `EXZO_REDO_DIRECTORY`, or `/dev/shm`.
+  package static func scratchDirectory(environment: [String: String]) -> String {
+    environment["EXZO_REDO_DIRECTORY"] ?? "/dev/shm"
+  }
+
   package init(
     major: PostgresMajor, server: String? = nil, library: String, scratch: String = "/dev/shm",
     identity: (uid: UInt32, gid: UInt32)? = nil, workers: Int = 2, timeLimit: UInt32 = 10,

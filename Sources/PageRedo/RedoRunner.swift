@@ -27,9 +27,11 @@ struct RedoRunner {
     self.isolates = isolates
   }
 
-  /// Starts the worker, if there is none. A failure shows when a slice needs it.
-  mutating func prepare() {
-    _ = try? readyWorker()  // tried again, and reported, with the first slice
+  /// Starts the worker, if there is none.
+  /// - Returns: why it could not be started; that is tried again, and reported, when a slice needs it.
+  mutating func prepare() -> PageRedoError? {
+    do throws(PageRedoError) { _ = try readyWorker() } catch { return error }
+    return nil
   }
 
   mutating func stop() { worker = nil }

@@ -173,7 +173,15 @@ extension RedoWorker {
     }
     defer { close(file) }
     try scratch.give(path)
-    guard ftruncate(file, bytes) == 0,
+    // Not by need: a write to a page for which a full tmpfs has no room would end this process by SIGBUS.
+    var code: Int32
+    repeat { code = posix_fallocate(file, 0, bytes) } while code == EINTR
+    guard code == 0 else {
+      throw PageRedoError(
+        .workerStart, "reserve \(bytes) bytes for '\(path)': \(String(cString: strerror(code)))",
+        hint: "its file system, by default /dev/shm, needs more room")
+    }
+    guard
       let memory = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0),
       memory != MAP_FAILED
     else { throw PageRedoError(.workerStart, "map '\(path)': \(systemReason())") }

@@ -125,7 +125,7 @@ extension APIResponder {
     }
     let claim = IdempotencyRecord(
       accountID: request.account, method: routed.route.method, path: routed.path, key: key,
-      bodyHash: SealedBytes(Array(SHA256.hash(data: request.body))), createdAt: plane.now)
+      bodyHash: Self.hash(query: routed.query, body: request.body), createdAt: plane.now)
     if let first = try await plane.catalog.write({ try $0.claim(claim) }) {
       return try replay(first, claim, routed)
     }
@@ -151,7 +151,7 @@ extension APIResponder {
       return failure(
         ErrorAnswer(
           status: 409, code: "idempotency_key_reused",
-          message: "the Idempotency-Key was used with another body; choose a new key"),
+          message: "the Idempotency-Key was used with another body or query; choose a new key"),
         routed.requestID, routed.route.operationID)
     }
     guard let status = first.status, let sealed = first.sealedAnswer else {
@@ -161,6 +161,15 @@ extension APIResponder {
     }
     let body = try plane.sealer.open(sealed, context: Self.context(claim))
     return APIAnswer(status: status, body: Data(body), operation: routed.route.operationID)
+  }
+
+  /// What a repetition must have in common with the first request, besides method and path.
+  static func hash(query: Substring, body: Data) -> SealedBytes {
+    // A query has no zero byte, which ends it here; without one the body counts alone.
+    var bytes = Data(query.utf8)
+    if !query.isEmpty { bytes.append(0) }
+    bytes.append(body)
+    return SealedBytes(Array(SHA256.hash(data: bytes)))
   }
 
   private static func context(_ record: IdempotencyRecord) -> String {

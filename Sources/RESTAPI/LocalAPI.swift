@@ -61,6 +61,12 @@ public struct LocalAPI: Sendable {
     }
   }
 
+  /// Status and words for an error outside of a call; `nil` for a defect that has no words of its own.
+  public static func told(_ error: any Error) -> (status: Int, message: String)? {
+    let answer = ErrorAnswer(error)
+    return answer.code == "internal" ? nil : (answer.status, answer.message)
+  }
+
   /// - Parameters:
   ///   - path: below `/api/v2`, percent-encoded, with its leading `/`.
   ///   - query: without `?`, percent-encoded.

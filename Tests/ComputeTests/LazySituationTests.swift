@@ -250,6 +250,31 @@ import Volume
     }
   }
 
+  /// A full `/dev/shm` makes openings longer, and ends nothing that runs.
+  @Test func whereRedoHasNoMemoryTheServerReplays() async throws {
+    try await withEngine { engine in
+      let root = try await engine.openRoot { $0.completeLayers = .never }
+      try engine.psql(root, LazySituationTests.fill)
+      let expected = try engine.psql(root, LazySituationTests.sum)
+      let moment = try await head(engine, root)
+      let disk = engine.directory + "/shm"
+      try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
+      try run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0711", "exzo-test", disk])
+      defer { _ = try? run(["umount", "-l", disk]) }  // gone with the machine otherwise
+      let fleet = AgentFleet(
+        configuration: .init(
+          dataDirectory: engine.directory, agentProgram: Engine.program,
+          environment: ["PATH": "/usr/bin:/bin", "EXZO_REDO_DIRECTORY": disk]),
+        log: Logger(label: "fleet"))
+      let line = LineID { UInt64.random(in: 0 ... .max) }.rawValue
+      let status = try await fleet.start(
+        engine.specification(line: line, parent: root, lsn: moment))
+      #expect(status.opening == .replay)
+      #expect(status.replayReason == "page_redo_worker_start")
+      #expect(try engine.psql(line, LazySituationTests.sum) == expected)
+    }
+  }
+
   /// Damage below a page is an error that names the object, never another page; with the object back the page
   /// is there.
   @Test func damagedHistoryIsAnErrorAndNoPage() async throws {

@@ -46,6 +46,7 @@ import Testing
     #expect(status.opening == .lazy)
     try await engine.fleet.suspend(line: root)
     try await engine.waitForLog(child, "pages made ahead of reads")
+    #expect(try await holdsMadePages(engine, child))
     return (root, child)
   }
 
@@ -81,6 +82,16 @@ import Testing
     return try Self.sums.map { try engine.psql(line, $0) }
   }
 
+  private func holdsMadePages(_ engine: Engine, _ line: String) async throws -> Bool {
+    let pid = try #require(await engine.fleet.client(line: line).status()?.agentPID)
+    let manager = FileManager.default
+    return try manager.contentsOfDirectory(atPath: "/proc/\(pid)/fd").contains { name in
+      // One that was closed meanwhile has no target.
+      let target = try? manager.destinationOfSymbolicLink(atPath: "/proc/\(pid)/fd/\(name)")
+      return target?.contains("made-pages") ?? false
+    }
+  }
+
   private func expectSound(_ engine: Engine, _ line: String) async throws {
     let failures = try await onThread { try AmCheck.failures(on: engine.connection(line)) }
     #expect(failures == [])
@@ -108,6 +119,9 @@ import Testing
       try engine.psql(child, "CREATE TABLE own AS SELECT 1 AS n; SELECT pg_switch_wal()")
       try await engine.keyframe(child)
       try await engine.waitForLog(child, "the line's base is left")
+      // The made pages' file has no name: it goes with the last that holds it.
+      for _ in 0..<500 where try await holdsMadePages(engine, child) { usleep(20_000) }
+      #expect(try await !holdsMadePages(engine, child))
       try engine.psql(child, "CHECKPOINT")
       try await engine.keyframe(child)
       try await collect(engine, child)

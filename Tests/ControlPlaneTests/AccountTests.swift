@@ -60,6 +60,49 @@ import Testing
     }
   }
 
+  /// Deleted projects are not asked when a plan becomes smaller, so they are when they come back.
+  @Test func aRecoveredProjectHasThePlanThatItsOwnerHasNow() async throws {
+    try await Installation.with { installation in
+      let core = installation.core
+      let admin = AccountAdministration(core: core)
+      let projects = ProjectService(core: core)
+      let owner = try await account(installation, "pro@example.com", plan: "pro")
+      func recover(_ id: ProjectID) async throws -> ControlPlaneError.Code? {
+        try await installation.refusal { _ = try await projects.recover(id, account: owner.id) }
+      }
+      func plan(_ id: ProjectID) async throws -> String? {
+        try await core.catalog.read { tx in
+          try tx.project(id).flatMap { $0.deletedAt == nil ? $0.plan : nil }
+        }
+      }
+      func put(on plan: String) async throws {
+        _ = try await admin.update(
+          owner.id, API.AccountUpdate(plan: plan), by: installation.account)
+      }
+      try await installation.working {
+        var ids: [ProjectID] = []
+        for days in [30, 1] {
+          let created = try await projects.create(
+            API.NewProject(name: "days \(days)", historyRetentionSeconds: days * 86_400),
+            account: owner.id)
+          try await installation.end(created.operations)
+          let id = ProjectID(created.project.id)
+          try await installation.end(
+            try await projects.delete(id, account: owner.id).operations)
+          ids.append(id)
+        }
+        try await put(on: "free")
+        #expect(try await recover(ids[0]) == .planTooSmall)
+        #expect(try await recover(ids[1]) == nil)
+        #expect(try await plan(ids[0]) == nil)
+        #expect(try await plan(ids[1]) == "free")
+        try await put(on: "pro")
+        #expect(try await recover(ids[0]) == nil)
+        #expect(try await plan(ids[0]) == "pro")
+      }
+    }
+  }
+
   @Test func onlyTheOperatorAdministers() async throws {
     try await Installation.with { installation in
       let admin = AccountAdministration(core: installation.core)

@@ -149,6 +149,49 @@ private final class Receiver: AlertChannel {
     }
   }
 
+  /// Nothing runs for what is deleted, so nothing of it can be mended.
+  @Test(arguments: [false, true])
+  func whatIsDeletedRaisesNoAlerts(withItsProject: Bool) async throws {
+    try await Installation.with { installation in
+      let core = installation.core
+      let scene = try await installation.working { try await PastScene(installation) }
+      let now = installation.clock.now
+      try await core.catalog.write { tx in
+        let project = try #require(try tx.project(scene.project))
+        let branch = try #require(try tx.branch(scene.dev))
+        for (position, failures) in [0, 3].enumerated() {
+          var item = ScheduleItemRecord(
+            id: ScheduleItemID("item-\(position)"), accountID: project.accountID,
+            plan: project.plan, projectID: project.id, branchID: branch.id, position: position,
+            frequency: "hourly", hour: nil, day: nil, month: nil, retentionSeconds: nil,
+            kind: "snapshot", timeZone: "UTC", nextRunAt: now.addingTimeInterval(-3600),
+            createdAt: now)
+          item.failuresCount = failures
+          try tx.insert(item)
+        }
+        var drill = DrillRecord(
+          id: "drill", accountID: project.accountID, plan: project.plan, projectID: project.id,
+          branchID: branch.id, lineID: branch.lineID, status: "failed", createdAt: now)
+        drill.finishedAt = now
+        try tx.insert(drill)
+      }
+      let conditions = AlertConditions(core: core)
+      let told = try await conditions.now()
+      #expect(Set(told.map(\.kind)) == [.backupFailed, .backupMissed, .drillFailed])
+      if withItsProject {
+        _ = try await ProjectService(core: core).delete(scene.project, account: scene.account)
+      } else {
+        _ = try await scene.branches.delete(
+          scene.dev, project: scene.project, account: scene.account)
+      }
+      #expect(try await conditions.now() == [])
+      let (items, drills) = try await core.catalog.read { tx in
+        (try tx.failingScheduleItemCount(), try tx.proofCounts().drills["failed"])
+      }
+      #expect(items == 0 && drills == 0)
+    }
+  }
+
   @Test func aBranchThatIsHeldByAChildSaysSoAndExpiresAfterIt() async throws {
     try await Installation.with { installation in
       try await installation.working {

@@ -2,6 +2,7 @@ import APITypes
 import Catalog
 import ControlPlaneSimulation
 import Foundation
+import PostgresFormat
 import Testing
 
 @testable import ControlPlane
@@ -221,6 +222,53 @@ import Testing
         owner, branch: main, project: project, account: account)
       let ended = try await scene.installation.end(reset.operations)
       #expect(ended.allSatisfy { $0.status == .finished }, "\(ended)")
+    }
+  }
+
+  /// A restore would need a compute of ours, which such a branch never gets: it is refused when it is asked for.
+  @Test func nothingIsRestoredIntoABranchThatFollows() async throws {
+    try await with { scene in
+      let core = scene.core
+      let attached = try await scene.attach("db1")
+      scene.installation.fleet.sources.set(
+        .following, of: try await scene.line(attached.project.id))
+      try await scene.installation.end(attached.operations)
+      let (main, project) = (BranchID(attached.branch.id), ProjectID(attached.project.id))
+      let account = scene.installation.account.id
+      let dump = DumpID("dump-1")
+      try await core.catalog.write { tx in
+        let branch = try #require(try tx.branch(main))
+        var row = DumpRecord(
+          id: dump, project: try #require(try tx.project(project)), branchID: main,
+          databaseName: "app", lineID: branch.lineID, lsn: LSN(0x150_0000), moment: nil,
+          format: .custom, jobs: 1, isManual: true, isVerifiedAfter: false,
+          operationID: OperationID("none"), createdAt: core.clock.now, expiresAt: nil)
+        row.status = .finished
+        row.sizeBytes = 1
+        try tx.insert(row)
+      }
+      let (dumps, time) = (DumpService(core: core), scene.installation.clock.now)
+      let writes: [() async throws -> Void] = [
+        {
+          _ = try await dumps.restore(
+            dump, API.DumpRestoreRequest(branchID: main.rawValue, database: "app"),
+            project: project, account: account)
+        },
+        {
+          _ = try await dumps.recover(
+            API.RecoverTableRequest(database: "app", table: "public.t", timestamp: time),
+            branch: main, project: project, account: account)
+        },
+        {
+          _ = try await dumps.recover(
+            API.RecoverDatabaseRequest(database: "app", timestamp: time), branch: main,
+            project: project, account: account)
+        },
+      ]
+      for write in writes {
+        #expect(try await scene.installation.refusal { try await write() } == .branchIsAttached)
+      }
+      #expect(try await core.catalog.read { try $0.unfinishedOperations() }.isEmpty)
     }
   }
 

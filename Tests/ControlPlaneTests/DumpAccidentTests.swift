@@ -67,6 +67,108 @@ import Testing
     }
   }
 
+  @Test func aDumpWaitsUntilThereIsRoomForItsMoment() async throws {
+    try await DumpScene.with(isWorking: false) { scene in
+      let (installation, core) = (scene.past.installation, scene.core)
+      let made = try await scene.create(scene.main())
+      let past = PastSessions(core: core)
+      // Clients take all that the project may have open, the dump's moment too: that is the longest unused.
+      installation.clock.advance(2)
+      for offset in 0..<ReadingComputes.projectLimit {
+        let login = try await past.authentication(
+          target: scene.past.main.rawValue, moment: .lsn("0/15000\(10 + offset)"),
+          role: "exzodb_owner")
+        _ = try await past.open(try #require(login).key)
+        installation.clock.advance(2)
+      }
+      installation.tenants.inUse = Set(installation.fleet.readings.keys)
+      let mover = Task {
+        while !Task.isCancelled {
+          installation.clock.advance(2)
+          core.added.fire()
+          try await Task.sleep(for: .milliseconds(10))
+        }
+      }
+      defer { mover.cancel() }
+      let id = OperationID(made.operations[0].id)
+      let end = try await installation.working {
+        var failures = 0
+        while failures < 6 {
+          let now = try #require(try await core.catalog.read { try $0.operation(id) })
+          try #require(now.status != .failed && now.status != .finished, "\(now)")
+          failures = now.failuresCount
+          try await Task.sleep(for: .milliseconds(5))
+        }
+        installation.tenants.inUse = []
+        return try await installation.end(made.operations)[0]
+      }
+      #expect(end.status == .finished && end.failuresCount >= 6, "\(end)")
+      #expect(try await scene.get(made.dumps[0].id).status == .finished)
+    }
+  }
+
+  @Test func branchesMayBeMoreThanMomentsThatAreOpenAtATime() async throws {
+    try await DumpScene.with(isWorking: false) { scene in
+      let (installation, core) = (scene.past.installation, scene.core)
+      let schedules = ScheduleService(core: core, kinds: [.dump])
+      let schedule = API.BackupSchedule(schedule: [.init(frequency: .daily, hour: 3, kind: .dump)])
+      let branches = try await installation.working {
+        var branches: [BranchID] = []
+        for _ in 0..<ReadingComputes.limit + 2 {
+          installation.fleet.write(0x10, to: scene.past.line)
+          let made = try await scene.past.branches.create(
+            API.BranchCreateRequest(), project: scene.project, account: scene.account)
+          try await installation.end(made.operations)
+          branches.append(BranchID(made.branch.id))
+        }
+        return branches
+      }
+      for branch in branches {
+        try await schedules.set(
+          schedule, branch: branch, project: scene.project, account: scene.account)
+      }
+      installation.clock.advance(86_401)
+      try await BackupScheduler(core: core, actions: [.dump: DumpBackup(core: core)]).round()
+      for branch in branches {
+        let item = try await schedules.get(
+          branch: branch, project: scene.project, account: scene.account
+        ).schedule[0]
+        #expect(item.lastRunError == nil && item.lastRunStatus != nil, "\(item)")
+      }
+      #expect(installation.fleet.readings.count == ReadingComputes.projectLimit)
+    }
+  }
+
+  @Test func aDownloadIsRefusedWhereAllWasSentThatMayBe() async throws {
+    try await DumpScene.with { scene in
+      let id = try await scene.makeDump()
+      let projects = ProjectService(core: scene.core)
+      func download() async throws -> ControlPlaneError.Code? {
+        try await scene.past.installation.refusal {
+          _ = try await scene.service.download(
+            id, project: scene.project, account: scene.account)
+        }
+      }
+      func set(_ quota: API.ProjectQuota) async throws {
+        _ = try await projects.update(
+          scene.project, API.ProjectUpdate(settings: API.ProjectSettings(quota: quota)),
+          account: scene.account)
+      }
+      let directory = EndpointDirectory(core: scene.core)
+      directory.record(transfer: 50, branchID: scene.past.dev.rawValue, kind: "time_travel")
+      try await directory.flush()
+      try await set(API.ProjectQuota(dataTransferBytes: 51))
+      #expect(try await download() == nil)
+      try await set(API.ProjectQuota(dataTransferBytes: 50))
+      #expect(try await download() == .quotaExceeded)
+      // A download runs no compute.
+      try await set(API.ProjectQuota(activeTimeSeconds: 1, dataTransferBytes: 0))
+      scene.past.installation.clock.advance(10)
+      try await UsageMeter(core: scene.core).round()
+      #expect(try await download() == nil)
+    }
+  }
+
   @Test func aBranchThatDoesNotOpenKeepsNoOtherFromBeingDumped() async throws {
     try await DumpScene.with { scene in
       let damaged = ComputeFleetError(.permanent, "open the moment: a layer is damaged")

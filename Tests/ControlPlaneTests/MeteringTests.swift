@@ -2,6 +2,7 @@ import APITypes
 import Catalog
 import ControlPlaneSimulation
 import Foundation
+import PostgresFormat
 import Testing
 
 @testable import ControlPlane
@@ -149,6 +150,17 @@ import Testing
       #expect(shown.dataStorageBytesHour == 1500)
       #expect(shown.activeTimeSeconds == 3 * 3600 + 60)
       #expect(shown.computeTimeSeconds == (3 * 3600 + 60) / 4)
+      // A list shows the same, each of its own.
+      let second = try await scene.installation.newProject(API.NewProject(name: "second"))
+      let list = try await ProjectService(core: core).list(
+        account: scene.installation.account.id, search: nil, isDeleted: false,
+        page: PageRequest(limit: 10)
+      ).projects
+      let item = try #require(list.first { $0.id == scene.project.rawValue })
+      #expect(item.activeTime == 3 * 3600 + 60 && item.cpuUsedSec == shown.cpuUsedSec)
+      #expect(item.syntheticStorageSize == 500 && shown.syntheticStorageSize == 500)
+      let other = try #require(list.first { $0.id == second.project.id })
+      #expect(other.activeTime == 0 && other.cpuUsedSec == 0)
       // The next month starts from nothing; the old one stays in the history.
       let period = BillingPeriod(holding: clock.now)
       clock.advance(period.end.timeIntervalSince(clock.now) + 1)
@@ -161,6 +173,94 @@ import Testing
         of: scene.installation.account)
       #expect(history.periods.map(\.consumption[0].activeTimeSeconds) == [3 * 3600 + 60])
       #expect(history.periods[0].periodEnd == period.end)
+    }
+  }
+
+  @Test func whatSleepsIsMeasuredByTheHour() async throws {
+    try await withRunningProject { scene in
+      let (core, fleet) = (scene.installation.core, scene.installation.fleet)
+      func stored() async throws -> Int? {
+        try await ProjectService(core: core).get(
+          scene.project, account: scene.installation.account.id
+        ).syntheticStorageSize
+      }
+      let meter = UsageMeter(core: core)
+      fleet.set(historyBytes: 500, of: scene.line)
+      scene.installation.clock.advance(1)
+      try await meter.round()
+      try await meter.measure()
+      try await scene.installation.working {
+        let answer = try await EndpointService(core: core).suspend(
+          scene.endpoint, project: scene.project, account: scene.installation.account.id)
+        try await scene.installation.end(answer.operations)
+      }
+      // The collector evicts half of it.
+      fleet.set(historyBytes: 250, of: scene.line)
+      scene.installation.clock.advance(1800)
+      try await meter.measure()
+      #expect(try await stored() == 500)
+      scene.installation.clock.advance(1801)
+      try await meter.measure()
+      #expect(try await stored() == 250)
+    }
+  }
+
+  @Test func aChildIsChargedOnceForWhatItChangedAndDumpsForTheirSize() async throws {
+    try await withRunningProject { scene in
+      let (core, clock) = (scene.installation.core, scene.installation.clock)
+      let children = try await scene.installation.working {
+        var children: [BranchID] = []
+        for name in ["small", "busy"] {
+          let made = try await BranchService(core: core).create(
+            API.BranchCreateRequest(branch: API.NewBranch(name: name)), project: scene.project,
+            account: scene.installation.account.id)
+          try await scene.installation.end(made.operations)
+          children.append(BranchID(made.branch.id))
+        }
+        return children
+      }
+      let gigabyte = 1_000_000_000
+      let sizes = [(scene.branch, 7, 1), (children[0], 5, 2), (children[1], 1, 4)]
+      try await core.catalog.write { tx in
+        for (branch, logical, history) in sizes {
+          try tx.setSizes(
+            logical: logical * gigabyte, history: history * gigabyte, of: branch,
+            project: scene.project, at: clock.now)
+        }
+        let project = try #require(try tx.project(scene.project))
+        var dump = DumpRecord(
+          id: DumpID("dump-one"), project: project, branchID: scene.branch,
+          databaseName: "exzodb", lineID: CatalogLineID(scene.line), lsn: LSN(0x150_0000),
+          moment: nil, format: .custom, jobs: 1, isManual: true, isVerifiedAfter: false,
+          operationID: OperationID("none"), createdAt: clock.now, expiresAt: nil)
+        dump.status = .finished
+        dump.sizeBytes = 3 * gigabyte
+        dump.finishedAt = clock.now
+        try tx.insert(dump)
+      }
+      try await UsageMeter(core: core).round()
+      clock.advance(2 * 3600)
+      try await UsageMeter(core: core).round()
+      let period = BillingPeriod(holding: clock.now)
+      let used = try await core.catalog.read {
+        try $0.usage(of: scene.project, since: period.start)
+      }
+      let charged = ([scene.branch] + children).map { branch in
+        let totals = used[branch] ?? UsageTotals()
+        return [totals.branchByteHours, totals.restoreByteHours, totals.dumpByteHours].map {
+          $0 / gigabyte / 2
+        }
+      }
+      #expect(charged == [[7, 1, 3], [2, 0, 0], [1, 3, 0]])
+      let estimate = try await BillingService(core: core).estimate(
+        project: scene.project, account: scene.installation.account.id)
+      for (name, gigabytes) in [
+        ("logical_size_gigabyte_months", 10.0), ("history_gigabyte_months", 4),
+        ("dump_gigabyte_months", 3),
+      ] {
+        let item = try #require(estimate.items.first { $0.metricName == name })
+        #expect(abs(item.quantity * Double(period.hours) - 2 * gigabytes) < 1e-6, "\(item)")
+      }
     }
   }
 

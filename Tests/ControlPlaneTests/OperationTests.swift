@@ -103,6 +103,84 @@ import Testing
     }
   }
 
+  @Test func aDeletionIsNotGivenUpWhileTheStoreIsAway() async throws {
+    try await Installation.with { installation in
+      let core = installation.core
+      let away = ComputeFleetError(.temporary, "its last WAL is not in the object store yet")
+      installation.fleet.fail("destroy", with: Array(repeating: away, count: 12))
+      let branch = try await deletedBranch(installation)
+      // Two engines, one after the other, as when serve is started again meanwhile.
+      for enough in [7, Int.max] {
+        try await installation.working {
+          while let operation = try await core.catalog.read({ try $0.operation(branch.deletion) }),
+            !operation.isFinal, operation.failuresCount < enough
+          {
+            installation.clock.advance(300)
+            core.added.fire()
+            try await Task.sleep(for: .milliseconds(10))
+          }
+        }
+      }
+      let ended = try await core.catalog.read { try $0.operation(branch.deletion) }
+      #expect(ended?.status == .finished)
+      #expect((ended?.failuresCount ?? 0) >= 7)
+      #expect(try await computes(of: branch, core).isEmpty)
+      #expect(await installation.fleet.running().count == 1)
+    }
+  }
+
+  @Test func whatADeletionThatFailedLeftIsTakenAwayAtTheNextStart() async throws {
+    try await Installation.with { installation in
+      let core = installation.core
+      installation.fleet.fail("destroy", with: [ComputeFleetError(.permanent, "no permission")])
+      let branch = try await deletedBranch(installation)
+      try await installation.working {
+        let ended = try await OperationService(core: core).end(of: branch.deletion)
+        #expect(ended?.status == .failed)
+        #expect(try await computes(of: branch, core).count == 1)
+      }
+      let deadline = ContinuousClock.now + .seconds(20)
+      try await installation.working {
+        while try await !computes(of: branch, core).isEmpty, ContinuousClock.now < deadline {
+          try await Task.sleep(for: .milliseconds(10))
+        }
+      }
+      #expect(try await computes(of: branch, core).isEmpty)
+      #expect(await installation.fleet.running().count == 1)
+    }
+  }
+
+  private struct DeletedBranch {
+    var project: ProjectID
+    var id: BranchID
+    var deletion: OperationID
+  }
+
+  /// A branch whose compute ran and which was deleted just now; nothing has worked on that yet.
+  private func deletedBranch(_ installation: Installation) async throws -> DeletedBranch {
+    let service = BranchService(core: installation.core)
+    let account = installation.account.id
+    let created = try await installation.newProject()
+    let project = ProjectID(created.project.id)
+    let branch = try await installation.working {
+      try await installation.end(created.operations)
+      let branch = try await service.create(
+        API.BranchCreateRequest(endpoints: [API.BranchEndpointOptions(type: .readWrite)]),
+        project: project, account: account)
+      try await installation.end(branch.operations)
+      return BranchID(branch.branch.id)
+    }
+    let gone = try await service.delete(branch, project: project, account: account)
+    return DeletedBranch(
+      project: project, id: branch, deletion: OperationID(gone.operations[0].id))
+  }
+
+  private func computes(of branch: DeletedBranch, _ core: Core) async throws -> [ComputeRecord] {
+    try await core.catalog.read {
+      try $0.computes(project: branch.project, branch: branch.id, endpoint: nil)
+    }
+  }
+
   @Test func wakingJoinsAStartAndACrashedComputeIsStartedAgain() async throws {
     try await Installation.with { installation in
       let created = try await installation.newProject()

@@ -65,6 +65,79 @@ import Testing
     }
   }
 
+  /// The key of a moment of a scene's main branch.
+  private func key(_ scene: PastScene, _ offset: Int) async throws -> String {
+    try #require(
+      try await PastSessions(core: scene.core).authentication(
+        target: scene.main.rawValue, moment: .lsn((LSN(0x150_0010) + UInt64(offset)).description),
+        role: "exzodb_owner")
+    ).key
+  }
+
+  @Test func aProjectLeavesRoomForOthersAndIdleMomentsMakeRoom() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let (scene, other) = (try await PastScene(installation), try await PastScene(installation))
+        let past = PastSessions(core: installation.core)
+        var open: [String] = []
+        for offset in 0..<ReadingComputes.projectLimit {
+          open.append(try await past.open(try await key(scene, offset)).compute.computeID)
+        }
+        // Their clients may be on their way.
+        let next = try await key(scene, 100)
+        #expect(try await installation.refusal { _ = try await past.open(next) } == .unavailable)
+        installation.clock.advance(2)
+        installation.tenants.inUse = Set(open)
+        #expect(try await installation.refusal { _ = try await past.open(next) } == .unavailable)
+        // Who has one open already shares it, and another project has room.
+        _ = try await past.open(try await key(scene, 0))
+        _ = try await past.open(try await key(other, 0))
+        // What nobody uses any more goes at once.
+        installation.tenants.inUse = Set(open.filter { $0 != open[3] })
+        _ = try await past.open(next)
+        #expect(installation.fleet.readings[open[3]] == nil)
+        #expect(installation.fleet.readings.count == ReadingComputes.projectLimit + 1)
+        // Servers of the past have a size, and end transactions in which nothing happens.
+        let settings = try #require(installation.fleet.readings[open[0]]?.settings)
+        #expect(settings.units == ComputeSize.standard && settings.memoryMB == 1024)
+        #expect(settings.parameters["idle_in_transaction_session_timeout"] == "300000")
+      }
+    }
+  }
+
+  @Test func aQuotaThatIsUsedUpHoldsForThePastToo() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let core = installation.core
+        let past = PastSessions(core: core)
+        let key = try await self.key(scene, 0x80)
+        _ = try await past.open(key)
+        _ = try await ProjectService(core: core).update(
+          scene.project,
+          API.ProjectUpdate(
+            settings: API.ProjectSettings(quota: API.ProjectQuota(dataTransferBytes: 100))),
+          account: scene.account)
+        let directory = EndpointDirectory(core: core)
+        directory.record(
+          transfer: 99, branchID: try #require(PastSessions.branch(ofKey: key)),
+          kind: "time_travel")
+        try await directory.flush()
+        try await QuotaService(core: core).enforce()
+        #expect(installation.fleet.readings.count == 1)
+        _ = try await past.open(key)
+        // A branch without an endpoint counts as well.
+        directory.record(transfer: 1, branchID: scene.dev.rawValue, kind: "time_travel")
+        directory.record(transfer: 1000, branchID: "br-never-was-00000000", kind: "time_travel")
+        try await directory.flush()
+        #expect(try await core.catalog.read { try $0.transferByKind() } == ["time_travel": 100])
+        #expect(try await installation.refusal { _ = try await past.open(key) } == .quotaExceeded)
+        try await QuotaService(core: core).enforce()
+        #expect(installation.fleet.readings.isEmpty)
+      }
+    }
+  }
+
   @Test func whatAKilledServeLeftOpenIsEnded() async throws {
     try await Installation.with { installation in
       try await installation.working {

@@ -260,6 +260,31 @@ import Testing
     }
   }
 
+  @Test func itsTimeCountsOnceOverHoursAndRestarts() async throws {
+    try await withScene { scene in
+      let id = try await scene.replica()
+      let begun = scene.installation.clock.now
+      try await UsageMeter(core: scene.core).round()
+      let before = try await totals(scene, since: begun)
+      // Each hour's first round, and each first round of a process, forgets what is gone.
+      let meter = UsageMeter(core: scene.core)
+      for _ in 0..<3 {
+        scene.installation.clock.advance(3600)
+        for _ in 0..<2 { try await meter.round() }
+        for _ in 0..<2 { try await UsageMeter(core: scene.core).round() }
+      }
+      let after = try await totals(scene, since: begun)
+      #expect(after.activeMilliseconds - before.activeMilliseconds == 2 * 3 * 3_600_000)
+      // What is gone is forgotten.
+      #expect(try await scene.core.catalog.write { try $0.usageMark(id.rawValue) } != nil)
+      let gone = try await scene.endpoints.delete(
+        id, project: scene.past.project, account: scene.past.account)
+      try await scene.installation.end(gone.operations)
+      try await UsageMeter(core: scene.core).round()
+      #expect(try await scene.core.catalog.write { try $0.usageMark(id.rawValue) } == nil)
+    }
+  }
+
   private func totals(_ scene: Scene, since date: Date) async throws -> UsageTotals {
     let period = BillingPeriod(holding: date).start
     let (project, main) = (scene.past.project, scene.past.main)

@@ -176,6 +176,38 @@ struct PastScene: Sendable {
     }
   }
 
+  @Test func aDamagedBranchKeepsNoOtherBranchOfADeletedProjectAway() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let projects = ProjectService(core: scene.core)
+        let made = try await scene.branches.create(
+          API.BranchCreateRequest(
+            endpoints: [API.BranchEndpointOptions(type: .readWrite)],
+            branch: API.NewBranch(name: "broken")), project: scene.project,
+          account: scene.account)
+        try await installation.end(made.operations)
+        let broken = BranchID(made.branch.id)
+        let line = try await scene.row(broken).lineID
+        try await installation.end(
+          try await projects.delete(scene.project, account: scene.account).operations)
+        installation.fleet.forget(line: line.rawValue)
+        // A store that is away for a while is no damage: all of it waits.
+        installation.fleet.fail("resolve", with: [ComputeFleetError(.temporary, "away")])
+        await #expect(throws: ComputeFleetError.self) {
+          _ = try await projects.recover(scene.project, account: scene.account)
+        }
+        let back = try await projects.recover(scene.project, account: scene.account)
+        #expect(Set(back.branches.map(\.name)) == ["main", "dev", "broken"])
+        #expect(back.damagedBranches?.map(\.name) == ["broken"])
+        #expect(back.damagedBranches?.first?.reason.contains(line.rawValue) == true)
+        #expect(try await scene.row(broken).lineID == line)
+        #expect(try await scene.row(scene.main).lineID.rawValue != scene.line)
+        _ = try await EndpointDirectory(core: scene.core).wake(scene.endpoint.rawValue)
+      }
+    }
+  }
+
   @Test func whatCannotBeRestoredIsRefusedByName() async throws {
     try await Installation.with { installation in
       try await installation.working {

@@ -104,6 +104,38 @@ import Testing
     }
   }
 
+  @Test func aMomentOfABranchWithoutAnEndpointCountsAndHasLimits() async throws {
+    try await withPlatform { platform in
+      let project = try await project(platform)
+      try platform.psql(
+        project.uri, "CREATE TABLE t AS SELECT repeat('x', 1000) AS x FROM generate_series(1, 2000)"
+      )
+      let made = try platform.call("POST", "/projects/\(project.id)/branches")
+      #expect(made.status == 201, "\(made.text)")
+      try await platform.settle(project.id)
+      let (branch, lsn) = (made.string("branch.id"), made.string("branch.parent_lsn"))
+      var parts = try #require(URLComponents(string: project.uri))
+      parts.queryItems = [
+        URLQueryItem(name: "sslmode", value: "require"),
+        URLQueryItem(name: "options", value: "endpoint=\(branch) exzo_lsn:\(lsn)"),
+      ]
+      let uri = try #require(parts.string)
+      let before = try await settled(project, platform)
+      try platform.psql(uri, "SELECT * FROM t")
+      let after = try await settled(project, platform)
+      #expect(after - before > 2_000_000, "\(after - before)")
+      #expect(
+        try platform.psql(uri, "SHOW idle_in_transaction_session_timeout").output == "5min\n")
+      let quota = #"{"project":{"settings":{"quota":{"data_transfer_bytes":1000}}}}"#
+      let set = try platform.call("PATCH", "/projects/\(project.id)", quota)
+      #expect(set.status == 200, "\(set.text)")
+      let refused = try platform.psql(uri, "SELECT 1", allowFailure: true)
+      #expect(
+        refused.errorOutput.contains("project.settings.quota.data_transfer_bytes is 1000"),
+        "\(refused.errorOutput)")
+    }
+  }
+
   @Test func manyClientsShareFewSessionsThroughThePooler() async throws {
     try await withPlatform { platform in
       let project = try await project(platform)

@@ -46,6 +46,28 @@ import Testing
     }
   }
 
+  /// A write that a full tmpfs has no room for is no error but SIGBUS, which would end every running database's agent.
+  @Test func aFullScratchFileSystemIsAnErrorOfThePage() async throws {
+    let history = try await SmallHistory.get()
+    try await withTemporaryDirectory { directory in
+      let disk = directory + "/shm"
+      try FileManager.default.createDirectory(atPath: disk, withIntermediateDirectories: true)
+      try run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0711", "exzo-test", disk])
+      defer { _ = try? run(["umount", "-l", disk]) }  // gone with the machine otherwise
+      let pool = try makePool(workers: 1, scratch: disk)
+      defer { pool.stop() }
+      let error = #expect(throws: PageRedoError.self) {
+        _ = try pool.redo([history.request(history.targets[0])])
+      }
+      #expect(error?.code == .workerStart)
+      #expect("\(error.map { "\($0)" } ?? "")".contains("\(disk)/"))
+      // And with room it works again.
+      try run(["mount", "-o", "remount,size=64m", disk])
+      let pages = try pool.redo([history.request(history.targets[0])])
+      #expect(pages[0].bytes == history.expected(history.targets[0]))
+    }
+  }
+
   @Test func killedWorkersChangeNothingButTheTime() async throws {
     let history = try await SmallHistory.get()
     let pool = try makePool(workers: 2)

@@ -243,6 +243,7 @@ struct CheckedCalls {
       for (query, status) in [
         ("\(range)&granularity=hourly", 406), ("granularity=daily", 400), ("\(day)", 400),
         ("\(day)&granularity=yearly", 400), ("\(day)&granularity=daily&org_id=other", 404),
+        ("\(day)&granularity=daily&metrics=happiness", 400),
       ] {
         try await calls.call(
           "GET", "/consumption_history/account", query: "?\(query)", status: status)

@@ -1,3 +1,4 @@
+import Catalog
 import Foundation
 import Testing
 
@@ -87,6 +88,53 @@ import Testing
       let bad = ["Idempotency-Key": "k2"]
       #expect(try await api.send("POST", "/api/v2/projects", "{", headers: bad).status == 400)
       #expect(try await api.send("POST", "/api/v2/projects", body, headers: bad).status == 201)
+    }
+  }
+
+  /// What a request asks for in its query is part of it, as its body is.
+  @Test func aRepeatedRequestWithAnotherQueryIsAnotherRequest() async throws {
+    try await APIInstallation.with { api in
+      let made = try await api.send("POST", "/api/v2/projects", #"{"project":{}}"#)
+      let (project, branch) = (made.text("project", "id"), made.text("branch", "id"))
+      let path = "/api/v2/projects/\(project)/branches/\(branch)/snapshot"
+      func snapshot(_ name: String, _ key: String) async throws -> APIInstallation.Answer {
+        try await api.send("POST", "\(path)?name=\(name)", headers: ["Idempotency-Key": key])
+      }
+      var first = try await snapshot("a", "k1")
+      let deadline = ContinuousClock.now + .seconds(20)
+      // The project is being made.
+      while first.status != 200, ContinuousClock.now < deadline {
+        try await Task.sleep(for: .milliseconds(20))
+        first = try await snapshot("a", "k1")
+      }
+      #expect(first.status == 200, "\(first.text("message"))")
+      #expect(try await snapshot("a", "k1").data == first.data)
+      let other = try await snapshot("b", "k1")
+      #expect(other.status == 409 && other.code == "idempotency_key_reused")
+      #expect(try await snapshot("b", "k2").text("snapshot", "name") == "b")
+    }
+  }
+
+  /// Claims of a process that is gone hold nobody up; answers that it gave stay.
+  @Test func aRequestThatServeDiedInCanBeRepeatedAtOnce() async throws {
+    try await APIInstallation.with { api in
+      let (path, body) = ("/api/v2/projects", #"{"project":{"name":"once"}}"#)
+      let answered = try await api.send(
+        "POST", path, body, headers: ["Idempotency-Key": "answered"])
+      let caller = try #require(try await api.plane.accounts.authenticate(api.key, from: ""))
+      let claim = IdempotencyRecord(
+        accountID: caller.account.id, method: "POST", path: path, key: "died",
+        bodyHash: APIResponder.hash(query: "", body: Data(body.utf8)), createdAt: api.plane.now)
+      #expect(try await api.plane.catalog.write { try $0.claim(claim) } == nil)
+      func died() async throws -> APIInstallation.Answer {
+        try await api.send("POST", path, body, headers: ["Idempotency-Key": "died"])
+      }
+      #expect(try await died().status == 423)
+      try await api.plane.releaseRequests()
+      #expect(try await died().status == 201)
+      let again = try await api.send(
+        "POST", path, body, headers: ["Idempotency-Key": "answered"])
+      #expect(again.data == answered.data)
     }
   }
 

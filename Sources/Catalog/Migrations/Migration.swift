@@ -15,6 +15,7 @@ struct Migration: Sendable {
     Migration(number: 6, title: "Console, support tickets", sql: schema006),
     Migration(number: 7, title: "attached servers", sql: schema007),
     Migration(number: 8, title: "tombstones of roles and databases", sql: schema008),
+    Migration(number: 9, title: "sizes of dumps", sql: schema009),
   ]
 
   /// Serializes migrators of one database; any constant of ours will do.

@@ -18,7 +18,8 @@ extension CatalogTransaction {
     ).rowsAffected == 1
   }
 
-  /// Forgets writers and computes that are gone: they will not count again.
+  /// Forgets writers and computes that are gone: they will not count again. A replica has no compute of
+  /// its own: its marks are its endpoint's, and stay while that is there.
   public func sweepMeter(at date: Date) throws {
     try run(
       "DELETE FROM exzo.meter_batches WHERE created_at < $1::timestamptz - interval '7 days'",
@@ -27,26 +28,32 @@ extension CatalogTransaction {
       """
       DELETE FROM exzo.usage_marks AS m
       WHERE (m.counted_until IS NOT NULL
-          AND NOT EXISTS (SELECT 1 FROM exzo.computes AS c WHERE c.id = m.subject))
+          AND NOT EXISTS (SELECT 1 FROM exzo.computes AS c WHERE c.id = m.subject)
+          AND NOT EXISTS (SELECT 1 FROM exzo.endpoints AS e
+            WHERE e.id = m.subject AND e.deleted_at IS NULL))
         OR EXISTS (SELECT 1 FROM exzo.projects AS p WHERE p.id = m.project_id
           AND p.deleted_at < $1::timestamptz - interval '7 days')
       """, .init(date))
   }
 
   /// Adds bytes sent to clients in the hour that holds `date`, to the branch that the endpoint
-  /// serves. Unknown endpoints are ignored: they never were.
+  /// serves, or to the increment's own. Unknown endpoints and branches are ignored: they never were.
   public func addTransfer(_ increment: TransferIncrement, at date: Date) throws {
+    let (source, columns) =
+      increment.branch == nil
+      ? ("endpoints", "id, account_id, plan, project_id, branch_id")
+      : ("branches", "'', account_id, plan, project_id, id")
+    let id = increment.branch?.rawValue ?? increment.endpoint.rawValue
     try run(
       """
       INSERT INTO exzo.transfer AS t
         (endpoint_id, account_id, plan, project_id, branch_id, hour, kind, bytes, created_at)
-      SELECT id, account_id, plan, project_id, branch_id,
-        date_trunc('hour', $4::timestamptz, 'UTC'), $2, $3::bigint, $4::timestamptz
-      FROM exzo.endpoints WHERE id = $1
+      SELECT \(columns), date_trunc('hour', $4::timestamptz, 'UTC'), $2, $3::bigint,
+        $4::timestamptz
+      FROM exzo.\(source) WHERE id = $1
       ON CONFLICT (endpoint_id, branch_id, hour, kind)
         DO UPDATE SET bytes = t.bytes + excluded.bytes
-      """, .text(increment.endpoint.rawValue), .text(increment.kind), .init(increment.bytes),
-      .init(date))
+      """, .text(id), .text(increment.kind), .init(increment.bytes), .init(date))
   }
 
   public func usageMark(_ subject: String) throws -> UsageMarkRecord? {
@@ -93,6 +100,16 @@ extension CatalogTransaction {
       history.map { .init($0) }, .init(date))
   }
 
+  /// Branches whose sizes were last measured before `date`.
+  public func branchesMeasured(before date: Date, limit: Int) throws -> [BranchRecord] {
+    try select(
+      where: """
+        t.deleted_at IS NULL AND EXISTS (SELECT 1 FROM exzo.branch_sizes AS s
+          WHERE s.branch_id = t.id AND s.measured_at < $1::timestamptz)
+        ORDER BY t.id LIMIT \(limit)
+        """, .init(date))
+  }
+
   public func logicalSize(of branch: BranchID) throws -> Int? {
     try run(
       "SELECT logical_size_bytes::text FROM exzo.branch_sizes WHERE branch_id = $1",
@@ -118,6 +135,27 @@ extension CatalogTransaction {
         AND (p.deleted_at IS NULL OR p.deleted_at >= h.hour + interval '1 hour')
       ON CONFLICT (branch_id, hour) DO UPDATE SET
         logical_size_bytes = excluded.logical_size_bytes, history_bytes = excluded.history_bytes
+      """, .init(start), .init(end))
+    try accountDumps(from: start, to: end)
+  }
+
+  /// The same for dumps, each counted for its branch, which may be gone.
+  private func accountDumps(from start: Date, to end: Date) throws {
+    try run(
+      """
+      INSERT INTO exzo.usage_hours AS u (branch_id, hour, account_id, plan, project_id, dump_bytes,
+        created_at)
+      SELECT d.branch_id, h.hour, p.account_id, p.plan, p.id, sum(d.size_bytes)::bigint,
+        $2::timestamptz
+      FROM exzo.dumps AS d JOIN exzo.projects AS p ON p.id = d.project_id
+      CROSS JOIN generate_series($1::timestamptz, $2::timestamptz - interval '1 hour',
+        interval '1 hour') AS h (hour)
+      WHERE d.size_bytes IS NOT NULL
+        AND coalesce(d.finished_at, d.started_at, d.created_at) < h.hour + interval '1 hour'
+        AND (d.deleted_at IS NULL OR d.deleted_at >= h.hour + interval '1 hour')
+        AND (p.deleted_at IS NULL OR p.deleted_at >= h.hour + interval '1 hour')
+      GROUP BY d.branch_id, h.hour, p.account_id, p.plan, p.id
+      ON CONFLICT (branch_id, hour) DO UPDATE SET dump_bytes = excluded.dump_bytes
       """, .init(start), .init(end))
   }
 

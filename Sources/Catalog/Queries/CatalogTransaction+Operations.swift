@@ -90,6 +90,21 @@ extension CatalogTransaction {
     ).rowsAffected
   }
 
+  /// Branches that are deleted, by themselves or with their project, still have computes, and no unfinished
+  /// operation that may be at them.
+  public func deletedBranchesWithComputes() throws -> [BranchRecord] {
+    try select(
+      where: """
+        (t.deleted_at IS NOT NULL OR EXISTS (SELECT FROM exzo.projects AS p
+          WHERE p.id = t.project_id AND p.deleted_at IS NOT NULL))
+        AND EXISTS (SELECT FROM exzo.computes AS c WHERE c.branch_id = t.id)
+        AND NOT EXISTS (SELECT FROM exzo.operations AS o WHERE o.project_id = t.project_id
+          AND o.status IN ('scheduling', 'running')
+          AND (o.branch_id IS NULL OR o.branch_id = t.id))
+        ORDER BY t.id
+        """)
+  }
+
   /// Records that a step is done; its number is the operation's `stepsDone` before it.
   public func recordStep(_ operation: OperationID, number: Int, name: String, at date: Date) throws
   {

@@ -38,12 +38,13 @@ extension CatalogTransaction {
     try select(where: "t.status IN ('scheduled', 'running') ORDER BY t.created_at, t.id")
   }
 
-  /// The last drill of each branch that has had one.
+  /// The last drill of each living branch that has had one.
   public func lastDrills() throws -> [DrillRecord] {
     try select(
       where: """
         t.id = (SELECT d.id FROM exzo.drills AS d WHERE d.branch_id = t.branch_id
           AND d.finished_at IS NOT NULL ORDER BY d.created_at DESC, d.id LIMIT 1)
+        AND \(Self.isOfLivingBranch)
         """)
   }
 
@@ -131,14 +132,17 @@ extension CatalogTransaction {
     try run("DELETE FROM exzo.alerts WHERE resolved_at < $1::timestamptz", .init(date))
   }
 
-  /// Schedule items whose last run failed.
+  /// Schedule items of living branches whose last run failed.
   public func failingScheduleItems() throws -> [ScheduleItemRecord] {
-    try select(where: "t.failures_count > 0 ORDER BY t.id")
+    try select(where: "t.failures_count > 0 AND \(Self.isOfLivingBranch) ORDER BY t.id")
   }
 
-  /// Schedule items that were due before `date` and have not run for it.
+  /// Schedule items of living branches that were due before `date` and have not run for it.
   public func overdueScheduleItems(before date: Date) throws -> [ScheduleItemRecord] {
     try select(
-      where: "t.failures_count = 0 AND t.next_run_at < $1::timestamptz ORDER BY t.id", .init(date))
+      where: """
+        t.failures_count = 0 AND t.next_run_at < $1::timestamptz AND \(Self.isOfLivingBranch)
+        ORDER BY t.id
+        """, .init(date))
   }
 }

@@ -36,6 +36,12 @@ extension CatalogTransaction {
       .text(record.key))
   }
 
+  /// Gives back what requests without an answer had claimed: of a process that is gone.
+  @discardableResult
+  public func releaseUnansweredClaims() throws -> Int {
+    try run("DELETE FROM exzo.idempotency_keys WHERE status IS NULL").rowsAffected
+  }
+
   @discardableResult
   public func expireIdempotencyKeys(before date: Date) throws -> Int {
     try run(

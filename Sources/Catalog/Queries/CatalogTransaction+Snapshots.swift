@@ -58,21 +58,26 @@ extension CatalogTransaction {
     try select(
       where: """
         t.next_run_at <= $1::timestamptz AND (t.retry_at IS NULL OR t.retry_at <= $1::timestamptz)
-        AND \(Self.isAlive) ORDER BY t.next_run_at, t.id LIMIT \(limit)
+        AND \(Self.isOfLivingBranch) ORDER BY t.next_run_at, t.id LIMIT \(limit)
         """, .init(date))
   }
 
   /// Items whose run is not due yet.
   public func waitingScheduleItems(at date: Date) throws -> [ScheduleItemRecord] {
-    try select(where: "t.next_run_at > $1::timestamptz AND \(Self.isAlive)", .init(date))
+    try select(where: "t.next_run_at > $1::timestamptz AND \(Self.isOfLivingBranch)", .init(date))
   }
 
-  /// How many items' runs have failed and wait for their next attempt.
+  /// How many living branches' items have failed and wait for their next attempt.
   public func failingScheduleItemCount() throws -> Int {
-    try number("SELECT count(*) FROM exzo.backup_schedules WHERE failures_count > 0")
+    try number(
+      """
+      SELECT count(*) FROM exzo.backup_schedules AS t
+      WHERE t.failures_count > 0 AND \(Self.isOfLivingBranch)
+      """)
   }
 
-  private static let isAlive = """
+  /// The condition under which the branch of a row `t` is there, and its project.
+  static let isOfLivingBranch = """
     EXISTS (SELECT 1 FROM exzo.branches AS b JOIN exzo.projects AS p ON p.id = b.project_id
       WHERE b.id = t.branch_id AND b.deleted_at IS NULL AND p.deleted_at IS NULL)
     """

@@ -4,29 +4,46 @@ import PostgresClient
 extension CatalogTransaction {
   /// Use of a project's branches since `date`, with their last known sizes.
   public func usage(of project: ProjectID, since date: Date) throws -> [BranchID: UsageTotals] {
-    try usage(where: "project_id = $1", .text(project.rawValue), since: date)
+    Dictionary(
+      try usage(where: "project_id = $1", .text(project.rawValue), since: date)
+        .map { ($0.branch, $0.totals) }
+    ) { $1 }
+  }
+
+  /// Use of each of the projects since `date`; one that used and keeps nothing is left out.
+  public func usage(
+    ofProjects projects: [ProjectID], since date: Date
+  ) throws -> [ProjectID: UsageTotals] {
+    guard !projects.isEmpty else { return [:] }
+    let condition = "project_id = ANY (ARRAY(SELECT jsonb_array_elements_text($1::jsonb)))"
+    return try usage(where: condition, .text(try RecordCoding.json(projects)), since: date)
+      .reduce(into: [:]) { $0[$1.project, default: UsageTotals()] += $1.totals }
   }
 
   /// Use of all of an account's projects since `date`.
   public func usage(of account: AccountID, since date: Date) throws -> UsageTotals {
-    try usage(where: "account_id = $1", .text(account.rawValue), since: date).values
-      .reduce(into: UsageTotals()) { $0 += $1 }
+    try usage(where: "account_id = $1", .text(account.rawValue), since: date)
+      .reduce(into: UsageTotals()) { $0 += $1.totals }
   }
 
   private func usage(
     where condition: String, _ parameter: PostgresValue, since date: Date
-  ) throws -> [BranchID: UsageTotals] {
+  ) throws -> [(project: ProjectID, branch: BranchID, totals: UsageTotals)] {
     let result = try run(
       """
-      SELECT x.branch_id, \(Self.sums),
+      SELECT x.project_id, x.branch_id, \(Self.sums),
         max(s.logical_size_bytes)::text AS logical, max(s.history_bytes)::text AS history
       FROM (\(Self.rows(where: "\(condition) AND hour >= date_trunc('hour', $2::timestamptz, 'UTC')")))
         AS x LEFT JOIN exzo.branch_sizes AS s ON s.branch_id = x.branch_id
-      GROUP BY x.branch_id
+      LEFT JOIN exzo.branches AS b ON b.id = x.branch_id
+      GROUP BY x.project_id, x.branch_id
       """, parameter, .init(date))
-    var totals: [BranchID: UsageTotals] = [:]
-    for row in result.rows { totals[BranchID(try row.value("branch_id"))] = try Self.totals(row) }
-    return totals
+    return try result.rows.map { row in
+      (
+        ProjectID(try row.value("project_id")), BranchID(try row.value("branch_id")),
+        try Self.totals(row)
+      )
+    }
   }
 
   /// Use in `[from, to)`, by branch and frame, in order of project, branch and time.
@@ -97,11 +114,18 @@ extension CatalogTransaction {
       try ids.map { .text(try RecordCoding.json($0)) }, after.map { .text($0) })
   }
 
+  /// Of rows `x` and their branches `b`. What a child changed is what its own line takes in the store; it is
+  /// charged once: up to the size of its databases as a branch, beyond that as history.
   private static let sums = """
     sum(x.active)::bigint::text AS active, sum(x.compute)::bigint::text AS compute,
     sum(x.written)::bigint::text AS written, sum(x.transfer)::bigint::text AS transfer,
     coalesce(sum(x.logical), 0)::bigint::text AS logical_hours,
-    coalesce(sum(x.history), 0)::bigint::text AS history_hours
+    coalesce(sum(x.history), 0)::bigint::text AS history_hours,
+    coalesce(sum(CASE WHEN b.parent_id IS NULL THEN x.logical
+      ELSE least(x.logical, x.history) END), 0)::bigint::text AS branch_hours,
+    coalesce(sum(CASE WHEN b.parent_id IS NULL THEN x.history
+      ELSE x.history - least(x.logical, x.history) END), 0)::bigint::text AS restore_hours,
+    coalesce(sum(x.dumps), 0)::bigint::text AS dump_hours
     """
 
   /// Hours of use and hours of transfer in one shape.
@@ -109,10 +133,10 @@ extension CatalogTransaction {
     """
     SELECT project_id, branch_id, hour, active_milliseconds AS active,
       compute_milliseconds AS compute, written_bytes AS written, 0::bigint AS transfer,
-      logical_size_bytes AS logical, history_bytes AS history
+      logical_size_bytes AS logical, history_bytes AS history, dump_bytes AS dumps
     FROM exzo.usage_hours WHERE \(condition)
     UNION ALL
-    SELECT project_id, branch_id, hour, 0, 0, 0, bytes, NULL, NULL
+    SELECT project_id, branch_id, hour, 0, 0, 0, bytes, NULL, NULL, NULL
     FROM exzo.transfer WHERE \(condition)
     """
   }
@@ -125,6 +149,9 @@ extension CatalogTransaction {
     totals.transferBytes = try row.value("transfer")
     totals.logicalByteHours = try row.value("logical_hours")
     totals.historyByteHours = try row.value("history_hours")
+    totals.branchByteHours = try row.value("branch_hours")
+    totals.restoreByteHours = try row.value("restore_hours")
+    totals.dumpByteHours = try row.value("dump_hours")
     totals.logicalBytes = try row.optional("logical")
     totals.historyBytes = try row.optional("history")
     return totals

@@ -15,6 +15,12 @@ public struct UsageTotals: Sendable, Hashable {
   public var logicalByteHours = 0
   /// Bytes in the object store, summed likewise.
   public var historyByteHours = 0
+  /// What branches are charged for, likewise: a root its databases, a child what it changed, at most its databases.
+  public var branchByteHours = 0
+  /// History beyond that, likewise.
+  public var restoreByteHours = 0
+  /// Dumps in the object store, likewise.
+  public var dumpByteHours = 0
   /// The last known sizes.
   public var logicalBytes: Int?
   public var historyBytes: Int?
@@ -31,6 +37,9 @@ public struct UsageTotals: Sendable, Hashable {
     a.transferBytes += b.transferBytes
     a.logicalByteHours += b.logicalByteHours
     a.historyByteHours += b.historyByteHours
+    a.branchByteHours += b.branchByteHours
+    a.restoreByteHours += b.restoreByteHours
+    a.dumpByteHours += b.dumpByteHours
     a.logicalBytes = sum(a.logicalBytes, b.logicalBytes)
     a.historyBytes = sum(a.historyBytes, b.historyBytes)
   }
@@ -67,12 +76,16 @@ public enum UsageGranularity: String, Sendable, CaseIterable {
 
 /// What was counted of one endpoint since the batch before.
 public struct TransferIncrement: Sendable, Hashable {
+  /// Empty where no endpoint served it.
   public var endpoint: EndpointID
+  /// Whose bytes these are where no endpoint served them.
+  public var branch: BranchID?
   public var kind: String
   public var bytes: Int
 
-  public init(endpoint: EndpointID, kind: String, bytes: Int) {
+  public init(endpoint: EndpointID, branch: BranchID? = nil, kind: String, bytes: Int) {
     self.endpoint = endpoint
+    self.branch = branch
     self.kind = kind
     self.bytes = bytes
   }

@@ -22,6 +22,9 @@ extension Agent {
           Thread.sleep(forTimeInterval: Self.retryInterval)
         }
       }
+      if let alarm = view.notMade.withLock({ $0.alarm }) {
+        log.error("not all pages were made ahead of reads", metadata: ["error": "\(alarm)"])
+      }
       log.info(
         "pages made ahead of reads",
         metadata: [
@@ -38,7 +41,7 @@ extension Agent {
   ) {
     guard let base = prepared.base else { return }
     let departure = BaseDeparture(
-      base: base, lazy: prepared.lazy, writer: prepared.writer, keyframes: keyframes,
+      base: base, former: FormerBase(prepared.lazy), writer: prepared.writer, keyframes: keyframes,
       server: server, log: log,
       storage: LayerStorage(store: environment.store, fileSystem: environment.fileSystem),
       pause: specification.pausesLeavingBase)

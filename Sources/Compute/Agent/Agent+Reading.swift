@@ -20,6 +20,8 @@ extension Agent {
       parent: LineID(rawValue: parent), target: lsn, log: log
     ).prepareReading()
     reading = prepared
+    status.opening = prepared.lazy == nil ? .replay : .lazy
+    status.replayReason = prepared.replayReason
     try await admitBootstrap(prepared.bootstrapRole)
     steps.mark("prepare")
     mount = try await mount(prepared.volume)

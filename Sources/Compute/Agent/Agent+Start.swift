@@ -62,9 +62,13 @@ extension Agent {
       steps.mark("proof")
     } catch {
       guard let why = prepared.lazy?.failure else { throw error }
+      let text = "\((error as? ComputeError)?.message ?? "\(error)"): \(why)"
+      // Workers that do not start and disks that are full say nothing of the history.
+      if let why = why as? ComputeError, why.code != .damagedHistory {
+        throw ComputeError(why.code, text, hint: why.hint)
+      }
       throw ComputeError(
-        .damagedHistory, "\((error as? ComputeError)?.message ?? "\(error)"): \(why)",
-        hint: "run 'exzo verify'; a moment before the damage opens")
+        .damagedHistory, text, hint: "run 'exzo verify'; a moment before the damage opens")
     }
   }
 

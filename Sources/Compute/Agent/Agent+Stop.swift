@@ -72,8 +72,9 @@ extension Agent {
   func takeDown() async throws {
     try await blocking { [mount, prepared, reading, specification] in
       specification.controlGroup?.remove()
+      // Its workers end in any case.
+      defer { prepared?.lazy?.close() }
       if let mount { _ = try mount.unmount() }
-      prepared?.lazy?.close()
       try prepared?.volume.close()
       try reading?.close()
     }

@@ -151,6 +151,9 @@ public actor Agent {
       status.historyBytes = await keyframes.historyBytes
       if let alarm = await keyframes.alarm { status.messages.append("keyframe: \(alarm)") }
     }
+    if let alarm = prepared?.lazy?.notMade.withLock({ $0.alarm }) {
+      status.messages.append(alarm)
+    }
     status.serverPID = postmaster?.pid ?? 0
     if let following {
       status.source = sourceStatus(following)

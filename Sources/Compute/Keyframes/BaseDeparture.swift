@@ -1,6 +1,7 @@
 import Foundation
 import History
 import Logging
+import Synchronization
 import Volume
 
 /// Lets the volume of a line that was opened without replay leave its base while the server runs on it.
@@ -21,8 +22,8 @@ import Volume
 /// One task; reads go on meanwhile.
 struct BaseDeparture: Sendable {
   let base: MovingBaseView
-  /// What the volume was opened over; `nil` where that was a keyframe that stands alone.
-  let lazy: LazyBaseView?
+  /// What the volume was opened over, until it has left it.
+  let former: FormerBase
   let writer: LineWriter
   let keyframes: KeyframeService
   let server: ServerSession
@@ -68,7 +69,7 @@ struct BaseDeparture: Sendable {
       await stand(at: .announced)
       try await blocking {
         base.move(to: try StandaloneBaseView(tree: base.tree, layers: layers, storage: storage))
-        lazy?.close()
+        former.release()
       }
       await forget()
       await stand(at: .moved)
@@ -83,5 +84,22 @@ struct BaseDeparture: Sendable {
     log.info("stands still while it leaves its base", metadata: ["step": "\(step)"])
     // Ends early only when the task is cancelled: then the compute stops anyway.
     try? await Task.sleep(for: .seconds(86_400))
+  }
+}
+
+/// What a volume was opened over. With its last holder go its made pages, caches and open objects.
+final class FormerBase: Sendable {
+  private let view: Mutex<LazyBaseView?>
+
+  /// - Parameter view: `nil` where the volume was opened over a keyframe that stands alone.
+  init(_ view: LazyBaseView?) { self.view = Mutex(view) }
+
+  /// Ends its workers and lets it go.
+  func release() {
+    let held = view.withLock { view in
+      defer { view = nil }
+      return view
+    }
+    held?.close()
   }
 }

@@ -36,7 +36,8 @@ extension LazyBaseView {
 
   /// Makes every page that the WAL changed, in order, until all are made or the view is closed.
   ///
-  /// Blocks its thread, at low priority. Errors show again when the page is read.
+  /// Blocks its thread, at low priority, also while the disk has no room. Errors show again when the page is read;
+  /// pages that the history does not give are passed over, a few of them (``PagesNotMade``).
   func makeAhead() throws {
     do {
       try makeAllAhead()
@@ -48,6 +49,7 @@ extension LazyBaseView {
 
   private func makeAllAhead() throws {
     setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
+    notMade.withLock { $0 = PagesNotMade() }
     var files: [RelationFile: FileID] = [:]
     for (id, known) in relations where known.file.fork != .freeSpaceMap { files[known.file] = id }
     var wanted: [PageMaker.Wanted] = []
@@ -60,16 +62,35 @@ extension LazyBaseView {
       guard address.block < known.blocks, !pages.holds(address) else { return true }
       wanted.append(PageMaker.Wanted(address: address, key: key))
       if wanted.count >= limit {
-        wanted.removeFirst(try makeFirst(of: wanted, isUrgent: false))
+        wanted.removeFirst(try makeWhatCanBe(of: wanted[...]))
         limit = min(2 * limit, LazyBaseView.aheadBatch.most)
       }
       return true
     }
     while !wanted.isEmpty, !isClosed.load(ordering: .relaxed) {
-      wanted.removeFirst(try makeFirst(of: wanted, isUrgent: false))
+      wanted.removeFirst(try makeWhatCanBe(of: wanted[...]))
     }
-    guard !isClosed.load(ordering: .relaxed) else { return }
+    guard !isClosed.load(ordering: .relaxed), notMade.withLock({ $0.count == 0 }) else { return }
     allMade.store(true, ordering: .releasing)
+  }
+
+  /// Makes the first of the blocks; one that the history does not give, found by halving, is passed over.
+  /// - Returns: how many are done with, at least one unless the view was closed.
+  private func makeWhatCanBe(of wanted: ArraySlice<PageMaker.Wanted>) throws -> Int {
+    while try !pages.hasRoom() {
+      if isClosed.load(ordering: .relaxed) { return 0 }
+      notMade.withLock { $0.waitsForRoom = true }
+      sleep(5)
+    }
+    notMade.withLock { $0.waitsForRoom = false }
+    do {
+      return try makeFirst(of: Array(wanted), isUrgent: false)
+    } catch {
+      guard !isClosed.load(ordering: .relaxed), PagesNotMade.isOfHistory(error) else { throw error }
+      if wanted.count > 1 { return try makeWhatCanBe(of: wanted.prefix(wanted.count / 2)) }
+      try notMade.withLock { try $0.note(error) }
+      return 1
+    }
   }
 
   /// Makes the first of the blocks, as many as their records allow.

@@ -38,7 +38,9 @@ final class LazyBaseView: BaseView {
   /// Lots whose records are held in memory at once.
   let lotRoom = DispatchSemaphore(value: 2)
   let isClosed = Atomic<Bool>(false)
-  private let lastFailure = Mutex<String?>(nil)
+  private let lastFailure = Mutex<(any Error)?>(nil)
+  /// Pages that could not be made ahead of reads.
+  let notMade = Mutex(PagesNotMade())
   /// Pages made for reads, and ahead of them.
   let made = Atomic<UInt64>(0)
   /// Reads of relations under way.
@@ -66,13 +68,13 @@ final class LazyBaseView: BaseView {
     do {
       try readBlocks(file, startBlock, count, buffer)
     } catch {
-      lastFailure.withLock { $0 = "\(error)" }
+      lastFailure.withLock { $0 = error }
       throw error
     }
   }
 
   /// What a server says of a read that failed is an input/output error; this is why.
-  var failure: String? { lastFailure.withLock { $0 } }
+  var failure: (any Error)? { lastFailure.withLock { $0 } }
 
   private func readBlocks(
     _ file: FileID, _ startBlock: UInt32, _ count: Int, _ buffer: UnsafeMutableRawBufferPointer

@@ -26,8 +26,21 @@ struct LazyPages: Sendable {
   ///   - history: of the line on which the moment lies.
   ///   - image: that the moment is made from.
   ///   - tree: at the moment.
+  ///   - pool: of ``pool()``, which the view ends; ended as well where this throws.
   func view(
-    _ history: LineHistory, image: GroupedImage, moment: LSN, tree: FileTreeSnapshot
+    _ history: LineHistory, image: GroupedImage, moment: LSN, tree: FileTreeSnapshot, pool: RedoPool
+  ) async throws -> LazyBaseView {
+    do {
+      return try await makeView(history, image, moment, tree, pool)
+    } catch {
+      pool.stop()
+      throw error
+    }
+  }
+
+  private func makeView(
+    _ history: LineHistory, _ image: GroupedImage, _ moment: LSN, _ tree: FileTreeSnapshot,
+    _ pool: RedoPool
   ) async throws -> LazyBaseView {
     async let chains = ChainReader.open(
       history, from: min(image.oldestRedoLSN, moment), to: moment, storage: storage,
@@ -38,20 +51,17 @@ struct LazyPages: Sendable {
       try pageOptions(of: image, major: postgresMajor(specification.major))
     }
     let maker = PageMaker(
-      image: image, chains: reader, pool: try await environment.threads.run(makePool),
-      options: options, moment: moment)
+      image: image, chains: reader, pool: pool, options: options, moment: moment)
     return try await environment.threads.run { [directory, environment] in
-      do {
-        return LazyBaseView(
-          tree: tree, maker: maker,
-          pages: try MadePages(
-            path: "\(directory.scratch)/made-pages", fileSystem: environment.fileSystem))
-      } catch {
-        maker.pool.stop()
-        throw error
-      }
+      LazyBaseView(
+        tree: tree, maker: maker,
+        pages: try MadePages(
+          path: "\(directory.scratch)/made-pages", fileSystem: environment.fileSystem))
     }
   }
+
+  /// Redo workers, the first of which is starting.
+  func pool() async throws -> RedoPool { try await environment.threads.run(makePool) }
 
   @Sendable private func makePool() throws -> RedoPool {
     let major = try postgresMajor(specification.major)
@@ -60,6 +70,8 @@ struct LazyPages: Sendable {
       RedoPoolConfiguration(
         major: major, server: "\(specification.binaries)/postgres",
         library: try LazyPages.library(major),
+        scratch: RedoPoolConfiguration.scratchDirectory(
+          environment: ProcessInfo.processInfo.environment),
         identity: getuid() == 0 ? (identity.uid, identity.gid) : nil, startsEarly: true))
   }
 

@@ -14,10 +14,17 @@ final class MadePages: Sendable {
   }
 
   private let file: any OpenFile
+  private let fileSystem: any FileSystem
+  private let directory: String
   private let slots = Mutex(Slots())
+
+  /// Room that is left to others: pages that can be made again never fill a disk.
+  static let reserve: UInt64 = 2 << 30
 
   /// Makes the file and takes its name away: it goes with the process.
   init(path: String, fileSystem: any FileSystem) throws {
+    self.fileSystem = fileSystem
+    directory = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
     file = try fileSystem.open(path, .createReadWrite, operation: "keep made pages")
     try file.truncate(to: 0, operation: "keep made pages")
     try fileSystem.unlink(path, operation: "keep made pages")
@@ -56,9 +63,15 @@ final class MadePages: Sendable {
     }
   }
 
+  /// Whether the disk has more room than ``reserve``.
+  func hasRoom() throws -> Bool {
+    try fileSystem.freeBytes(directory, operation: "keep made pages") > MadePages.reserve
+  }
+
   /// As ``keep(_:_:)``, except that a full disk is no obstacle: whoever wants the pages again makes them again.
   func keepIfThereIsRoom(_ addresses: [BlockAddress], _ pages: UnsafeRawBufferPointer) throws {
     do {
+      guard try hasRoom() else { return }
       try keep(addresses, pages)
     } catch let error as FileError where error.isDiskFull {
       // Kept are only those of before.

@@ -3,6 +3,7 @@ import Foundation
 import History
 import Logging
 import ObjectStorage
+import PageRedo
 import PostgresFormat
 import Volume
 
@@ -34,9 +35,13 @@ struct MomentOpening: Sendable {
     var reason = await moment.replayReason(history, major: major, wanted: specification.opening)
     steps.mark("seek")
     if reason == nil {
-      switch try await openLazily(history, moment, &steps) {
-      case .prepared(let prepared): return prepared
-      case .replay(let fallback): reason = .fallback(fallback.reason.rawValue)
+      do {
+        switch try await openLazily(history, moment, &steps) {
+        case .prepared(let prepared): return prepared
+        case .replay(let fallback): reason = .fallback(fallback.reason.rawValue)
+        }
+      } catch let error as PageRedoError {
+        reason = noted(error)
       }
     }
     if specification.opening == .lazy, let reason {
@@ -64,6 +69,36 @@ struct MomentOpening: Sendable {
   private func openLazily(
     _ history: LineHistory, _ moment: Moment, _ steps: inout StepClock
   ) async throws -> LazyOutcome {
+    let pool = try await pages.pool()
+    do {
+      let outcome = try await openLazily(history, moment, pool, &steps)
+      if case .replay = outcome { pool.stop() }
+      return outcome
+    } catch {
+      pool.stop()
+      throw error
+    }
+  }
+
+  /// Redo that cannot be had is no obstacle: the server replays the tail.
+  func noted(_ error: PageRedoError) -> ReplayReason {
+    log.error("redo workers do not start", metadata: ["error": "\(error)"])
+    return .fallback(error.code.rawValue)
+  }
+
+  /// Where a first worker has failed to start by then, nothing is made that replay could not use.
+  func requireWorkers(_ pool: RedoPool) async throws {
+    let failure = try await environment.threads.run {
+      pool.startFailure(within: MomentOpening.startPatience)
+    }
+    if let failure { throw failure }
+  }
+
+  private static let startPatience = 0.25
+
+  private func openLazily(
+    _ history: LineHistory, _ moment: Moment, _ pool: RedoPool, _ steps: inout StepClock
+  ) async throws -> LazyOutcome {
     let plan = await makePlan(history, moment, from: moment.keyframe, isLazy: true)
     let image = try await pages.image(moment.keyframe.image)
     steps.mark("image")
@@ -73,11 +108,13 @@ struct MomentOpening: Sendable {
     case .lazy(let found): summary = found
     }
     steps.mark("tail")
+    try await requireWorkers(pool)
+    steps.mark("workers")
     let origin = LineOrigin(
       line: parent, branchLSN: plan.lsn, base: moment.keyframe.image, tree: summary.moment.tree)
     // The line becomes durable while its volume is laid out; nothing starts before both are there.
     async let writer = createLine(plan, origin, history)
-    let laid = try await lay(history, image, plan, origin, summary)
+    let laid = try await lay(history, image, plan, origin, summary, pool)
     steps.mark("volume")
     do {
       let prepared = laid.prepared(try await writer)
@@ -105,7 +142,8 @@ struct MomentOpening: Sendable {
       throw ComputeError(
         .damagedHistory, "open line '\(specification.line)': its tail changed since it was begun")
     }
-    return try await lay(history, image, plan, origin, summary).prepared(writer)
+    let pool = try await pages.pool()
+    return try await lay(history, image, plan, origin, summary, pool).prepared(writer)
   }
 
   /// A volume over pages that are made when they are read, without its line.
@@ -134,12 +172,18 @@ struct MomentOpening: Sendable {
   /// The volume over a view that makes pages, and what must be true of the server on it.
   private func lay(
     _ history: LineHistory, _ image: GroupedImage, _ plan: OpeningPlan, _ origin: LineOrigin,
-    _ summary: RewrittenTail.Summary
+    _ summary: RewrittenTail.Summary, _ pool: RedoPool
   ) async throws -> LaidOut {
     let view = try await pages.view(
-      history, image: image, moment: plan.lsn, tree: origin.tree ?? summary.moment.tree)
+      history, image: image, moment: plan.lsn, tree: origin.tree ?? summary.moment.tree, pool: pool)
     let base = MovingBaseView(view)
-    let (volume, control) = try await openVolume(on: base, plan)
+    let (volume, control): (Volume, ControlFile)
+    do {
+      (volume, control) = try await openVolume(on: base, plan)
+    } catch {
+      view.close()
+      throw error
+    }
     return LaidOut(
       volume: volume, control: control, view: view, base: base,
       expectation: RecoveryExpectation(

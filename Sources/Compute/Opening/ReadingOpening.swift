@@ -1,6 +1,7 @@
 import DurableIO
 import Foundation
 import History
+import PageRedo
 import PostgresFormat
 import Volume
 
@@ -18,6 +19,8 @@ struct PreparedReading: Sendable {
   var warmed: WarmedBaseView?
   /// Makes the moment's pages when they are read, in place of replay.
   var lazy: LazyBaseView?
+  /// Why the tail is replayed, where it is.
+  var replayReason: String?
   /// The role with OID 10, where it has not the platform's name at the moment.
   var bootstrapRole: String?
 
@@ -35,15 +38,24 @@ extension MomentOpening {
     let history = try await LineHistory.open(parent, store: environment.store)
     let moment = try await history.seek(.lsn(target), now: environment.now())
     let major = try postgresMajor(specification.major)
-    var prepared: PreparedReading?
-    if await moment.replayReason(history, major: major, wanted: specification.opening) == nil {
-      prepared = try await readLazily(history, moment)
+    var reason = await moment.replayReason(history, major: major, wanted: specification.opening)
+    var lazy: PreparedReading?
+    if reason == nil {
+      do {
+        switch try await readLazily(history, moment) {
+        case .prepared(let prepared): lazy = prepared
+        case .replay(let fallback): reason = .fallback(fallback.reason.rawValue)
+        }
+      } catch let error as PageRedoError {
+        reason = noted(error)
+      }
     }
     var ready: PreparedReading
-    if let prepared {
-      ready = prepared
+    if let lazy {
+      ready = lazy
     } else {
       ready = try await readReplayed(history, moment, major)
+      ready.replayReason = reason?.name
     }
     // On a line that goes on from such a one the role has been renamed.
     let description = await history.description
@@ -54,21 +66,44 @@ extension MomentOpening {
     return ready
   }
 
-  /// `nil` where the tail holds what only a server can replay.
+  private enum ReadingOutcome {
+    case prepared(PreparedReading)
+    /// The tail holds what only a server can replay.
+    case replay(TailRewriter.Fallback)
+  }
+
   private func readLazily(
     _ history: LineHistory, _ moment: Moment
-  ) async throws -> PreparedReading? {
+  ) async throws -> ReadingOutcome {
+    let pool = try await pages.pool()
+    do {
+      let outcome = try await readLazily(history, moment, pool)
+      if case .replay = outcome { pool.stop() }
+      return outcome
+    } catch {
+      pool.stop()
+      throw error
+    }
+  }
+
+  private func readLazily(
+    _ history: LineHistory, _ moment: Moment, _ pool: RedoPool
+  ) async throws -> ReadingOutcome {
     let plan = await makePlan(history, moment, from: moment.keyframe, isLazy: true)
     let image = try await pages.image(moment.keyframe.image)
-    guard
-      case .lazy(let summary) = try await rewriteTail(history, plan, withoutWhatStays(image.tree))
-    else { return nil }
+    let summary: RewrittenTail.Summary
+    switch try await rewriteTail(history, plan, withoutWhatStays(image.tree)) {
+    case .replay(let fallback): return .replay(fallback)
+    case .lazy(let found): summary = found
+    }
+    try await requireWorkers(pool)
     let view = try await pages.view(
-      history, image: image, moment: plan.lsn, tree: summary.moment.tree)
+      history, image: image, moment: plan.lsn, tree: summary.moment.tree, pool: pool)
     let (volume, control) = try await openVolume(on: view, plan)
-    return PreparedReading(
-      volume: volume, control: control, tailParameters: summary.parameters, target: plan.lsn,
-      lazy: view)
+    return .prepared(
+      PreparedReading(
+        volume: volume, control: control, tailParameters: summary.parameters, target: plan.lsn,
+        lazy: view))
   }
 
   private func readReplayed(

@@ -16,8 +16,11 @@ struct VolumeResumption: Sendable {
     let (base, lazy) = try await base(of: writer)
     return try await environment.threads.run { [directory] in
       let moving = writer.description.parent?.isLazy ?? false ? MovingBaseView(base) : nil
+      var isReady = false
+      defer { if !isReady { lazy?.close() } }
       let volume = try openVolume(directory, base: moving ?? base, deferred: false)
       let control = try ImagePreparation(volume: volume, major: major).controlFile()
+      isReady = true
       return PreparedCompute(
         volume: volume, writer: writer, base: moving, expectation: nil, control: control,
         lazy: lazy)
@@ -40,8 +43,9 @@ struct VolumeResumption: Sendable {
       let history = try await LineHistory.open(origin.line, store: environment.store)
       let pages = LazyPages(
         specification: specification, directory: directory, environment: environment)
+      let image = try await pages.image(origin.base)
       let view = try await pages.view(
-        history, image: try await pages.image(origin.base), moment: origin.branchLSN, tree: tree)
+        history, image: image, moment: origin.branchLSN, tree: tree, pool: try await pages.pool())
       return (view, view)
     }
     let view = try await environment.threads.run { [environment] in

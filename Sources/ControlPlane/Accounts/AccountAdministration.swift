@@ -151,7 +151,10 @@ struct PlanFit {
   let plan: PlanRecord
 
   /// - Throws: ``ControlPlaneError`` `.planTooSmall`, naming every project that does not.
-  func check(_ projects: [ProjectRecord], _ tx: CatalogTransaction, doing action: String) throws {
+  func check(
+    _ projects: [ProjectRecord], _ tx: CatalogTransaction, doing action: String,
+    hint: String = "change these projects first"
+  ) throws {
     let long = projects.filter { $0.historyRetentionSeconds > plan.retentionSecondsMaximum }
     let large = try projects.filter { project in
       try tx.endpoints(of: project.id).contains {
@@ -166,7 +169,7 @@ struct PlanFit {
     throw ControlPlaneError(
       .planTooSmall,
       "\(action): plan '\(plan.name)' has no room for \(reasons.joined(separator: " and "))",
-      hint: "change these projects first")
+      hint: hint)
   }
 
   private func reason(_ projects: [ProjectRecord], _ what: String) -> String? {

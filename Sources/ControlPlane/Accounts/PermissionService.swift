@@ -95,16 +95,15 @@ public struct PermissionService: Sendable {
   public func sharedProjects(
     account: AccountID, search: String?, page: PageRequest
   ) async throws -> (projects: [API.ProjectListItem], next: PagePosition?) {
-    let found = try await core.catalog.read { tx in
-      try tx.sharedProjects(with: account, search: search, page)
+    try await core.catalog.read { tx in
+      let found = try tx.sharedProjects(with: account, search: search, page)
+      let shown = try Presenter(core: core).listItems(found.elements, tx).map { item in
+        var item = item
+        item.effectiveProjectPermission = .canEdit
+        return item
+      }
+      return (shown, found.next)
     }
-    let presenter = Presenter(core: core)
-    let shown = found.elements.map { project in
-      var item = presenter.listItem(project)
-      item.effectiveProjectPermission = .canEdit
-      return item
-    }
-    return (shown, found.next)
   }
 }
 

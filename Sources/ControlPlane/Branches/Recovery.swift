@@ -49,6 +49,11 @@ struct Recovery: Sendable {
       let endpoints = try self.endpoints(
         try tx.endpoints(of: id, deletedAt: branch.deletedAt ?? core.clock.now), of: recovered,
         project, tx)
+      // Deleted endpoints are not asked when a plan becomes smaller.
+      if let plan = try tx.plan(project.plan) {
+        try PlanFit(plan: plan).check(
+          [project], tx, doing: "recover branch '\(branch.name)'", hint: Self.largerPlan)
+      }
       return API.BranchRecoverResponse(
         branch: presenter.branch(recovered, isDefault: project.defaultBranchID == id),
         endpoints: endpoints.map(presenter.endpoint))
@@ -140,39 +145,78 @@ struct Recovery: Sendable {
   // MARK: projects
 
   func project(_ id: ProjectID, account: AccountID) async throws -> API.ProjectRecoverResponse {
-    let lines = try await core.catalog.read { tx -> [(BranchID, CatalogLineID)] in
+    let opened = try await core.catalog.read { tx -> [BranchRecord] in
       guard let project = try self.check(id, account, tx) else { return [] }
-      return try tx.branches(of: project.id).compactMap { branch in
-        guard let line = try tx.line(branch.lineID), line.isOpened else { return nil }
-        return (branch.id, line.id)
-      }
+      return try tx.branches(of: project.id).filter { try tx.line($0.lineID)?.isOpened == true }
     }
-    var heads: [BranchID: ResolvedMoment] = [:]
-    for (branch, line) in lines {
-      heads[branch] = try await core.fleet.resolve(line: line.rawValue, moment: .head)
-    }
-    let moments = heads
-    try await core.catalog.write { tx in
-      guard try tx.lockProject(id, of: account) != nil,
-        var project = try self.check(id, account, tx), let deletedAt = project.deletedAt
-      else { return }
-      project.deletedAt = nil
-      project.updatedAt = core.clock.now
-      try tx.update(project)
-      for branch in try tx.branches(of: id) {
-        let revived = try self.revive(branch, at: moments[branch.id], project, tx)
-        _ = try self.endpoints(
-          try tx.endpoints(of: branch.id, deletedAt: deletedAt), of: revived, project, tx)
-      }
+    let (found, damaged) = try await heads(of: opened)
+    try await core.catalog.write { tx in try self.revive(id, account, found, tx) }
+    for branch in damaged {
+      core.logger.warning(
+        "a branch of a recovered project cannot be opened",
+        metadata: [
+          "project": "\(id)", "branch": "\(branch.id)", "name": "\(branch.name)",
+          "error": "\(branch.reason)",
+        ])
     }
     let shown = try await ProjectService(core: core).get(id, account: account)
     return try await core.catalog.read { tx in
       let main = try tx.project(id)?.defaultBranchID
       return API.ProjectRecoverResponse(
         project: shown,
-        branches: try tx.branches(of: id).map { presenter.branch($0, isDefault: $0.id == main) })
+        branches: try tx.branches(of: id).map { presenter.branch($0, isDefault: $0.id == main) },
+        damagedBranches: damaged.isEmpty ? nil : damaged)
     }
   }
+
+  /// Where the branches' histories end, and those that are damaged: they keep no others away.
+  private func heads(
+    of branches: [BranchRecord]
+  ) async throws -> (heads: [BranchID: ResolvedMoment], damaged: [API.DamagedBranch]) {
+    var heads: [BranchID: ResolvedMoment] = [:]
+    var damaged: [API.DamagedBranch] = []
+    for branch in branches {
+      do {
+        heads[branch.id] = try await core.fleet.resolve(
+          line: branch.lineID.rawValue, moment: .head)
+      } catch let error as ComputeFleetError
+        where error.code == .damaged || error.code == .unknownLine
+      {
+        damaged.append(
+          API.DamagedBranch(id: branch.id.rawValue, name: branch.name, reason: error.message))
+      }
+    }
+    return (heads, damaged)
+  }
+
+  /// Brings the project's branches back, each from its head; one without stays where it was. They are on
+  /// the plan that the owner has now.
+  private func revive(
+    _ id: ProjectID, _ account: AccountID, _ heads: [BranchID: ResolvedMoment],
+    _ tx: CatalogTransaction
+  ) throws {
+    // The account's lock first, as where projects are created.
+    guard let owner = try tx.project(id, of: account)?.accountID,
+      let plan = try tx.lockAccount(owner).flatMap({ try tx.plan($0.plan) }),
+      try tx.lockProject(id, of: account) != nil,
+      var project = try check(id, account, tx), let deletedAt = project.deletedAt
+    else { return }
+    project.deletedAt = nil
+    project.updatedAt = core.clock.now
+    project.plan = plan.name
+    try tx.update(project)
+    for branch in try tx.branches(of: id) {
+      let revived = try revive(branch, at: heads[branch.id], project, tx)
+      _ = try endpoints(
+        try tx.endpoints(of: branch.id, deletedAt: deletedAt), of: revived, project, tx)
+    }
+    try PlanFit(plan: plan).check(
+      [project], tx, doing: "recover project '\(project.name)'", hint: Self.largerPlan)
+  }
+
+  private static let largerPlan =
+    "have the operator put the account on a larger plan ('exzo accounts update ID --plan PLAN'), "
+    + "recover, change what does not fit, and go back"
 
   /// The deleted project; `nil` where it is not deleted.
   private func check(
@@ -185,8 +229,8 @@ struct Recovery: Sendable {
     let action = "recover project '\(project.name)'"
     try Self.check(deletedAt, isPurged: false, core.clock.now, action)
     try core.requireFree(tx, id, [], doing: action)
-    guard let owner = try tx.account(account), let plan = try tx.plan(owner.plan),
-      try tx.projectCount(of: account) < plan.projectsLimit
+    guard let owner = try tx.account(project.accountID), let plan = try tx.plan(owner.plan),
+      try tx.projectCount(of: owner.id) < plan.projectsLimit
     else {
       throw ControlPlaneError(
         .limitReached, "\(action): the plan allows no further project", hint: "delete one first")

@@ -1,6 +1,7 @@
 import Catalog
 import Crypto
 import Foundation
+import Logging
 
 /// Sessions of people who signed in to the Console with an API key.
 ///
@@ -64,7 +65,12 @@ public struct ConsoleSessions: Sendable {
         now.addingTimeInterval(Self.idleSeconds),
         row.createdAt.addingTimeInterval(Self.longestSeconds))
       let record = used
-      try await core.catalog.write { try $0.update(record) }
+      do {
+        try await core.catalog.write { try $0.update(record) }
+      } catch let error as CatalogError where error.code == .diskFull {
+        // Pages are shown without it; what writes is refused, and `/readyz` tells.
+        core.logger.debug("a session's last use was not noted", metadata: ["error": "\(error)"])
+      }
     }
     return session
   }

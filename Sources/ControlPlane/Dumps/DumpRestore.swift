@@ -40,9 +40,11 @@ extension DumpService {
     _ dump: DumpRecord, database: String, tables: [String]?, _ branch: BranchRecord,
     _ project: ProjectRecord, after: [OperationID], _ tx: CatalogTransaction
   ) throws -> OperationRecord {
+    let action = "restore into branch '\(branch.name)'"
+    // What a server elsewhere writes takes nothing from here.
+    try core.refuseAttached(tx, branch.lineID, isOverFine: false, doing: action)
     let locks = try Self.locks(of: branch, tx)
-    try core.requireFree(
-      tx, project.id, locks, doing: "restore into branch '\(branch.name)'")
+    try core.requireFree(tx, project.id, locks, doing: action)
     var operation = OperationRecord(
       .restoreDump, core, project: project, branch: branch.id, locks: locks, after: after)
     operation.details = [DumpDetail.dump: dump.id.rawValue, DumpDetail.database: database]
@@ -142,7 +144,10 @@ extension DumpService {
     }
     let resolver = try await core.catalog.read { tx in
       let project = try core.project(tx, project, of: account)
-      return try MomentResolver(core, project, try core.branch(tx, branch, of: project.id), tx)
+      let branch = try core.branch(tx, branch, of: project.id)
+      try core.refuseAttached(
+        tx, branch.lineID, isOverFine: false, doing: "recover into branch '\(branch.name)'")
+      return try MomentResolver(core, project, branch, tx)
     }
     var resolved = try await resolver.resolve(moment)
     if let time { resolved.time = time }

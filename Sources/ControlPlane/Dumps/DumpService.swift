@@ -92,11 +92,15 @@ public struct DumpService: Sendable {
     let record: DumpRecord
   }
 
+  /// - Throws: ``ControlPlaneError``, also where the project has sent all that it may.
   public func download(
     _ id: DumpID, project: ProjectID, account: AccountID
   ) async throws -> Download {
     let record = try await core.catalog.read { tx in
-      try Self.findWritten(id, try core.project(tx, project, of: account), doing: "download", tx)
+      let project = try core.project(tx, project, of: account)
+      let found = try Self.findWritten(id, project, doing: "download", tx)
+      try QuotaService(core: core).requireTransfer(project, tx, doing: "download dump '\(id)'")
+      return found
     }
     let file = try await core.dumpTools.open(
       dump: id.rawValue, project: record.projectID.rawValue)

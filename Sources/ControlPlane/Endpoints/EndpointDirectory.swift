@@ -171,6 +171,11 @@ public final class EndpointDirectory: Sendable {
     transfers.add(bytes, endpoint: EndpointID(endpointID), kind: kind)
   }
 
+  /// The same for a branch that no endpoint serves, as at a moment of one.
+  public func record(transfer bytes: Int, branchID: String, kind: String) {
+    transfers.add(bytes, branch: BranchID(branchID), kind: kind)
+  }
+
   /// When each endpoint was last in use, as far as this process saw; now for those with sessions.
   func lastUses() -> [EndpointID: Date] {
     let now = core.clock.now

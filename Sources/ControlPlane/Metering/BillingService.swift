@@ -9,12 +9,13 @@ enum BillingMetric: String, CaseIterable, Sendable {
   case writtenData = "written_data_gigabytes"
   case logicalSize = "logical_size_gigabyte_months"
   case historySize = "history_gigabyte_months"
+  case dumpSize = "dump_gigabyte_months"
 
   var unit: String {
     switch self {
     case .computeTime: "CU·h"
     case .dataTransfer, .writtenData: "GB"
-    case .logicalSize, .historySize: "GB·month"
+    case .logicalSize, .historySize, .dumpSize: "GB·month"
     }
   }
 
@@ -25,8 +26,9 @@ enum BillingMetric: String, CaseIterable, Sendable {
     case .computeTime: Double(totals.computeMilliseconds) / 3_600_000
     case .dataTransfer: Double(totals.transferBytes) / 1e9
     case .writtenData: Double(totals.writtenBytes) / 1e9
-    case .logicalSize: Double(totals.logicalByteHours) / 1e9 / hours
-    case .historySize: Double(totals.historyByteHours) / 1e9 / hours
+    case .logicalSize: Double(totals.branchByteHours) / 1e9 / hours
+    case .historySize: Double(totals.restoreByteHours) / 1e9 / hours
+    case .dumpSize: Double(totals.dumpByteHours) / 1e9 / hours
     }
   }
 }

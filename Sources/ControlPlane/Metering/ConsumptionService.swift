@@ -7,7 +7,7 @@ public struct ConsumptionQuery: Sendable {
   public var from: Date
   public var to: Date
   public var granularity: UsageGranularity
-  /// Names of the newer routes' metrics.
+  /// Names of the route's metrics.
   public var metrics: [String]
 
   public init(from: Date, to: Date, granularity: UsageGranularity, metrics: [String] = []) {
@@ -56,13 +56,14 @@ public struct ConsumptionService: Sendable {
     _ query: ConsumptionQuery, of account: AccountRecord
   ) async throws -> API.AccountConsumption {
     let query = try checked(query)
+    let metrics = try FrameMetrics(query.metrics)
     let frames = try await core.catalog.read { tx in
       let projects = try tx.meteredProjects(
         of: account.id, among: nil, since: query.from, after: nil, limit: Int(Int32.max))
       return try self.frames(of: projects.map(\.id), nil, query, tx)
     }
     return API.AccountConsumption(
-      periods: periods(Self.merged(frames), query, account, Self.frame))
+      periods: periods(Self.merged(frames), query, account, metrics.frame))
   }
 
   /// - Parameters:
@@ -73,7 +74,8 @@ public struct ConsumptionService: Sendable {
     limit: Int
   ) async throws -> (API.ProjectConsumptionResponse<API.ConsumptionFrame>, next: PagePosition?) {
     let query = try checked(query)
-    return try await projects(query, account, ids, after, limit, Self.frame)
+    let metrics = try FrameMetrics(query.metrics)
+    return try await projects(query, account, ids, after, limit, metrics.frame)
   }
 
   public func projectsV2(
@@ -165,9 +167,7 @@ public struct ConsumptionService: Sendable {
     }
   }
 
-  @Sendable private static func frame(
-    _ frames: [UsageFrame], _ end: Date
-  ) -> API.ConsumptionFrame {
+  static func frame(_ frames: [UsageFrame], _ end: Date) -> API.ConsumptionFrame {
     let totals = frames.reduce(into: UsageTotals()) { $0 += $1.totals }
     return API.ConsumptionFrame(
       timeframeStart: frames[0].start, timeframeEnd: end, activeTimeSeconds: totals.activeSeconds,
@@ -245,18 +245,20 @@ public struct ConsumptionMetrics: Sendable {
       ("private_network_transfer_bytes", { _, _ in 0 }),
       (
         "root_branch_bytes_month",
-        { frames, period in sum(frames.filter(\.isRoot), \.logicalByteHours) / period.hours }
+        { frames, period in sum(frames.filter(\.isRoot), \.branchByteHours) / period.hours }
       ),
       (
         "child_branch_bytes_month",
-        { frames, period in sum(frames.filter { !$0.isRoot }, \.logicalByteHours) / period.hours }
+        { frames, period in sum(frames.filter { !$0.isRoot }, \.branchByteHours) / period.hours }
       ),
       (
         "instant_restore_bytes_month",
-        { frames, period in sum(frames, \.historyByteHours) / period.hours }
+        { frames, period in sum(frames, \.restoreByteHours) / period.hours }
       ),
+      ("dump_bytes_month", { frames, period in sum(frames, \.dumpByteHours) / period.hours }),
       ("logical_size_bytes_hour", { frames, _ in sum(frames, \.logicalByteHours) }),
       ("history_bytes_hour", { frames, _ in sum(frames, \.historyByteHours) }),
+      ("dump_bytes_hour", { frames, _ in sum(frames, \.dumpByteHours) }),
     ]
 
   private static func sum(_ frames: [UsageFrame], _ path: KeyPath<UsageTotals, Int>) -> Int {

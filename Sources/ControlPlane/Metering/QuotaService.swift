@@ -4,6 +4,12 @@ import Foundation
 
 /// A limit that was reached, and what to say about it.
 struct QuotaBreach: Sendable, Hashable {
+  /// What is limited.
+  enum Subject: Sendable, Hashable {
+    case time, writing, transfer, size
+  }
+
+  var subject: Subject
   /// The setting or the plan's limit.
   var field: String
   var limit: Int
@@ -25,62 +31,92 @@ struct QuotaService: Sendable {
 
   /// The first limit that is reached; `nil` where all leave room.
   func breach(of project: ProjectRecord, _ tx: CatalogTransaction) throws -> QuotaBreach? {
-    let period = BillingPeriod(holding: core.clock.now)
-    return try quotaBreach(project, period, tx) ?? planBreach(project, period, tx)
+    try breaches(of: project, tx).first
   }
 
   /// Refuses what would run a compute of a project that has reached a limit.
   func require(
     _ project: ProjectRecord, _ tx: CatalogTransaction, doing action: String
   ) throws {
-    guard let breach = try breach(of: project, tx) else { return }
+    try refuse(breaches(of: project, tx).first, action)
+  }
+
+  /// Refuses what only sends bytes, of a project that has sent all that it may.
+  func requireTransfer(
+    _ project: ProjectRecord, _ tx: CatalogTransaction, doing action: String
+  ) throws {
+    try refuse(breaches(of: project, tx).first { $0.subject == .transfer }, action)
+  }
+
+  private func refuse(_ breach: QuotaBreach?, _ action: String) throws {
+    guard let breach else { return }
     throw ControlPlaneError(.quotaExceeded, "\(action): \(breach.reason)", hint: breach.hint)
   }
 
-  private func quotaBreach(
-    _ project: ProjectRecord, _ period: BillingPeriod, _ tx: CatalogTransaction
-  ) throws -> QuotaBreach? {
-    guard let quota = project.settings.quota else { return nil }
-    let branches = try tx.usage(of: project.id, since: period.start)
-    let used = branches.values.reduce(into: UsageTotals()) { $0 += $1 }
-    let counters = [
-      ("active_time_seconds", quota.activeTimeSeconds, used.activeSeconds),
-      ("compute_time_seconds", quota.computeTimeSeconds, used.computeSeconds),
-      ("written_data_bytes", quota.writtenDataBytes, used.writtenBytes),
-      ("data_transfer_bytes", quota.dataTransferBytes, used.transferBytes),
-    ]
-    for case (let name, let limit?, let used) in counters where limit > 0 && used >= limit {
-      return QuotaBreach(
-        field: "project.settings.quota.\(name)", limit: limit, used: used, resetsAt: period.end)
-    }
-    let largest = branches.values.compactMap(\.logicalBytes).max() ?? 0
-    guard let limit = quota.logicalSizeBytes, limit > 0, largest >= limit else { return nil }
-    return QuotaBreach(
-      field: "project.settings.quota.logical_size_bytes", limit: limit, used: largest)
+  /// All limits that are reached: the project's, then the plan's.
+  private func breaches(
+    of project: ProjectRecord, _ tx: CatalogTransaction
+  ) throws -> [QuotaBreach] {
+    let period = BillingPeriod(holding: core.clock.now)
+    return try quotaBreaches(project, period, tx) + planBreaches(project, period, tx)
   }
 
-  private func planBreach(
+  private func quotaBreaches(
     _ project: ProjectRecord, _ period: BillingPeriod, _ tx: CatalogTransaction
-  ) throws -> QuotaBreach? {
+  ) throws -> [QuotaBreach] {
+    guard let quota = project.settings.quota else { return [] }
+    let branches = try tx.usage(of: project.id, since: period.start)
+    let used = branches.values.reduce(into: UsageTotals()) { $0 += $1 }
+    let counters: [(QuotaBreach.Subject, String, Int?, Int)] = [
+      (.time, "active_time_seconds", quota.activeTimeSeconds, used.activeSeconds),
+      (.time, "compute_time_seconds", quota.computeTimeSeconds, used.computeSeconds),
+      (.writing, "written_data_bytes", quota.writtenDataBytes, used.writtenBytes),
+      (.transfer, "data_transfer_bytes", quota.dataTransferBytes, used.transferBytes),
+    ]
+    var found: [QuotaBreach] = []
+    for case (let subject, let name, let limit?, let used) in counters
+    where limit > 0 && used >= limit {
+      found.append(
+        QuotaBreach(
+          subject: subject, field: "project.settings.quota.\(name)", limit: limit, used: used,
+          resetsAt: period.end))
+    }
+    let largest = branches.values.compactMap(\.logicalBytes).max() ?? 0
+    if let limit = quota.logicalSizeBytes, limit > 0, largest >= limit {
+      found.append(
+        QuotaBreach(
+          subject: .size, field: "project.settings.quota.logical_size_bytes", limit: limit,
+          used: largest))
+    }
+    return found
+  }
+
+  private func planBreaches(
+    _ project: ProjectRecord, _ period: BillingPeriod, _ tx: CatalogTransaction
+  ) throws -> [QuotaBreach] {
     guard let plan = try tx.plan(project.plan),
       plan.computeSecondsLimit != nil || plan.transferBytesLimit != nil
         || plan.writtenBytesLimit != nil
-    else { return nil }
+    else { return [] }
     let used = try tx.usage(of: project.accountID, since: period.start)
-    let counters = [
-      ("compute_seconds_limit", plan.computeSecondsLimit, used.computeSeconds),
-      ("transfer_bytes_limit", plan.transferBytesLimit, used.transferBytes),
-      ("written_bytes_limit", plan.writtenBytesLimit, used.writtenBytes),
+    let counters: [(QuotaBreach.Subject, String, Int?, Int)] = [
+      (.time, "compute_seconds_limit", plan.computeSecondsLimit, used.computeSeconds),
+      (.transfer, "transfer_bytes_limit", plan.transferBytesLimit, used.transferBytes),
+      (.writing, "written_bytes_limit", plan.writtenBytesLimit, used.writtenBytes),
     ]
-    for case (let name, let limit?, let used) in counters where used >= limit {
-      return QuotaBreach(
-        field: "\(name) of plan '\(plan.name)'", limit: limit, used: used, resetsAt: period.end)
+    var found: [QuotaBreach] = []
+    for case (let subject, let name, let limit?, let used) in counters where used >= limit {
+      found.append(
+        QuotaBreach(
+          subject: subject, field: "\(name) of plan '\(plan.name)'", limit: limit, used: used,
+          resetsAt: period.end))
     }
-    return nil
+    return found
   }
 
-  /// Suspends the computes of projects that have reached a limit.
+  /// Suspends the computes of projects that have reached a limit, and ends their sessions at past moments.
   func enforce() async throws {
+    try await endPastSessions()
     let breached = try await core.catalog.read { tx -> [(EndpointRecord, QuotaBreach)] in
       let active = try tx.endpoints(in: .active).filter { $0.pendingState == nil }
       var found: [(EndpointRecord, QuotaBreach)] = []
@@ -101,6 +137,25 @@ struct QuotaService: Sendable {
       } catch let error as ControlPlaneError where error.code == .operationInProgress {
         continue  // the next round tries again
       }
+    }
+  }
+
+  private func endPastSessions() async throws {
+    let ids = await core.reading.projects
+    guard !ids.isEmpty else { return }
+    let breached = try await core.catalog.read { tx -> [ProjectID: QuotaBreach] in
+      var found: [ProjectID: QuotaBreach] = [:]
+      for id in ids {
+        guard let project = try tx.project(id) else { continue }
+        found[id] = try self.breach(of: project, tx)
+      }
+      return found
+    }
+    for (id, breach) in breached {
+      guard try await core.reading.endSessions(of: id, core) else { continue }
+      core.logger.notice(
+        "a quota is used up: sessions at past moments are ended",
+        metadata: ["project": "\(id)", "reason": "\(breach.reason)"])
     }
   }
 }

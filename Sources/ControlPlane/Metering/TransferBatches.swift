@@ -15,6 +15,7 @@ final class TransferBatches: Sendable {
 
   private struct Key: Hashable {
     var endpoint: EndpointID
+    var branch: BranchID?
     var kind: String
   }
 
@@ -31,8 +32,17 @@ final class TransferBatches: Sendable {
   init(writer: String) { self.writer = writer }
 
   func add(_ bytes: Int, endpoint: EndpointID, kind: String) {
+    add(bytes, Key(endpoint: endpoint, kind: kind))
+  }
+
+  /// Of a branch that no endpoint serves.
+  func add(_ bytes: Int, branch: BranchID, kind: String) {
+    add(bytes, Key(endpoint: EndpointID(""), branch: branch, kind: kind))
+  }
+
+  private func add(_ bytes: Int, _ key: Key) {
     guard bytes > 0 else { return }
-    state.withLock { $0.counted[Key(endpoint: endpoint, kind: kind), default: 0] += bytes }
+    state.withLock { $0.counted[key, default: 0] += bytes }
   }
 
   /// The batch to write next: the last one again where it is not known to be written.
@@ -42,8 +52,12 @@ final class TransferBatches: Sendable {
       guard !state.counted.isEmpty else { return nil }
       state.sequence += 1
       let increments = state.counted.map {
-        TransferIncrement(endpoint: $0.key.endpoint, kind: $0.key.kind, bytes: $0.value)
-      }.sorted { ($0.endpoint, $0.kind) < ($1.endpoint, $1.kind) }
+        TransferIncrement(
+          endpoint: $0.key.endpoint, branch: $0.key.branch, kind: $0.key.kind, bytes: $0.value)
+      }.sorted {
+        ($0.endpoint.rawValue, $0.branch?.rawValue ?? "", $0.kind)
+          < ($1.endpoint.rawValue, $1.branch?.rawValue ?? "", $1.kind)
+      }
       let batch = Batch(sequence: state.sequence, increments: increments, date: date)
       state.counted = [:]
       state.pending = batch

@@ -27,6 +27,10 @@ final class UsageMeter: Sendable {
 
   /// Seconds between two measurements of one compute's sizes.
   static let measureInterval: TimeInterval = 60
+  /// The same of what does not run: its history still shrinks when the collector evicts.
+  static let sleepingInterval: TimeInterval = 3600
+  /// Of those in one round.
+  private static let sleepingBatch = 20
   private static let storageSetting = "storage_metered_until"
 
   init(core: Core) { self.core = core }
@@ -169,6 +173,23 @@ final class UsageMeter: Sendable {
         try tx.setSizes(
           logical: logical, history: history, of: record.branchID, project: record.projectID,
           at: now)
+      }
+    }
+    try await measureSleeping(now)
+  }
+
+  /// What the store holds of branches that do not run.
+  private func measureSleeping(_ now: Date) async throws {
+    let due = try await core.catalog.read {
+      try $0.branchesMeasured(
+        before: now.addingTimeInterval(-Self.sleepingInterval), limit: Self.sleepingBatch)
+    }
+    for branch in due {
+      let history = await core.fleet.historyBytes(line: branch.lineID.rawValue)
+      try await core.catalog.write { tx in
+        // Where nobody can tell, the last value stays and the next look comes as late.
+        try tx.setSizes(
+          logical: nil, history: history, of: branch.id, project: branch.projectID, at: now)
       }
     }
   }

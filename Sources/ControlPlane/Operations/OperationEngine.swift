@@ -42,6 +42,10 @@ public final class OperationEngine: Sendable {
   private let interruption: @Sendable (StepBoundary) async throws -> Void
 
   private static let attempts = 5
+  /// Where no past moment can be opened because too many are: three quarters of an hour, with the pauses.
+  private static let roomAttempts = 20
+  /// Between two attempts of what is not given up; seconds.
+  private static let longestRetryPause = 300.0
   private static let idlePause = Duration.seconds(1)
   /// Of workers that wait while another one looks.
   private static let longestPause = Duration.seconds(30)
@@ -80,7 +84,8 @@ public final class OperationEngine: Sendable {
     }
   }
 
-  /// Claims of the earlier process are freed; endpoints whose compute is gone become idle.
+  /// Claims of the earlier process are freed; endpoints whose compute is gone become idle; computes of what is
+  /// deleted are taken away that an operation which failed has left.
   private func recover() async throws {
     let running = Set(await core.fleet.running().map(\.computeID))
     try await core.catalog.write { tx in
@@ -90,6 +95,13 @@ public final class OperationEngine: Sendable {
           !running.contains(compute.id.rawValue)
         else { continue }
         try OperationSteps.setIdle(endpoint, tx, at: self.core.clock.now)
+      }
+      for branch in try tx.deletedBranchesWithComputes() {
+        guard let project = try tx.project(branch.projectID) else { continue }
+        _ = try tx.enqueue(
+          OperationRecord(
+            .deleteBranch, self.core, project: project, branch: branch.id,
+            locks: [OperationLock.branch(branch.id)]))
       }
     }
   }
@@ -173,7 +185,7 @@ public final class OperationEngine: Sendable {
   }
 
   private func handle(_ error: any Error, of operation: OperationRecord) async throws {
-    guard Self.isTemporary(error), operation.failuresCount + 1 < Self.attempts else {
+    guard Self.isTemporary(error), Self.isTriedAgain(operation, after: error) else {
       return try await fail(operation, "\(error)")
     }
     var next = operation
@@ -182,11 +194,32 @@ public final class OperationEngine: Sendable {
     next.claimedBy = nil
     next.error = "\(error)"
     next.updatedAt = core.clock.now
-    // 0.2 s, 0.4 s, 0.8 s, 1.6 s.
-    let pause = 0.1 * Double(1 << next.failuresCount)
-    next.retryAt = core.clock.now.addingTimeInterval(pause)
+    if next.failuresCount >= Self.attempts {
+      core.logger.warning(
+        "operation is tried again",
+        metadata: [
+          "operation": "\(operation.id)", "kind": "\(operation.kind)",
+          "failures": "\(next.failuresCount)", "error": "\(error)",
+        ])
+    }
+    next.retryAt = core.clock.now.addingTimeInterval(Self.pause(after: next.failuresCount))
     let record = next
     await persist(operation) { try $0.update(try record.withStoredDetails($0)) }
+  }
+
+  /// What takes away something deleted goes on until it is done.
+  private static func isTriedAgain(
+    _ operation: OperationRecord, after error: any Error
+  ) -> Bool {
+    if let kind = OperationKind(rawValue: operation.kind), OperationKind.removals.contains(kind) {
+      return true
+    }
+    return operation.failuresCount + 1 < (hasNoRoom(error) ? roomAttempts : attempts)
+  }
+
+  /// 0.2 s, 0.4 s, 0.8 s, 1.6 s and so on; seconds.
+  private static func pause(after failures: Int) -> TimeInterval {
+    min(0.1 * Double(1 << min(failures, 20)), longestRetryPause)
   }
 
   /// Ends the operation and all that wait for it.
@@ -232,8 +265,13 @@ public final class OperationEngine: Sendable {
     }
   }
 
+  private static func hasNoRoom(_ error: any Error) -> Bool {
+    (error as? ControlPlaneError)?.code == .unavailable
+  }
+
   private static func isTemporary(_ error: any Error) -> Bool {
     switch error {
+    case is ControlPlaneError: hasNoRoom(error)
     case let error as CatalogError: error.code == .unavailable || error.code == .diskFull
     case let error as ComputeFleetError: error.code == .temporary
     case let error as PostgresError: error.isConnectionLoss

@@ -65,14 +65,14 @@ public struct ProjectService: Sendable {
   public func list(
     account: AccountID, search: String?, isDeleted: Bool, page: PageRequest
   ) async throws -> (projects: [API.ProjectListItem], next: PagePosition?) {
-    let found = try await core.catalog.read { tx in
-      try tx.projects(of: account, search: search, isDeleted: isDeleted, page)
-    }
     let now = core.clock.now
-    let shown = found.elements.map(presenter.listItem).filter {
-      !isDeleted || ($0.recoverableUntil ?? now) > now
+    return try await core.catalog.read { tx in
+      let found = try tx.projects(of: account, search: search, isDeleted: isDeleted, page)
+      let shown = try presenter.listItems(found.elements, tx).filter {
+        !isDeleted || ($0.recoverableUntil ?? now) > now
+      }
+      return (shown, found.next)
     }
-    return (shown, found.next)
   }
 
   public func get(_ id: ProjectID, account: AccountID) async throws -> API.Project {

@@ -27,7 +27,7 @@ public struct PastSessions: Sendable {
   /// more.
   public struct Session: Sendable {
     public var compute: RunningCompute
-    /// The branch's read_write endpoint, for counting; `nil` where it has none.
+    /// The branch's read_write endpoint, for counting; `nil` where it has none: then the branch counts.
     public var countedFor: String?
   }
 
@@ -35,6 +35,12 @@ public struct PastSessions: Sendable {
 
   /// Whether ``open(_:)`` is to be called for what the proxy wants to wake.
   public static func isKey(_ text: String) -> Bool { text.hasPrefix(keyPrefix) }
+
+  /// The branch of a key; `nil` where it is none.
+  public static func branch(ofKey key: String) -> String? {
+    guard isKey(key) else { return nil }
+    return key.dropFirst(keyPrefix.count).split(separator: ":").first.map(String.init)
+  }
 
   /// `nil` where branch or role does not exist or the role cannot log in. Opens nothing.
   ///
@@ -66,7 +72,8 @@ public struct PastSessions: Sendable {
   }
 
   /// Opens the moment, or joins those who have it open.
-  /// - Throws: ``ControlPlaneError`` for a moment that is malformed or outside the window.
+  /// - Throws: ``ControlPlaneError`` for a moment that is malformed or outside the window, for a quota that is
+  /// used up, and where there is no room.
   public func open(_ key: String) async throws -> Session {
     let parts = key.dropFirst(Self.keyPrefix.count).split(
       separator: ":", maxSplits: 2, omittingEmptySubsequences: false
@@ -81,6 +88,8 @@ public struct PastSessions: Sendable {
       else {
         throw ControlPlaneError(.branchNotFound, "open a moment: branch '\(parts[0])' is gone")
       }
+      try QuotaService(core: core).require(
+        project, tx, doing: "open a moment of branch '\(branch.name)'")
       return (
         try MomentResolver(core, project, branch, tx),
         try tx.endpoints(of: branch.id).first { $0.type == .readWrite }
@@ -97,7 +106,7 @@ public struct PastSessions: Sendable {
       }
     }
     let compute = try await core.reading.use(
-      resolved, of: branch, resolver.project, core, roles: roles
+      resolved, of: branch, resolver.project, core, roles: roles, awaitsClient: true
     ) { $0 }
     return Session(compute: compute, countedFor: endpoint?.id.rawValue)
   }

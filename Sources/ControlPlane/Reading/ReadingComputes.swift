@@ -6,7 +6,8 @@ import PostgresFormat
 ///
 /// *State and invariants*: 1. A moment has one compute at most; those who ask at the same time share
 /// it. 2. A row of the catalog is written before a compute is opened and removed after it is gone,
-/// so that ``endIdle(_:)`` finds what a killed process left. 3. One that is in use is not ended.
+/// so that ``endIdle(_:)`` finds what a killed process left. 3. One that is in use is not ended. 4. Neither a
+/// project nor an account takes all the room: each has a limit below that of all together.
 ///
 /// *Crash*: the next process ends all that it finds; sessions of time travel are cut by that.
 ///
@@ -26,6 +27,25 @@ actor ReadingComputes {
     var compute: RunningCompute?
     var users = 0
     var lastUse: Date
+    let project: ProjectID
+    let account: AccountID
+    /// Until when a client that was told of it may still be on its way there.
+    var awaitsClientUntil = Date.distantPast
+  }
+
+  /// Where no further moment may be opened.
+  private struct Shortage {
+    let limit: Int
+    /// Whose limit it is, in words.
+    let holder: String
+    /// Whether ending this one helps.
+    let holds: @Sendable (Entry) -> Bool
+
+    var refusal: ControlPlaneError {
+      ControlPlaneError(
+        .unavailable, "read a past moment: \(holder) has \(limit) moments in use already",
+        hint: "try again in half a minute, or make a branch at the moment")
+    }
   }
 
   /// A compute in use; to be given back with ``giveBack(_:_:)``.
@@ -42,20 +62,32 @@ actor ReadingComputes {
   static let idleSeconds: TimeInterval = 30
   /// How long after its last look one that is in use is looked at again; seconds.
   private static let recheckSeconds: TimeInterval = 5
-  /// Above this, further moments are refused: each is a server of its own.
+  /// How long a client that was told where a moment is has to connect before others may take its room; seconds.
+  private static let connectSeconds: TimeInterval = 1
+  /// Moments that are open at a time: each is a server of its own.
   static let limit = 32
+  /// Of one account; the others find room beside it.
+  static let accountLimit = 24
+  /// Of one project.
+  static let projectLimit = 8
+  /// What a server of the past has for pages; what it reads is in the kernel's cache besides.
+  private static let sharedBuffersMB = 64
+  /// After this a transaction in which nothing happens is ended; milliseconds.
+  private static let transactionPause = TenantUse.transactionSeconds * 1000
 
   /// Runs `body` with a compute at the moment; it stays for others when `body` has ended.
-  /// - Parameter roles: that are to log in to a moment of a server elsewhere, which does not have them.
+  /// - Parameters:
+  ///   - roles: that are to log in to a moment of a server elsewhere, which does not have them.
+  ///   - awaitsClient: whether a client connects to it when `body` has ended.
   nonisolated func use<Value: Sendable>(
     _ moment: ResolvedMoment, of branch: BranchRecord, _ project: ProjectRecord, _ core: Core,
-    roles: [RoleRequest] = [],
+    roles: [RoleRequest] = [], awaitsClient: Bool = false,
     _ body: @Sendable (RunningCompute) async throws -> Value
   ) async throws -> Value {
     let loan = try await take(moment, of: branch, project, core, roles: roles)
     do {
       let value = try await body(loan.compute)
-      await giveBack(loan.id, core)
+      await giveBack(loan.id, core, awaitsClient: awaitsClient)
       return value
     } catch {
       await giveBack(loan.id, core)
@@ -64,22 +96,14 @@ actor ReadingComputes {
   }
 
   /// Opens the moment, or joins those who have it open.
+  /// - Throws: ``ControlPlaneError`` `.unavailable` where there is no room.
   func take(
     _ moment: ResolvedMoment, of branch: BranchRecord, _ project: ProjectRecord, _ core: Core,
     roles: [RoleRequest] = []
   ) async throws -> Loan {
     let key = Key(line: moment.lineID, lsn: moment.lsn, isAdopted: !roles.isEmpty)
-    var entry: Entry
-    if let present = entries[key] {
-      entry = present
-    } else {
-      guard entries.count < Self.limit else {
-        throw ControlPlaneError(
-          .unavailable, "read a past moment: \(Self.limit) moments are open already",
-          hint: "try again in half a minute, or make a branch at the moment")
-      }
-      entry = open(key, branch, project, core, roles)
-    }
+    try await makeRoom(for: key, project, core)
+    var entry = entries[key] ?? open(key, branch, project, core, roles)
     entry.users += 1
     entries[key] = entry
     do {
@@ -90,6 +114,49 @@ actor ReadingComputes {
       forget(key, entry.id)
       throw error
     }
+  }
+
+  /// Ends moments that nobody uses, the longest unused first, until one more may be opened.
+  private func makeRoom(for key: Key, _ project: ProjectRecord, _ core: Core) async throws {
+    while entries[key] == nil, let shortage = shortage(for: project) {
+      guard await endOne(of: shortage, core) else { throw shortage.refusal }
+    }
+  }
+
+  /// `nil` where there is room.
+  private func shortage(for project: ProjectRecord) -> Shortage? {
+    let (id, account) = (project.id, project.accountID)
+    let all = [
+      Shortage(
+        limit: Self.projectLimit, holder: "project '\(id)'", holds: { $0.project == id }),
+      Shortage(
+        limit: Self.accountLimit, holder: "its account", holds: { $0.account == account }),
+      Shortage(limit: Self.limit, holder: "this installation", holds: { _ in true }),
+    ]
+    return all.first { count(of: $0) >= $0.limit }
+  }
+
+  private func count(of shortage: Shortage) -> Int {
+    entries.values.count { shortage.holds($0) }
+  }
+
+  /// - Returns: whether there may be room now; `false` where all are in use.
+  private func endOne(of shortage: Shortage, _ core: Core) async -> Bool {
+    let now = core.clock.now
+    let unused = entries.filter { _, entry in
+      shortage.holds(entry) && entry.users <= 0 && entry.awaitsClientUntil <= now
+    }
+    for (key, entry) in unused.sorted(by: { $0.value.lastUse < $1.value.lastUse }) {
+      do {
+        if try await endUnlessUsed(key, entry, core) { return true }
+      } catch {
+        core.logger.warning(
+          "a past moment could not be ended", metadata: ["id": "\(entry.id)", "error": "\(error)"])
+      }
+      // Others end them, too.
+      if count(of: shortage) < shortage.limit { return true }
+    }
+    return false
   }
 
   private func open(
@@ -109,59 +176,104 @@ actor ReadingComputes {
         return try await core.fleet.openReading(
           ReadingRequest(
             id: id, projectID: project.id.rawValue, lineID: key.line, lsn: key.lsn,
-            major: project.pgVersion, settings: ComputeSettings(sharedBuffersMB: 64),
-            roles: roles))
+            major: project.pgVersion, settings: Self.settings(of: project), roles: roles))
       } catch {
         try await Self.end(id, core)
         throw error
       }
     }
-    return Entry(id: id, opening: task, lastUse: core.clock.now)
+    return Entry(
+      id: id, opening: task, lastUse: core.clock.now, project: project.id,
+      account: project.accountID)
+  }
+
+  /// The size that the project's new endpoints have.
+  private static func settings(of project: ProjectRecord) -> ComputeSettings {
+    let defaults = project.defaultEndpointSettings
+    let least = defaults.autoscalingLimitMinCU ?? ComputeSize.standard
+    let units = max(least, defaults.autoscalingLimitMaxCU ?? least)
+    return ComputeSettings(
+      sharedBuffersMB: sharedBuffersMB, units: units, memoryMB: ComputeSize.memoryMB(units),
+      parameters: ["idle_in_transaction_session_timeout": "\(transactionPause)"])
   }
 
   private func forget(_ key: Key, _ id: String) {
     if entries[key]?.id == id { entries[key] = nil }
   }
 
-  func giveBack(_ id: String, _ core: Core) {
+  func giveBack(_ id: String, _ core: Core, awaitsClient: Bool = false) {
     guard let key = entries.first(where: { $0.value.id == id })?.key else { return }
+    let now = core.clock.now
     entries[key]?.users -= 1
-    entries[key]?.lastUse = core.clock.now
+    entries[key]?.lastUse = now
+    if awaitsClient {
+      entries[key]?.awaitsClientUntil = now.addingTimeInterval(Self.connectSeconds)
+    }
   }
 
   /// Ends the moment's compute at once where nobody has it on loan and no client is at work.
   func closeUnused(_ moment: ResolvedMoment, _ core: Core) async throws {
     let key = Key(line: moment.lineID, lsn: moment.lsn)
-    guard let entry = entries[key], entry.users == 0, let compute = entry.compute else { return }
-    if try await core.tenants.isInUse(compute, within: Int(Self.idleSeconds)) { return }
-    guard entries[key]?.users == 0, entries[key]?.lastUse == entry.lastUse else { return }
-    entries[key] = nil
-    mayHoldForgotten = true
-    try await Self.end(entry.id, core)
+    guard let entry = entries[key], entry.users == 0, entry.compute != nil else { return }
+    _ = try await endUnlessUsed(key, entry, core)
   }
 
-  /// Ends those that nobody has used for ``idleSeconds``.
+  /// Ends those that nobody has used for ``idleSeconds``. One that cannot be ended keeps no other.
   func endIdle(_ core: Core) async throws {
     let now = core.clock.now
     let idle = entries.filter {
       $0.value.users <= 0 && now.timeIntervalSince($0.value.lastUse) >= Self.idleSeconds
     }
+    var failure: (any Error)?
     for (key, entry) in idle {
-      // Sessions of time travel are not counted: the server knows whether they do anything.
-      if let compute = entry.compute,
-        try await core.tenants.isInUse(compute, within: Int(Self.idleSeconds))
-      {
+      do {
+        guard try await !endUnlessUsed(key, entry, core), entries[key]?.users == 0,
+          entries[key]?.lastUse == entry.lastUse
+        else { continue }
         entries[key]?.lastUse = now.addingTimeInterval(Self.recheckSeconds - Self.idleSeconds)
-        continue
+      } catch {
+        failure = error
       }
-      // Taken while the server was asked?
-      guard entries[key]?.users == 0, entries[key]?.lastUse == entry.lastUse else { continue }
-      entries[key] = nil
-      mayHoldForgotten = true
-      try await Self.end(entry.id, core)
     }
-    guard mayHoldForgotten else { return }
-    try await endForgotten(core)
+    if mayHoldForgotten { try await endForgotten(core) }
+    if let failure { throw failure }
+  }
+
+  /// Projects that have moments open.
+  var projects: Set<ProjectID> { Set(entries.values.map(\.project)) }
+
+  /// Ends what clients use of a project; what operations have on loan stays.
+  /// - Returns: whether there was any.
+  func endSessions(of project: ProjectID, _ core: Core) async throws -> Bool {
+    var found = false
+    for (key, entry) in entries where entry.project == project {
+      guard let now = entries[key], now.id == entry.id, now.users <= 0 else { continue }
+      found = true
+      try await end(key, entry, core)
+    }
+    return found
+  }
+
+  /// - Returns: whether it was ended; `false` where it is in use.
+  private func endUnlessUsed(_ key: Key, _ entry: Entry, _ core: Core) async throws -> Bool {
+    // Sessions of time travel are not counted: the server knows whether they do anything.
+    if let compute = entry.compute,
+      try await core.tenants.isInUse(compute, within: Int(Self.idleSeconds))
+    {
+      return false
+    }
+    // Taken while the server was asked?
+    guard let now = entries[key], now.id == entry.id, now.users <= 0,
+      now.lastUse == entry.lastUse
+    else { return false }
+    try await end(key, entry, core)
+    return true
+  }
+
+  private func end(_ key: Key, _ entry: Entry, _ core: Core) async throws {
+    forget(key, entry.id)
+    mayHoldForgotten = true
+    try await Self.end(entry.id, core)
   }
 
   /// Rows without an entry: of an earlier process, or where ending failed before.

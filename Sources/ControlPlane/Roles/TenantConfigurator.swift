@@ -60,6 +60,12 @@ extension TenantConfiguration {
   var removesDatabases: Bool { !droppedDatabases.isEmpty }
 }
 
+/// When sessions of clients count as use.
+public enum TenantUse {
+  /// How long a transaction in which nothing happens keeps a past moment open; seconds.
+  public static let transactionSeconds = 300
+}
+
 /// Puts roles and databases into running computes. Every call may be repeated.
 public protocol TenantConfigurator: Sendable {
   /// - Returns: what is there afterwards, without the platform's own roles and databases.
@@ -71,7 +77,8 @@ public protocol TenantConfigurator: Sendable {
   /// Ends all sessions of clients. A compute that does not run has none.
   func disconnectClients(of compute: RunningCompute) async throws
   /// Whether a client's statement or transaction is under way or ended less than `seconds` ago. A
-  /// compute that does not run is not.
+  /// compute that does not run is not. A transaction in which nothing happened for
+  /// ``TenantUse/transactionSeconds`` does not count.
   func isInUse(_ compute: RunningCompute, within seconds: Int) async throws -> Bool
   /// Bytes of all databases that are not the platform's, as PostgreSQL counts them.
   func logicalSize(of compute: RunningCompute) async throws -> Int
@@ -121,9 +128,12 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
           """
           SELECT count(*) > 0 AS found FROM pg_stat_activity AS a
           JOIN pg_roles AS r ON r.oid = a.usesysid
-          WHERE a.backend_type = 'client backend' AND NOT r.rolsuper AND (a.state <> 'idle'
-            OR a.state_change > now() - $1::int * interval '1 second')
-          """, parameters: [.init(seconds)]
+          WHERE a.backend_type = 'client backend' AND NOT r.rolsuper
+            AND (a.state NOT LIKE 'idle%'
+              OR a.state_change > now() - $1::int * interval '1 second'
+              OR a.state LIKE 'idle in transaction%'
+                AND a.state_change > now() - $2::int * interval '1 second')
+          """, parameters: [.init(seconds), .init(TenantUse.transactionSeconds)]
         ).first?.value("found", as: Bool.self) ?? false
       }
     } catch let error as PostgresError where error.code == .connectFailed || error.isConnectionLoss

@@ -102,9 +102,17 @@ public actor LineHistory {
   }
 
   /// Start of the last record in `[from, to)` whose effect only the server's replay gives.
+  ///
+  /// A chunk tells its last one only. Where that lies behind the range, an earlier one may lie in it: then the
+  /// answer is the last place of the range that the chunk covers.
   public func lastHardRecord(from: LSN, to: LSN) -> LSN? {
-    chain.pieces.lazy.filter { $0.range.overlaps(from..<max(from, to)) }
-      .compactMap(\.chunk.summary.lastHardLSN).filter { from <= $0 && $0 < to }.max()
+    guard from < to else { return nil }
+    return chain.pieces.lazy.filter { $0.range.overlaps(from..<to) }
+      .compactMap { piece -> LSN? in
+        guard let last = piece.chunk.summary.lastHardLSN, last >= from else { return nil }
+        let isBehind = last >= to && piece.range.lowerBound < to
+        return isBehind ? LSN(to.rawValue - 1) : last
+      }.max()
   }
 
   func reader(of piece: LineChain.Piece) async throws -> WALChunkReader {

@@ -168,6 +168,9 @@ struct ProjectsCommand: AsyncParsableCommand {
       let session = try options.session()
       let answer = try await session.client.send(
         APIRequest(.post, ["projects", id, "recover"]), as: API.ProjectRecoverResponse.self)
+      for branch in answer.value.damagedBranches ?? [] {
+        printError("branch '\(branch.name)' (\(branch.id)) cannot be opened: \(branch.reason)")
+      }
       try session.show(answer, rows: [answer.value.project], columns)
     }
   }

@@ -10,8 +10,8 @@ final class DirectoryAdapter: ProxyDirectory {
   /// The endpoint whose transfer a moment's bytes are.
   private let countedFor = Mutex<[String: String]>([:])
 
-  /// Above this many moments the oldest knowledge is dropped; their bytes count again after the next
-  /// connection.
+  /// Above this many moments the oldest knowledge is dropped; until the next connection their bytes count
+  /// for the branch alone.
   private static let momentsLimit = 4096
 
   init(directory: EndpointDirectory, past: PastSessions, poolers: Poolers? = nil) {
@@ -60,9 +60,14 @@ final class DirectoryAdapter: ProxyDirectory {
       }
       return ComputeAddress(session.compute, trustsProxy: true)
     } catch let error as ControlPlaneError {
-      throw ProxyRefusal(
-        sqlState: error.code == .unavailable ? "53300" : "22023", message: error.message,
-        hint: error.hint)
+      // Appendix A: too_many_connections, configuration_limit_exceeded, invalid_parameter_value.
+      let state =
+        switch error.code {
+        case .unavailable: "53300"
+        case .quotaExceeded: "53400"
+        default: "22023"
+        }
+      throw ProxyRefusal(sqlState: state, message: error.message, hint: error.hint)
     }
   }
 
@@ -94,12 +99,14 @@ final class DirectoryAdapter: ProxyDirectory {
   }
 
   func record(transfer: TransferCount) {
-    let endpoint: String? =
-      PastSessions.isKey(transfer.endpointID)
-      ? countedFor.withLock { $0[transfer.endpointID] } : transfer.endpointID
-    guard let endpoint else { return }
-    directory.record(
-      transfer: transfer.bytes, endpointID: endpoint, kind: transfer.kind.rawValue)
+    let (key, kind) = (transfer.endpointID, transfer.kind.rawValue)
+    guard let branch = PastSessions.branch(ofKey: key) else {
+      return directory.record(transfer: transfer.bytes, endpointID: key, kind: kind)
+    }
+    guard let endpoint = countedFor.withLock({ $0[key] }) else {
+      return directory.record(transfer: transfer.bytes, branchID: branch, kind: kind)
+    }
+    directory.record(transfer: transfer.bytes, endpointID: endpoint, kind: kind)
   }
 
   func sessionOpened(endpointID: String) {

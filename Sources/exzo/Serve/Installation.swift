@@ -118,10 +118,7 @@ struct Installation {
       catalog: catalog, fleet: adapter, schemaTools: schemaTools(dumps, binaries),
       dumpTools: dumps, sealer: sealer, settings: settings(hasPooler: poolers != nil),
       clock: options.clock, journal: journal, logger: log)
-    try await finishRecovery(plane, held, log)
-    if let key = try await plane.accounts.bootstrap() {
-      try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
-    }
+    try await prepare(plane, data, held, log)
     try await journal.publishAll()
     let proxy = try await startProxy(plane, poolers, log)
     let api = try makeAPI(plane, log)
@@ -141,6 +138,17 @@ struct Installation {
       ], log)
     await catalog.close()
     try await metadata.stop()
+  }
+
+  /// What is done before anything is answered.
+  private func prepare(
+    _ plane: ControlPlane, _ data: DataDirectory, _ held: Held, _ log: Logger
+  ) async throws {
+    try await finishRecovery(plane, held, log)
+    try await plane.releaseRequests()
+    if let key = try await plane.accounts.bootstrap() {
+      try PrivateFile.write(Array((key + "\n").utf8), to: "\(data.path)/api-key")
+    }
   }
 
   private func schemaTools(_ dumps: PostgresDumpTools, _ binaries: String) -> PostgresSchemaTools {
@@ -203,7 +211,8 @@ struct Installation {
       configuration: .init(
         dataDirectory: directory, agentProgram: program,
         environment: environment.filter {
-          ["PATH", "EXZO_EXTENSION_DIR"].contains($0.key) || $0.key.hasPrefix("AWS_")
+          ["PATH", "EXZO_EXTENSION_DIR", "EXZO_REDO_DIRECTORY"].contains($0.key)
+            || $0.key.hasPrefix("AWS_")
         }),
       log: log)
     let adapter = FleetAdapter(

@@ -64,6 +64,7 @@ struct ServeCommand: AsyncParsableCommand {
 
   func run() async throws {
     signal(SIGPIPE, SIG_IGN)
+    raiseFileLimit()
     let options = try options(environment: ProcessInfo.processInfo.environment)
     try options.check()
     try await Installation(options: options).run()

@@ -1,0 +1,84 @@
+import APITypes
+import Catalog
+import ControlPlaneSimulation
+import Foundation
+import Synchronization
+import Testing
+
+@testable import ControlPlane
+
+/// What happens by itself, when some of it is slow or fails.
+@Suite(.serialized) struct HousekeepingTests {
+  /// A backup that never comes to its end.
+  private final class EndlessBackup: BackupAction {
+    let hasBegun = Mutex(false)
+
+    func prepare(_ run: BackupRun) async throws -> @Sendable (CatalogTransaction) throws -> Void {
+      hasBegun.withLock { $0 = true }
+      try await Task.sleep(for: .seconds(3600))
+      return { _ in }
+    }
+  }
+
+  private func schedule(_ scene: PastScene) async throws {
+    try await ScheduleService(core: scene.core, kinds: [.snapshot]).set(
+      API.BackupSchedule(schedule: [.init(frequency: .daily)]), branch: scene.main,
+      project: scene.project, account: scene.account)
+    scene.installation.clock.advance(86_401)
+  }
+
+  private func soon(_ isSo: () async throws -> Bool) async throws -> Bool {
+    for _ in 0..<500 {
+      if try await isSo() { return true }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    return false
+  }
+
+  @Test func countingWaitsForNoBackup() async throws {
+    try await Installation.with { installation in
+      let scene = try await installation.working { try await PastScene(installation) }
+      try await schedule(scene)
+      let core = installation.core
+      let directory = EndpointDirectory(core: core)
+      let backup = EndlessBackup()
+      let housekeeping = Housekeeping(
+        core: core, directory: directory,
+        scheduler: BackupScheduler(core: core, actions: [.snapshot: backup]))
+      let task = Task { await housekeeping.run(every: .milliseconds(10)) }
+      #expect(try await soon { backup.hasBegun.withLock { $0 } })
+      directory.record(transfer: 5, endpointID: scene.endpoint.rawValue, kind: "query")
+      #expect(
+        try await soon { try await core.catalog.read { try $0.transferByKind() } == ["query": 5] })
+      // A cancellation ends all of it.
+      task.cancel()
+      await task.value
+    }
+  }
+
+  @Test func aStepThatFailsKeepsNoOtherFromBeingDone() async throws {
+    try await Installation.with { installation in
+      let scene = try await installation.working { try await PastScene(installation) }
+      let core = installation.core
+      let past = PastSessions(core: core)
+      let login = try await past.authentication(
+        target: scene.main.rawValue, moment: .lsn("0/1500100"), role: "exzodb_owner")
+      _ = try await past.open(try #require(login).key)
+      try await schedule(scene)
+      let housekeeping = Housekeeping(
+        core: core, directory: EndpointDirectory(core: core),
+        scheduler: BackupScheduler(
+          core: core, actions: [.snapshot: SnapshotBackup(core: core)]))
+      let busy = ComputeFleetError(.temporary, "the agent is busy")
+      installation.fleet.fail("closeReading", with: [busy, busy])
+      try await housekeeping.round()
+      #expect(installation.fleet.readings.count == 1)
+      let snapshots = try await SnapshotService(core: core).list(
+        project: scene.project, account: scene.account)
+      #expect(snapshots.count == 1)
+      // What could not be ended is ended by the next round.
+      try await housekeeping.round()
+      #expect(installation.fleet.readings.isEmpty)
+    }
+  }
+}
