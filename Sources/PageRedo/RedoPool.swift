@@ -139,6 +139,11 @@ package final class RedoPool: Sendable {
     if isFirst { scratch.remove() }
   }
 
+  /// Stops the pool on a thread of its own: a worker that is being started is waited for.
+  package func discard() {
+    Thread.detachNewThread { [self] in stop() }
+  }
+
   private func fail(_ slice: RedoSlice) {
     for request in slice.requests {
       slice.fail(

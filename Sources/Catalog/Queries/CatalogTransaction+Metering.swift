@@ -100,11 +100,16 @@ extension CatalogTransaction {
       history.map { .init($0) }, .init(date))
   }
 
-  /// Branches whose sizes were last measured before `date`.
+  private static let isLiving = """
+    t.deleted_at IS NULL AND EXISTS (SELECT 1 FROM exzo.projects AS p
+      WHERE p.id = t.project_id AND p.deleted_at IS NULL)
+    """
+
+  /// Living branches whose sizes were last measured before `date`.
   public func branchesMeasured(before date: Date, limit: Int) throws -> [BranchRecord] {
     try select(
       where: """
-        t.deleted_at IS NULL AND EXISTS (SELECT 1 FROM exzo.branch_sizes AS s
+        \(Self.isLiving) AND EXISTS (SELECT 1 FROM exzo.branch_sizes AS s
           WHERE s.branch_id = t.id AND s.measured_at < $1::timestamptz)
         ORDER BY t.id LIMIT \(limit)
         """, .init(date))
@@ -123,9 +128,9 @@ extension CatalogTransaction {
     try run(
       """
       INSERT INTO exzo.usage_hours AS u (branch_id, hour, account_id, plan, project_id,
-        logical_size_bytes, history_bytes, created_at)
+        logical_size_bytes, history_bytes, is_child, created_at)
       SELECT b.id, h.hour, b.account_id, p.plan, b.project_id, s.logical_size_bytes,
-        s.history_bytes, $2::timestamptz
+        s.history_bytes, b.parent_id IS NOT NULL, $2::timestamptz
       FROM exzo.branch_sizes AS s JOIN exzo.branches AS b ON b.id = s.branch_id
       JOIN exzo.projects AS p ON p.id = b.project_id
       CROSS JOIN generate_series($1::timestamptz, $2::timestamptz - interval '1 hour',
@@ -134,7 +139,8 @@ extension CatalogTransaction {
         AND (b.deleted_at IS NULL OR b.deleted_at >= h.hour + interval '1 hour')
         AND (p.deleted_at IS NULL OR p.deleted_at >= h.hour + interval '1 hour')
       ON CONFLICT (branch_id, hour) DO UPDATE SET
-        logical_size_bytes = excluded.logical_size_bytes, history_bytes = excluded.history_bytes
+        logical_size_bytes = excluded.logical_size_bytes, history_bytes = excluded.history_bytes,
+        is_child = excluded.is_child
       """, .init(start), .init(end))
     try accountDumps(from: start, to: end)
   }

@@ -35,7 +35,6 @@ extension CatalogTransaction {
         max(s.logical_size_bytes)::text AS logical, max(s.history_bytes)::text AS history
       FROM (\(Self.rows(where: "\(condition) AND hour >= date_trunc('hour', $2::timestamptz, 'UTC')")))
         AS x LEFT JOIN exzo.branch_sizes AS s ON s.branch_id = x.branch_id
-      LEFT JOIN exzo.branches AS b ON b.id = x.branch_id
       GROUP BY x.project_id, x.branch_id
       """, parameter, .init(date))
     return try result.rows.map { row in
@@ -70,7 +69,6 @@ extension CatalogTransaction {
         ((array_agg(x.history ORDER BY x.hour DESC) FILTER (WHERE x.history IS NOT NULL))[1])::text
           AS history
       FROM (\(Self.rows(where: condition))) AS x
-      LEFT JOIN exzo.branches AS b ON b.id = x.branch_id
       GROUP BY x.project_id, x.branch_id, b.parent_id, frame
       ORDER BY x.project_id, x.branch_id, frame
       """, .text(ids), chosen, .init(from), .init(to))
@@ -114,17 +112,17 @@ extension CatalogTransaction {
       try ids.map { .text(try RecordCoding.json($0)) }, after.map { .text($0) })
   }
 
-  /// Of rows `x` and their branches `b`. What a child changed is what its own line takes in the store; it is
+  /// Of rows `x`. What a child changed is what its own line takes in the store; it is
   /// charged once: up to the size of its databases as a branch, beyond that as history.
   private static let sums = """
     sum(x.active)::bigint::text AS active, sum(x.compute)::bigint::text AS compute,
     sum(x.written)::bigint::text AS written, sum(x.transfer)::bigint::text AS transfer,
     coalesce(sum(x.logical), 0)::bigint::text AS logical_hours,
     coalesce(sum(x.history), 0)::bigint::text AS history_hours,
-    coalesce(sum(CASE WHEN b.parent_id IS NULL THEN x.logical
-      ELSE least(x.logical, x.history) END), 0)::bigint::text AS branch_hours,
-    coalesce(sum(CASE WHEN b.parent_id IS NULL THEN x.history
-      ELSE x.history - least(x.logical, x.history) END), 0)::bigint::text AS restore_hours,
+    coalesce(sum(CASE WHEN x.is_child THEN least(x.logical, coalesce(x.history, 0))
+      ELSE x.logical END), 0)::bigint::text AS branch_hours,
+    coalesce(sum(CASE WHEN x.is_child THEN x.history - least(x.logical, x.history)
+      ELSE x.history END), 0)::bigint::text AS restore_hours,
     coalesce(sum(x.dumps), 0)::bigint::text AS dump_hours
     """
 
@@ -133,10 +131,11 @@ extension CatalogTransaction {
     """
     SELECT project_id, branch_id, hour, active_milliseconds AS active,
       compute_milliseconds AS compute, written_bytes AS written, 0::bigint AS transfer,
-      logical_size_bytes AS logical, history_bytes AS history, dump_bytes AS dumps
+      logical_size_bytes AS logical, history_bytes AS history, dump_bytes AS dumps,
+      is_child
     FROM exzo.usage_hours WHERE \(condition)
     UNION ALL
-    SELECT project_id, branch_id, hour, 0, 0, 0, bytes, NULL, NULL, NULL
+    SELECT project_id, branch_id, hour, 0, 0, 0, bytes, NULL, NULL, NULL, NULL
     FROM exzo.transfer WHERE \(condition)
     """
   }

@@ -5,6 +5,7 @@ import Volume
 /// What the volume of a line that was opened without replay reads below its own blocks.
 extension Agent {
   private static let retryInterval: TimeInterval = 60
+  private static let damageInterval: TimeInterval = 600
 
   /// Makes the pages that the WAL changed, so that reads find them; at low priority, on a thread of its own.
   func makePagesAhead(_ view: LazyBaseView) {
@@ -15,15 +16,16 @@ extension Agent {
       while true {
         do {
           try view.makeAhead()
-          break
+          guard let alarm = view.notMade.withLock({ $0.alarm }) else { break }
+          log.error("not all pages were made ahead of reads", metadata: ["error": "\(alarm)"])
+          // An object that is missing may come back.
+          Thread.sleep(forTimeInterval: Self.damageInterval)
+          if view.isClosed.load(ordering: .relaxed) { break }
         } catch {
           // Until all are made, the line cannot leave its base.
           log.warning("making pages ahead of reads failed", metadata: ["error": "\(error)"])
           Thread.sleep(forTimeInterval: Self.retryInterval)
         }
-      }
-      if let alarm = view.notMade.withLock({ $0.alarm }) {
-        log.error("not all pages were made ahead of reads", metadata: ["error": "\(alarm)"])
       }
       log.info(
         "pages made ahead of reads",

@@ -63,9 +63,9 @@ extension Agent {
     } catch {
       guard let why = prepared.lazy?.failure else { throw error }
       let text = "\((error as? ComputeError)?.message ?? "\(error)"): \(why)"
-      // Workers that do not start and disks that are full say nothing of the history.
-      if let why = why as? ComputeError, why.code != .damagedHistory {
-        throw ComputeError(why.code, text, hint: why.hint)
+      // A store that is away, workers that are lost and a full disk say nothing of the history: it is tried again.
+      guard PagesNotMade.isOfHistory(why) else {
+        throw ComputeError(.process, text, hint: "try again; 'exzo doctor' looks at this machine")
       }
       throw ComputeError(
         .damagedHistory, text, hint: "run 'exzo verify'; a moment before the damage opens")

@@ -217,6 +217,12 @@ final class LazyBaseView: BaseView {
     }
   }
 
+  /// As ``close()``, without waiting for the workers.
+  func discard() {
+    isClosed.store(true, ordering: .releasing)
+    maker.pool.discard()
+  }
+
   /// Ends ``makeAhead()``, the lots and the workers; later reads of pages that were not made fail.
   func close() {
     isClosed.store(true, ordering: .releasing)

@@ -33,7 +33,7 @@ struct LazyPages: Sendable {
     do {
       return try await makeView(history, image, moment, tree, pool)
     } catch {
-      pool.stop()
+      pool.discard()
       throw error
     }
   }

@@ -72,10 +72,10 @@ struct MomentOpening: Sendable {
     let pool = try await pages.pool()
     do {
       let outcome = try await openLazily(history, moment, pool, &steps)
-      if case .replay = outcome { pool.stop() }
+      if case .replay = outcome { pool.discard() }
       return outcome
     } catch {
-      pool.stop()
+      pool.discard()
       throw error
     }
   }
@@ -181,7 +181,7 @@ struct MomentOpening: Sendable {
     do {
       (volume, control) = try await openVolume(on: base, plan)
     } catch {
-      view.close()
+      view.discard()
       throw error
     }
     return LaidOut(

@@ -78,10 +78,10 @@ extension MomentOpening {
     let pool = try await pages.pool()
     do {
       let outcome = try await readLazily(history, moment, pool)
-      if case .replay = outcome { pool.stop() }
+      if case .replay = outcome { pool.discard() }
       return outcome
     } catch {
-      pool.stop()
+      pool.discard()
       throw error
     }
   }

@@ -116,7 +116,6 @@ struct QuotaService: Sendable {
 
   /// Suspends the computes of projects that have reached a limit, and ends their sessions at past moments.
   func enforce() async throws {
-    try await endPastSessions()
     let breached = try await core.catalog.read { tx -> [(EndpointRecord, QuotaBreach)] in
       let active = try tx.endpoints(in: .active).filter { $0.pendingState == nil }
       var found: [(EndpointRecord, QuotaBreach)] = []
@@ -138,6 +137,7 @@ struct QuotaService: Sendable {
         continue  // the next round tries again
       }
     }
+    try await endPastSessions()
   }
 
   private func endPastSessions() async throws {

@@ -44,7 +44,11 @@ public final class OperationEngine: Sendable {
   private static let attempts = 5
   /// Where no past moment can be opened because too many are: three quarters of an hour, with the pauses.
   private static let roomAttempts = 20
-  /// Between two attempts of what is not given up; seconds.
+  /// An hour, with the pauses. What is left then is taken away at the next start; until then it can be recovered.
+  private static let removalAttempts = 24
+  /// Three minutes.
+  private static let partRemovalAttempts = 10
+  /// Between two attempts; seconds.
   private static let longestRetryPause = 300.0
   private static let idlePause = Duration.seconds(1)
   /// Of workers that wait while another one looks.
@@ -98,10 +102,12 @@ public final class OperationEngine: Sendable {
       }
       for branch in try tx.deletedBranchesWithComputes() {
         guard let project = try tx.project(branch.projectID) else { continue }
+        // Whoever recovers the project waits for it.
+        let whole = project.deletedAt == nil ? [] : [OperationLock.project(project.id)]
         _ = try tx.enqueue(
           OperationRecord(
             .deleteBranch, self.core, project: project, branch: branch.id,
-            locks: [OperationLock.branch(branch.id)]))
+            locks: [OperationLock.branch(branch.id)] + whole))
       }
     }
   }
@@ -207,14 +213,17 @@ public final class OperationEngine: Sendable {
     await persist(operation) { try $0.update(try record.withStoredDetails($0)) }
   }
 
-  /// What takes away something deleted goes on until it is done.
   private static func isTriedAgain(
     _ operation: OperationRecord, after error: any Error
   ) -> Bool {
-    if let kind = OperationKind(rawValue: operation.kind), OperationKind.removals.contains(kind) {
-      return true
-    }
-    return operation.failuresCount + 1 < (hasNoRoom(error) ? roomAttempts : attempts)
+    operation.failuresCount + 1 < attempts(of: operation, after: error)
+  }
+
+  private static func attempts(of operation: OperationRecord, after error: any Error) -> Int {
+    guard let kind = OperationKind(rawValue: operation.kind) else { return attempts }
+    if OperationKind.removals.contains(kind) { return removalAttempts }
+    if OperationKind.partRemovals.contains(kind) { return partRemovalAttempts }
+    return hasNoRoom(error) ? roomAttempts : attempts
   }
 
   /// 0.2 s, 0.4 s, 0.8 s, 1.6 s and so on; seconds.

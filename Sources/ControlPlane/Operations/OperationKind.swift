@@ -30,11 +30,10 @@ enum OperationKind: String, CaseIterable, Sendable {
   static let long: [OperationKind] = [.makeDump, .verifyDump, .restoreDump, .recoverTable]
   /// Copies of servers that live elsewhere; the agent works, the step only waits.
   static let copies: [OperationKind] = [.attachSource]
-  /// Kinds that take away what is gone for the user, who cannot ask for it again: they are not given up while
-  /// what stands in their way may pass.
-  static let removals: Set<OperationKind> = [
-    .deleteEndpoint, .deleteBranch, .deleteProject, .retireCompute, .discardCompute,
-  ]
+  /// Kinds that take away what is gone for the user, who cannot ask for it again: what stands in their way may pass.
+  static let removals: Set<OperationKind> = [.deleteBranch, .deleteProject, .discardCompute]
+  /// The same, but others wait for them: of branches that go on.
+  static let partRemovals: Set<OperationKind> = [.deleteEndpoint, .retireCompute]
 
   /// The word for it that the oldest client knows.
   var action: API.OperationAction {

@@ -245,12 +245,27 @@ struct OperationSteps: Sendable {
   }
 
   private func destroyComputes(_ operation: OperationRecord) async throws {
+    guard try await isStillWanted(operation) else { return }
     // They follow what goes with their branch.
     try await ReplicaComputes(core: core).closeAll(of: operation)
     for compute in try await computes(of: operation) {
       try await core.fleet.destroy(
         computeID: compute.id.rawValue, line: compute.lineID.rawValue)
       try await core.catalog.write { try $0.deleteCompute(compute.id) }
+    }
+  }
+
+  /// Whether what a deletion takes away is deleted still: it may have been tried for long.
+  private func isStillWanted(_ operation: OperationRecord) async throws -> Bool {
+    guard let kind = OperationKind(rawValue: operation.kind),
+      kind == .deleteBranch || kind == .deleteProject
+    else { return true }
+    return try await core.catalog.read { tx in
+      guard let project = try tx.project(operation.projectID), project.deletedAt == nil else {
+        return true
+      }
+      guard kind == .deleteBranch, let id = operation.branchID else { return false }
+      return try tx.branch(id)?.deletedAt != nil
     }
   }
 

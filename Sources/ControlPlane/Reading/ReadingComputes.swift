@@ -57,13 +57,15 @@ actor ReadingComputes {
   private var entries: [Key: Entry] = [:]
   /// Whether rows may be there that have no entry: of an earlier process, or of a failed end.
   private var mayHoldForgotten = true
+  /// Forgotten, and not gone yet.
+  private var ending: [String: Entry] = [:]
 
   /// How long one stays after its last use; seconds.
   static let idleSeconds: TimeInterval = 30
   /// How long after its last look one that is in use is looked at again; seconds.
   private static let recheckSeconds: TimeInterval = 5
   /// How long a client that was told where a moment is has to connect before others may take its room; seconds.
-  private static let connectSeconds: TimeInterval = 1
+  private static let connectSeconds: TimeInterval = 10
   /// Moments that are open at a time: each is a server of its own.
   static let limit = 32
   /// Of one account; the others find room beside it.
@@ -137,7 +139,7 @@ actor ReadingComputes {
   }
 
   private func count(of shortage: Shortage) -> Int {
-    entries.values.count { shortage.holds($0) }
+    entries.values.count { shortage.holds($0) } + ending.values.count { shortage.holds($0) }
   }
 
   /// - Returns: whether there may be room now; `false` where all are in use.
@@ -264,7 +266,7 @@ actor ReadingComputes {
     }
     // Taken while the server was asked?
     guard let now = entries[key], now.id == entry.id, now.users <= 0,
-      now.lastUse == entry.lastUse
+      now.lastUse == entry.lastUse, now.awaitsClientUntil <= core.clock.now
     else { return false }
     try await end(key, entry, core)
     return true
@@ -273,18 +275,33 @@ actor ReadingComputes {
   private func end(_ key: Key, _ entry: Entry, _ core: Core) async throws {
     forget(key, entry.id)
     mayHoldForgotten = true
+    // Its server takes room until it is gone.
+    ending[entry.id] = entry
     try await Self.end(entry.id, core)
+    ending[entry.id] = nil
   }
 
   /// Rows without an entry: of an earlier process, or where ending failed before.
   private func endForgotten(_ core: Core) async throws {
-    let rows = try await core.catalog.read { try $0.readingComputes() }
-    let known = Set(entries.values.map(\.id))
-    // Replicas have rows there too, which are their endpoints'.
-    for row in rows where !known.contains(row.id) && !row.id.hasPrefix(ReplicaComputes.prefix) {
-      try await Self.end(row.id, core)
-    }
     mayHoldForgotten = false
+    do {
+      let rows = try await core.catalog.read { try $0.readingComputes() }
+      let known = Set(entries.values.map(\.id))
+      var failure: (any Error)?
+      // Replicas have rows there too, which are their endpoints'.
+      for row in rows where !known.contains(row.id) && !row.id.hasPrefix(ReplicaComputes.prefix) {
+        do {
+          try await Self.end(row.id, core)
+          ending[row.id] = nil
+        } catch {
+          failure = error
+        }
+      }
+      if let failure { throw failure }
+    } catch {
+      mayHoldForgotten = true
+      throw error
+    }
   }
 
   private static func end(_ id: String, _ core: Core) async throws {

@@ -127,9 +127,10 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
         try connection.query(
           """
           SELECT count(*) > 0 AS found FROM pg_stat_activity AS a
-          JOIN pg_roles AS r ON r.oid = a.usesysid
-          WHERE a.backend_type = 'client backend' AND NOT r.rolsuper
-            AND (a.state NOT LIKE 'idle%'
+          LEFT JOIN pg_roles AS r ON r.oid = a.usesysid
+          WHERE a.backend_type = 'client backend' AND r.rolsuper IS NOT TRUE
+            -- Without a state: it is only just connecting.
+            AND (a.state IS NULL OR a.state NOT LIKE 'idle%'
               OR a.state_change > now() - $1::int * interval '1 second'
               OR a.state LIKE 'idle in transaction%'
                 AND a.state_change > now() - $2::int * interval '1 second')

@@ -103,16 +103,11 @@ public actor LineHistory {
 
   /// Start of the last record in `[from, to)` whose effect only the server's replay gives.
   ///
-  /// A chunk tells its last one only. Where that lies behind the range, an earlier one may lie in it: then the
-  /// answer is the last place of the range that the chunk covers.
+  /// A chunk tells its last one only: where that lies behind the range, one in it may be missed. Keyframes rule that out
+  /// already (`KeyframeService.kind`): none is partial while such a record lies since the newest complete layer.
   public func lastHardRecord(from: LSN, to: LSN) -> LSN? {
-    guard from < to else { return nil }
-    return chain.pieces.lazy.filter { $0.range.overlaps(from..<to) }
-      .compactMap { piece -> LSN? in
-        guard let last = piece.chunk.summary.lastHardLSN, last >= from else { return nil }
-        let isBehind = last >= to && piece.range.lowerBound < to
-        return isBehind ? LSN(to.rawValue - 1) : last
-      }.max()
+    chain.pieces.lazy.filter { $0.range.overlaps(from..<max(from, to)) }
+      .compactMap(\.chunk.summary.lastHardLSN).filter { from <= $0 && $0 < to }.max()
   }
 
   func reader(of piece: LineChain.Piece) async throws -> WALChunkReader {
