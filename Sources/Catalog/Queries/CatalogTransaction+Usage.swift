@@ -69,6 +69,7 @@ extension CatalogTransaction {
         ((array_agg(x.history ORDER BY x.hour DESC) FILTER (WHERE x.history IS NOT NULL))[1])::text
           AS history
       FROM (\(Self.rows(where: condition))) AS x
+      LEFT JOIN exzo.branches AS b ON b.id = x.branch_id
       GROUP BY x.project_id, x.branch_id, b.parent_id, frame
       ORDER BY x.project_id, x.branch_id, frame
       """, .text(ids), chosen, .init(from), .init(to))
