@@ -77,8 +77,13 @@ struct Installation: Sendable {
         try await engine().run()
       }
     }
-    defer { task.cancel() }
-    try await body()
+    let outcome: Result<Void, any Error>
+    do { outcome = .success(try await body()) } catch { outcome = .failure(error) }
+    // Waited for: in its last moment an engine may claim what is added next, and the one after it has taken claims
+    // back already.
+    task.cancel()
+    _ = await task.result
+    try outcome.get()
     return seen.withLock { $0 } > boundary
   }
 
