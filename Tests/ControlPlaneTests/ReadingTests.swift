@@ -86,7 +86,7 @@ import Testing
         // Their clients may be on their way.
         let next = try await key(scene, 100)
         #expect(try await installation.refusal { _ = try await past.open(next) } == .unavailable)
-        installation.clock.advance(2)
+        installation.clock.advance(11)
         installation.tenants.inUse = Set(open)
         #expect(try await installation.refusal { _ = try await past.open(next) } == .unavailable)
         // Who has one open already shares it, and another project has room.

@@ -265,7 +265,8 @@ struct OperationSteps: Sendable {
         return true
       }
       guard kind == .deleteBranch, let id = operation.branchID else { return false }
-      return try tx.branch(id)?.deletedAt != nil
+      // Found only while it is not deleted.
+      return try tx.branch(id) == nil
     }
   }
 
