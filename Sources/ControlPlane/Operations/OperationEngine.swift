@@ -44,7 +44,8 @@ public final class OperationEngine: Sendable {
   private static let attempts = 5
   /// Where no past moment can be opened because too many are: three quarters of an hour, with the pauses.
   private static let roomAttempts = 20
-  /// An hour, with the pauses. What is left then is taken away at the next start; until then it can be recovered.
+  /// An hour, with the pauses; while it is tried, what was deleted cannot be recovered. What is left of it then is taken
+  /// away at the next start.
   private static let removalAttempts = 24
   /// Three minutes.
   private static let partRemovalAttempts = 10
