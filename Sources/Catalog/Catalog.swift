@@ -71,10 +71,18 @@ public final class Catalog: Sendable {
     _ body: @escaping @Sendable (CatalogTransaction) throws -> Value
   ) async throws -> Value {
     activity.begin()
-    defer { activity.end() }
-    return try await onConnection("write metadata") { connection in
-      try connection.withTransaction { try body(CatalogTransaction(connection: $0)) }
+    // A commit that was not answered may have taken effect.
+    var changed = true
+    defer { activity.end(changed: changed) }
+    let result = try await onConnection("write metadata") { connection in
+      try connection.withTransaction {
+        let value = try body(CatalogTransaction(connection: $0))
+        let hasID = try $0.query("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").first?[0]
+        return (value: value, hasChanged: hasID != "f")
+      }
     }
+    changed = result.hasChanged
+    return result.value
   }
 
   /// Runs `body` in a read-only snapshot, for the journal.

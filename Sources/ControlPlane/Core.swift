@@ -64,6 +64,7 @@ struct Core: Sendable {
   var journal: CatalogJournal?
   /// Computes that serve past moments for reading.
   let reading = ReadingComputes()
+  private let active = ActiveEndpoints()
   /// What timelines' events were found to be.
   let eventNames = EventNames()
   /// Fired when operations were added.
@@ -90,6 +91,8 @@ struct Core: Sendable {
           + "or read the object, once the object store answers")
     }
   }
+
+  func activeEndpoints() async throws -> [EndpointRecord] { try await active.all(catalog) }
 
   var names: NameGenerator { NameGenerator(random: random) }
 

@@ -129,7 +129,7 @@ public struct Housekeeping: Sendable {
   private func suspendIdle() async throws {
     let now = core.clock.now
     let uses = directory.lastUses()
-    for endpoint in try await core.catalog.read({ try $0.endpoints(in: .active) }) {
+    for endpoint in try await core.activeEndpoints() {
       let timeout =
         endpoint.suspendTimeoutSeconds == 0
         ? core.settings.defaultSuspendSeconds : endpoint.suspendTimeoutSeconds

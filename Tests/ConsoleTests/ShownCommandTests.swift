@@ -1,3 +1,4 @@
+import DurableIO
 import Foundation
 import TestSupport
 import Testing
@@ -23,20 +24,30 @@ import Testing
     }
   }
 
-  @Test func everyCommandThatAPageShowsIsTakenByTheCommandLine() throws {
+  /// All at once: each tries several times to reach a server that is not there.
+  @Test func everyCommandThatAPageShowsIsTakenByTheCommandLine() async throws {
     let commands = try Self.commands()
     #expect(commands.count > 25)
-    for command in commands {
-      let words = command.split(separator: " ").map(String.init)
-      #expect(words.first == "exzo", "\(command)")
-      // Nobody listens there: a command that is understood gets as far as that.
-      let result = try run(
-        [Platform.program] + words.dropFirst(),
-        environment: [
-          "HOME": "/nonexistent", "EXZO_API_HOST": "http://127.0.0.1:1", "EXZO_API_KEY": "k",
-        ], allowFailure: true)
-      #expect(result.status == 1, "\(command): \(result.errorOutput)")
-      #expect(result.errorOutput.contains("connect to"), "\(command): \(result.errorOutput)")
+    let threads = BlockingThreads(count: 16)
+    defer { threads.shutdown() }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for command in commands {
+        group.addTask { try await threads.run { try Self.requireTaken(command) } }
+      }
+      try await group.waitForAll()
     }
+  }
+
+  private static func requireTaken(_ command: String) throws {
+    let words = command.split(separator: " ").map(String.init)
+    #expect(words.first == "exzo", "\(command)")
+    // Nobody listens there: a command that is understood gets as far as that.
+    let result = try run(
+      [Platform.program] + words.dropFirst(),
+      environment: [
+        "HOME": "/nonexistent", "EXZO_API_HOST": "http://127.0.0.1:1", "EXZO_API_KEY": "k",
+      ], allowFailure: true)
+    #expect(result.status == 1, "\(command): \(result.errorOutput)")
+    #expect(result.errorOutput.contains("connect to"), "\(command): \(result.errorOutput)")
   }
 }

@@ -18,14 +18,20 @@ public final class CatalogActivity: Sendable {
 
   func begin() { state.withLock { $0.inFlight += 1 } }
 
-  func end() {
+  /// - Parameter changed: `false` where nothing was written after all.
+  func end(changed: Bool = true) {
     state.withLock { state in
       state.inFlight -= 1
+      guard changed else { return }
       state.clock += 1
       if state.dirtySince == nil { state.dirtySince = .now }
       state.bell?.yield()
     }
   }
+
+  /// What of the catalog was read after this was taken holds for as long as it stays the same; `nil` while a
+  /// write is under way.
+  public var restingMark: UInt64? { state.withLock { $0.inFlight == 0 ? $0.clock : nil } }
 
   var mark: UInt64 { state.withLock { $0.clock } }
 

@@ -54,17 +54,30 @@ extension CatalogTransaction {
         started_at = coalesce(t.started_at, $2::timestamptz), updated_at = $2::timestamptz
       WHERE t.id = (
         SELECT o.id FROM exzo.operations AS o
-        WHERE o.status IN ('scheduling', 'running') AND o.claimed_by IS NULL
-          AND (o.retry_at IS NULL OR o.retry_at <= $2::timestamptz)
+        WHERE \(Self.isClaimable(at: "$2"))
           AND (o.kind = ANY(ARRAY(SELECT jsonb_array_elements_text($3::jsonb)))) <> $4::boolean
-          AND NOT EXISTS (
-            SELECT 1 FROM jsonb_array_elements_text(o.waits_for) AS w (id)
-            JOIN exzo.operations AS b ON b.id = w.id WHERE b.status <> 'finished')
         ORDER BY o.position LIMIT 1 FOR UPDATE SKIP LOCKED)
       RETURNING to_jsonb(t)
       """, .text(worker), .init(date), .text(try RecordCoding.json(kinds)),
       .text(excluding ? "true" : "false"))
     return try result.first.map { try RecordCoding.record($0) }
+  }
+
+  /// Whether there is an operation that ``claimOperation(for:at:kinds:excluding:)`` could take now.
+  public func hasClaimableOperation(at date: Date) throws -> Bool {
+    try run(
+      "SELECT FROM exzo.operations AS o WHERE \(Self.isClaimable(at: "$1")) LIMIT 1", .init(date)
+    ).rowCount > 0
+  }
+
+  private static func isClaimable(at date: String) -> String {
+    """
+    o.status IN ('scheduling', 'running') AND o.claimed_by IS NULL
+      AND (o.retry_at IS NULL OR o.retry_at <= \(date)::timestamptz)
+      AND NOT EXISTS (
+        SELECT 1 FROM jsonb_array_elements_text(o.waits_for) AS w (id)
+        JOIN exzo.operations AS b ON b.id = w.id WHERE b.status <> 'finished')
+    """
   }
 
   /// Unfinished operations that wait for one that failed.

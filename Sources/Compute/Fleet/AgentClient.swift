@@ -31,6 +31,8 @@ public struct AgentClient: Sendable {
 
   /// Status, or `nil` where no agent listens.
   public func status() async -> AgentStatus? {
+    // Of hundreds of lines most sleep: looking for a socket costs far less than a thread that fails to connect.
+    guard access(directory.controlSocket, F_OK) == 0 else { return nil }
     // No answer is the answer: the agent does not run, or is not there yet.
     guard let response = try? await ask(.status, timeout: 5), case .status(let status) = response
     else { return nil }

@@ -156,9 +156,11 @@ struct ReplicaComputes: Sendable {
 
   /// Restarts active replicas that have ended, or read a line that is no longer their branch's.
   func round() async throws {
+    let replicas = try await core.activeEndpoints()
+      .filter { $0.type == .readOnly && $0.pendingState == nil }
+    if replicas.isEmpty { return }
     let subjects = try await core.catalog.read { tx in
-      try tx.endpoints(in: .active).filter { $0.type == .readOnly && $0.pendingState == nil }
-        .compactMap { try EndpointSubject($0.id, tx) }
+      try replicas.compactMap { try EndpointSubject($0.id, tx) }
     }
     for subject in subjects {
       if try await isRight(subject.compute.lineID.rawValue, subject) { continue }

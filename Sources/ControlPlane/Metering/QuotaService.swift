@@ -116,17 +116,7 @@ struct QuotaService: Sendable {
 
   /// Suspends the computes of projects that have reached a limit, and ends their sessions at past moments.
   func enforce() async throws {
-    let breached = try await core.catalog.read { tx -> [(EndpointRecord, QuotaBreach)] in
-      let active = try tx.endpoints(in: .active).filter { $0.pendingState == nil }
-      var found: [(EndpointRecord, QuotaBreach)] = []
-      for (id, endpoints) in Dictionary(grouping: active, by: \.projectID) {
-        guard let project = try tx.project(id), let breach = try self.breach(of: project, tx)
-        else { continue }
-        found += endpoints.map { ($0, breach) }
-      }
-      return found
-    }
-    for (endpoint, breach) in breached {
+    for (endpoint, breach) in try await breaches() {
       core.logger.notice(
         "a quota is used up: the compute is suspended",
         metadata: ["endpoint": "\(endpoint.id)", "reason": "\(breach.reason)"])
@@ -138,6 +128,21 @@ struct QuotaService: Sendable {
       }
     }
     try await endPastSessions()
+  }
+
+  /// Active endpoints of projects that have reached a limit.
+  private func breaches() async throws -> [(EndpointRecord, QuotaBreach)] {
+    let active = try await core.activeEndpoints().filter { $0.pendingState == nil }
+    if active.isEmpty { return [] }
+    return try await core.catalog.read { tx in
+      var found: [(EndpointRecord, QuotaBreach)] = []
+      for (id, endpoints) in Dictionary(grouping: active, by: \.projectID) {
+        guard let project = try tx.project(id), let breach = try self.breach(of: project, tx)
+        else { continue }
+        found += endpoints.map { ($0, breach) }
+      }
+      return found
+    }
   }
 
   private func endPastSessions() async throws {

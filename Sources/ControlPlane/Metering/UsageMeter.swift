@@ -51,8 +51,10 @@ final class UsageMeter: Sendable {
 
   /// Computes that the catalog takes for active and that do run. Suspended ones cost nothing.
   private func running() async throws -> [RunningCompute] {
+    let active = try await core.activeEndpoints()
+    if active.isEmpty { return [] }
     let computes = try await core.catalog.read { tx in
-      try tx.endpoints(in: .active).compactMap { try tx.compute(of: $0.id) }
+      try active.compactMap { try tx.compute(of: $0.id) }
     }
     var running: [RunningCompute] = []
     for compute in computes {
@@ -66,11 +68,8 @@ final class UsageMeter: Sendable {
 
   /// Endpoints whose replicas run. These cost time alone: what they hold is their branch's.
   private func runningReplicas() async throws -> [EndpointID] {
-    let active = try await core.catalog.read { tx in
-      try tx.endpoints(in: .active).filter { $0.type == .readOnly }.map(\.id)
-    }
     var running: [EndpointID] = []
-    for endpoint in active
+    for endpoint in try await core.activeEndpoints().filter({ $0.type == .readOnly }).map(\.id)
     where await core.fleet.running(line: ReplicaComputes.id(of: endpoint)) != nil {
       running.append(endpoint)
     }

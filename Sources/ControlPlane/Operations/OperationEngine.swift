@@ -52,7 +52,7 @@ public final class OperationEngine: Sendable {
   /// Between two attempts; seconds.
   private static let longestRetryPause = 300.0
   private static let idlePause = Duration.seconds(1)
-  /// Of workers that wait while another one looks.
+  /// Of workers that nobody tells anything.
   private static let longestPause = Duration.seconds(30)
 
   init(
@@ -77,13 +77,13 @@ public final class OperationEngine: Sendable {
         (workers, longest, true), (longWorkers, OperationKind.long, false),
         (copyWorkers, OperationKind.copies, false),
       ] {
-        let lookout = Lookout()
         for _ in 0..<count {
           group.addTask {
-            try await self.work(on: kinds.map(\.rawValue), excluding: excluding, lookout)
+            try await self.work(on: kinds.map(\.rawValue), excluding: excluding)
           }
         }
       }
+      group.addTask { await self.lookOut() }
       // The first error ends all: leaving the group cancels the others.
       for try await _ in group {}
     }
@@ -114,7 +114,7 @@ public final class OperationEngine: Sendable {
   }
 
   /// - Parameter kinds: what is worked on, or, where `excluding`, all but that.
-  private func work(on kinds: [String], excluding: Bool, _ lookout: Lookout) async throws {
+  private func work(on kinds: [String], excluding: Bool) async throws {
     while !Task.isCancelled {
       let generation = core.added.generation
       do {
@@ -123,14 +123,11 @@ public final class OperationEngine: Sendable {
           try $0.claimOperation(for: self.node, at: now, kinds: kinds, excluding: excluding)
         }
         if let claimed {
-          // Whoever waits looks for more, and one of them keeps looking.
+          // Whoever waits looks for more.
           core.added.fire()
           try await execute(claimed)
         } else {
-          let looks = lookout.take()
-          await core.added.wait(
-            since: generation, timeout: looks ? Self.idlePause : Self.longestPause)
-          if looks { lookout.leave() }
+          await core.added.wait(since: generation, timeout: Self.longestPause)
         }
       } catch let error as EngineAbandoned {
         throw error
@@ -141,6 +138,19 @@ public final class OperationEngine: Sendable {
         await core.added.wait(since: generation, timeout: Self.idlePause)
       }
     }
+  }
+
+  /// Tells the workers every second of what has become due without anybody's doing.
+  private func lookOut() async {
+    await PausedLoop(every: Self.idlePause).run(
+      onFailure: { core.logger.error("operation engine failed", metadata: ["error": "\($0)"]) },
+      {
+        let now = core.clock.now
+        if try await core.catalog.read({ try $0.hasClaimableOperation(at: now) }) {
+          core.added.fire()
+        }
+        return false
+      })
   }
 
   private func execute(_ claimed: OperationRecord) async throws {
@@ -306,16 +316,4 @@ extension OperationRecord {
     updatedAt = date
     finishedAt = date
   }
-}
-
-/// Of the workers that have nothing to do one looks every second for what has become due; the others wait to be told.
-private final class Lookout: Sendable {
-  private let isTaken = Atomic<Bool>(false)
-
-  func take() -> Bool {
-    isTaken.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing)
-      .exchanged
-  }
-
-  func leave() { isTaken.store(false, ordering: .releasing) }
 }

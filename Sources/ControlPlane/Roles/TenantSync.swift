@@ -12,8 +12,7 @@ struct TenantSync: Sendable {
 
   /// One look at every active compute; one that cannot be asked is looked at next time.
   func round() async throws {
-    let endpoints = try await core.catalog.read { try $0.endpoints(in: .active) }
-    for endpoint in endpoints where endpoint.type == .readWrite {
+    for endpoint in try await core.activeEndpoints() where endpoint.type == .readWrite {
       do {
         try await sync(endpoint.id)
       } catch is CancellationError {
