@@ -8,7 +8,9 @@ from exzo_client import PG_BIN, Failure, free_port, psql
 
 def as_postgres(command):
     if os.getuid() == 0:
-        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
+        # Root's home cannot be read, and libpq looks for certificates in it.
+        return ["env", "HOME=/nonexistent", "setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups",
+                *command]
     return command
 
 

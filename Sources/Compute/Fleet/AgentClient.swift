@@ -10,6 +10,9 @@ public struct AgentClient: Sendable {
 
   public init(directory: LineDirectory) { self.directory = directory }
 
+  /// Whether there is a socket to ask at; that an agent listens is not said. Costs far less than to ask in vain.
+  var hasSocket: Bool { access(directory.controlSocket, F_OK) == 0 }
+
   /// Asks and waits for the answer.
   /// - Parameter timeout: seconds until the agent is given up.
   /// - Throws: ``ComputeError``, with the agent's own code where it answered with a failure.
@@ -31,8 +34,8 @@ public struct AgentClient: Sendable {
 
   /// Status, or `nil` where no agent listens.
   public func status() async -> AgentStatus? {
-    // Of hundreds of lines most sleep: looking for a socket costs far less than a thread that fails to connect.
-    guard access(directory.controlSocket, F_OK) == 0 else { return nil }
+    // Of hundreds of lines most sleep.
+    guard hasSocket else { return nil }
     // No answer is the answer: the agent does not run, or is not there yet.
     guard let response = try? await ask(.status, timeout: 5), case .status(let status) = response
     else { return nil }

@@ -204,11 +204,7 @@ public final class AgentFleet: Sendable {
 
   private func waitUntilRunning(_ client: AgentClient) async throws -> AgentStatus {
     for _ in 0..<400 {
-      if access(client.directory.controlSocket, F_OK) == 0,
-        case .status(let status)? = try await answer(client)
-      {
-        return status
-      }
+      if client.hasSocket, case .status(let status)? = try await answer(client) { return status }
       try await Task.sleep(for: .milliseconds(5))
     }
     throw ComputeError(

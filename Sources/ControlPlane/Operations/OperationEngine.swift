@@ -3,7 +3,6 @@ import Catalog
 import Foundation
 import Logging
 import PostgresClient
-import Synchronization
 
 /// Where an operation stands when an ``OperationEngine``'s interruption is asked.
 struct StepBoundary: Sendable {
