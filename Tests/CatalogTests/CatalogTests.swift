@@ -170,10 +170,15 @@ import Testing
       func claim() async throws -> OperationRecord? {
         try await catalog.write { try $0.claimOperation(for: "w", at: Self.now) }
       }
+      func hasMore() async throws -> Bool {
+        try await catalog.read { try $0.hasClaimableOperation(at: Self.now) }
+      }
+      #expect(try await hasMore())
       let first = try #require(try await claim())
       #expect(first.id.rawValue == "one")
       #expect(first.status == .running)
       #expect(try await claim()?.id.rawValue == "three")
+      #expect(try await !hasMore())
       #expect(try await claim() == nil)
       #expect(try await catalog.write { try $0.releaseClaims(of: "other") } == 0)
       #expect(try await catalog.write { try $0.releaseClaims(of: "w") } == 2)

@@ -56,6 +56,21 @@ import Testing
     }
   }
 
+  @Test func anEndpointThatIsSuspendedIsActiveNoMore() async throws {
+    try await Installation.with { installation in
+      let scene = try await installation.working { try await PastScene(installation) }
+      let core = installation.core
+      for _ in 0..<2 {
+        #expect(try await core.activeEndpoints().map(\.id).contains(scene.endpoint))
+      }
+      try await core.catalog.write { tx in
+        let endpoint = try #require(try tx.endpoint(scene.endpoint))
+        try OperationSteps.setIdle(endpoint, tx, at: core.clock.now)
+      }
+      #expect(try await !core.activeEndpoints().map(\.id).contains(scene.endpoint))
+    }
+  }
+
   @Test func aStepThatFailsKeepsNoOtherFromBeingDone() async throws {
     try await Installation.with { installation in
       let scene = try await installation.working { try await PastScene(installation) }
