@@ -14,6 +14,10 @@ public enum CaptureDurability: String, Sendable, Codable {
   /// Once it is in the object store, in batches: the server is another's, and nobody there waits for us. What
   /// the store has not got it still has, also after this machine is lost.
   case following
+
+  /// Chunks on their way to the store at a time. Where commits wait for it they wait for less than two chunks
+  /// then; more requests, and smaller chunks, are the price.
+  var uploadsAtOnce: Int { self == .objectStore ? 4 : 1 }
 }
 
 /// What one ``WALCapture`` captures, from where to where, and its bounds.
@@ -40,7 +44,8 @@ public struct CaptureConfiguration: Sendable {
   public var spoolLimit: UInt64 = 8 << 30
   /// How long received WAL waits for more before it is synced and uploaded.
   public var batchInterval: Duration = .milliseconds(250)
-  /// WAL bytes of a chunk at most, 1 KiB or more. Two chunks are in memory at a time.
+  /// WAL bytes of a chunk at most, 1 KiB or more. One is in memory while it is filled, and those on their way
+  /// to the store: see ``CaptureDurability/uploadsAtOnce``.
   public var chunkLimit = 4 << 20
   /// Bounds of the pause before the next attempt at a store or server that did not answer.
   public var retryPause: ClosedRange<Duration> = .milliseconds(50) ... .seconds(5)

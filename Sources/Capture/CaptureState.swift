@@ -38,7 +38,8 @@ struct CaptureState {
   /// Uptime before which files are left alone.
   var filesNotBefore = Duration.zero
   var isStoreReachable = true
-  var isUploading = false
+  /// Chunks on their way to the store.
+  var uploads = 0
   var isStopping = false
   var failure: CaptureError?
   var sealRequested = false
@@ -94,7 +95,7 @@ struct CaptureState {
   {
     if isStopping || failure != nil { return .stop }
     guard received > flushed, let first = firstUnsealed else { return .wait(nil) }
-    let isWaitedFor = durability == .objectStore && !isUploading
+    let isWaitedFor = durability == .objectStore && uploads < durability.uploadsAtOnce
     let due = first + interval
     if sealRequested || isWaitedFor || flushTarget > flushed || due <= now
       || received - flushed >= UInt64(limit)

@@ -17,7 +17,8 @@ import Synchronization
 /// 3. Chunks follow each other without a gap; bytes once uploaded are never replaced: those that
 ///   come again
 ///    are compared.
-/// 4. At most two chunks are in memory; what waits for the store waits in the spool.
+/// 4. What waits for the store waits in the spool; in memory are the chunk being filled, and those on their way:
+///    one, or in `objectStore` durability a few.
 ///
 /// ## On disk
 /// The spool: ``WALSpool``, docs/formats/wal-spool.md.
@@ -28,9 +29,7 @@ import Synchronization
 /// spool it asks the server again from the segment in which the store ends.
 ///
 /// ## Concurrency
-/// Two threads of its own: one receives, one verifies, syncs and cuts chunks. Uploads run as a
-/// task, one at
-/// a time. All methods may be called from anywhere.
+/// Two threads of its own: one receives, one verifies, syncs and cuts chunks. Each upload is a task. All methods may be called from anywhere.
 ///
 /// ## Not guarded here
 /// A server stopped while the spool is full waits for capture; ``stop(drainTo:timeout:)`` lets it
@@ -52,7 +51,8 @@ public final class WALCapture: Sendable {
   let known: KnownWAL
   private let filler: Mutex<ChunkFiller?>
   private let threads = Mutex<[NamedThread]>([])
-  let upload = Mutex<Task<Void, Never>?>(nil)
+  /// Chunks on their way to the store, by where they begin.
+  let uploads = Mutex<[LSN: Task<Void, Never>]>([:])
 
   /// Opens the spool, verifies it, and finds out where to go on. Nothing runs before ``start()``.
   ///
@@ -173,9 +173,9 @@ public final class WALCapture: Sendable {
         continuation.resume()
       }
     }
-    let upload = upload.withLock { $0 }
-    upload?.cancel()
-    await upload?.value
+    let uploads = uploads.withLock { Array($0.values) }
+    for upload in uploads { upload.cancel() }
+    for upload in uploads { await upload.value }
     failWaiters(CaptureError(.stopped, "capture WAL"))
     spool.close()
     eventSink.finish()

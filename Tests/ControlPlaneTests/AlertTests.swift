@@ -217,6 +217,12 @@ private final class Receiver: AlertChannel {
         #expect(
           try await shown().restrictedActions?.first?.reason.contains("'child' is its child")
             == true)
+        let listed = try await scene.branches.list(
+          project: scene.project, account: scene.account, search: nil, includesDeleted: false,
+          by: .createdAt, page: PageRequest(limit: 10))
+        #expect(
+          listed.branches.filter { $0.restrictedActions != nil }.map(\.id)
+            == [scene.dev.rawValue])
         let told = try await AlertConditions(core: core).now()
         #expect(told.map(\.kind) == [.branchNotExpired])
         #expect(told.first?.message.contains("branch 'dev'") == true, "\(told)")

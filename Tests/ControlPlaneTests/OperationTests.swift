@@ -103,6 +103,40 @@ import Testing
     }
   }
 
+  @Test func theNextStartTakesAwayWhatAnEndpointsDeletionLeftRunning() async throws {
+    try await Installation.with { installation in
+      let endpoints = EndpointService(core: installation.core)
+      let (scene, replica) = try await installation.working {
+        let scene = try await PastScene(installation)
+        let made = try await endpoints.create(
+          API.NewEndpoint(branchID: scene.main.rawValue, type: .readOnly),
+          project: scene.project, account: scene.account)
+        try await installation.end(made.operations)
+        let damage = ComputeFleetError(.damaged, "it does not answer")
+        installation.fleet.fail("suspend", with: [damage])
+        installation.fleet.fail("closeReading", with: [damage])
+        for id in [EndpointID(made.endpoint.id), scene.endpoint] {
+          let gone = try await endpoints.delete(
+            id, project: scene.project, account: scene.account)
+          #expect(try await installation.end(gone.operations).map(\.status) == [.failed])
+        }
+        return (scene, ReplicaComputes.id(of: EndpointID(made.endpoint.id)))
+      }
+      #expect(await installation.fleet.running().contains { $0.lineID == scene.line })
+      #expect(installation.fleet.readings[replica] != nil)
+      try await installation.working {
+        while let operation = try await installation.core.catalog.read({
+          try $0.unfinishedOperations().first
+        }) { _ = try await OperationService(core: installation.core).end(of: operation.id) }
+        for _ in 0..<500 where installation.fleet.readings[replica] != nil {
+          try await Task.sleep(for: .milliseconds(10))
+        }
+      }
+      #expect(installation.fleet.readings[replica] == nil)
+      #expect(await !installation.fleet.running().contains { $0.lineID == scene.line })
+    }
+  }
+
   @Test func aDeletionIsNotGivenUpWhileTheStoreIsAway() async throws {
     try await Installation.with { installation in
       let core = installation.core

@@ -65,10 +65,12 @@ extension WALCapture {
     }
     // The next chunk fills while the one before travels.
     try filler.catchUp(in: spool, buffer)
-    let (isUploading, uploaded) = state.withLock { ($0.isUploading, $0.uploaded) }
+    let (uploads, uploaded) = state.withLock { ($0.uploads, $0.uploaded) }
     try spool.release(below: min(filler.chunkContext, uploaded))
-    guard !isUploading, let filled = filler.take() else { return hasSealed }
-    state.withLock { $0.isUploading = true }
+    guard uploads < configuration.durability.uploadsAtOnce, let filled = filler.take() else {
+      return hasSealed
+    }
+    state.withLock { $0.uploads += 1 }
     startUpload(filled)
     try filler.catchUp(in: spool, buffer)
     return hasSealed

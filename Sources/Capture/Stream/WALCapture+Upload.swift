@@ -1,10 +1,16 @@
 import History
 import PostgresFormat
 
-/// Uploads: one chunk at a time, tried until it is in the store.
+/// Uploads: each chunk is tried until it is in the store; the line's writer keeps their order.
 extension WALCapture {
   func startUpload(_ filled: ChunkFiller.Filled) {
-    upload.withLock { $0 = Task { await uploadUntilStored(filled) } }
+    let start = filled.range.lowerBound
+    uploads.withLock { uploads in
+      uploads[start] = Task {
+        await uploadUntilStored(filled)
+        self.uploads.withLock { $0[start] = nil }
+      }
+    }
   }
 
   private func uploadUntilStored(_ filled: ChunkFiller.Filled) async {
@@ -35,7 +41,7 @@ extension WALCapture {
   /// Appends the chunk; what fails after it was stored is not a failure of the upload.
   private func append(_ filled: ChunkFiller.Filled) async throws {
     do {
-      try await configuration.line.appendChunk(filled.chunk)
+      try await configuration.line.appendChunk(filled.chunk, inTurn: true)
     } catch {
       guard await configuration.line.uploadedLSN >= filled.range.upperBound else { throw error }
       noteUnreachable(error)
@@ -45,7 +51,7 @@ extension WALCapture {
   private func didUpload(_ filled: ChunkFiller.Filled) {
     let wasReachable = state.withLock { state in
       state.didUpload(upTo: filled.range.upperBound)
-      state.isUploading = false
+      state.uploads -= 1
       defer { state.isStoreReachable = true }
       return state.isStoreReachable
     }

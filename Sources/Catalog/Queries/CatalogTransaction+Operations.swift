@@ -118,6 +118,23 @@ extension CatalogTransaction {
         """)
   }
 
+  /// Endpoints that are deleted, whose branch is not, may still have a compute that runs, and no unfinished
+  /// operation that may be at it: those that read, and those whose compute has a place.
+  public func deletedEndpointsThatMayRun() throws -> [EndpointRecord] {
+    try select(
+      where: """
+        t.deleted_at IS NOT NULL AND (t.type = 'read_only' OR EXISTS (
+          SELECT FROM exzo.computes AS c
+          WHERE c.endpoint_id = t.id AND c.socket_directory IS NOT NULL))
+        AND EXISTS (SELECT FROM exzo.branches AS b JOIN exzo.projects AS p ON p.id = b.project_id
+          WHERE b.id = t.branch_id AND b.deleted_at IS NULL AND p.deleted_at IS NULL)
+        AND NOT EXISTS (SELECT FROM exzo.operations AS o WHERE o.project_id = t.project_id
+          AND o.status IN ('scheduling', 'running')
+          AND (o.branch_id IS NULL OR o.branch_id = t.branch_id))
+        ORDER BY t.id
+        """)
+  }
+
   /// Records that a step is done; its number is the operation's `stepsDone` before it.
   public func recordStep(_ operation: OperationID, number: Int, name: String, at date: Date) throws
   {

@@ -34,9 +34,11 @@ public struct BranchService: Sendable {
       let usage = try tx.usage(of: project.id, since: presenter.billingPeriod().start)
       let annotated = found.elements.filter { !$0.annotation.isEmpty }
       return List(
-        branches: found.elements.map {
-          presenter.branch(
+        branches: try found.elements.map {
+          var shown = presenter.branch(
             $0, isDefault: $0.id == project.defaultBranchID, usage: usage[$0.id] ?? UsageTotals())
+          shown.restrictedActions = Self.restrictedActions(heldBy: try self.heldBy($0, tx))
+          return shown
         },
         annotations: Dictionary(
           uniqueKeysWithValues: annotated.map { ($0.id.rawValue, presenter.annotation($0)) }),
@@ -74,7 +76,14 @@ public struct BranchService: Sendable {
     var shown = presenter.branch(
       branch, isDefault: branch.id == project.defaultBranchID, usage: usage, window: window,
       logicalSize: size)
-    shown.restrictedActions = child.map {
+    shown.restrictedActions = Self.restrictedActions(heldBy: child)
+    return (shown, presenter.annotation(branch))
+  }
+
+  private static func restrictedActions(
+    heldBy child: BranchRecord?
+  ) -> [API.BranchRestrictedAction]? {
+    child.map {
       [
         API.BranchRestrictedAction(
           name: "delete",
@@ -82,7 +91,6 @@ public struct BranchService: Sendable {
             + "it goes when its children are gone")
       ]
     }
-    return (shown, presenter.annotation(branch))
   }
 
   /// A child, where a branch whose time is over stays because of it.

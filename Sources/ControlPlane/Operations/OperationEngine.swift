@@ -100,15 +100,30 @@ public final class OperationEngine: Sendable {
         else { continue }
         try OperationSteps.setIdle(endpoint, tx, at: self.core.clock.now)
       }
-      for branch in try tx.deletedBranchesWithComputes() {
-        guard let project = try tx.project(branch.projectID) else { continue }
-        // Whoever recovers the project waits for it.
-        let whole = project.deletedAt == nil ? [] : [OperationLock.project(project.id)]
-        _ = try tx.enqueue(
-          OperationRecord(
-            .deleteBranch, self.core, project: project, branch: branch.id,
-            locks: [OperationLock.branch(branch.id)] + whole))
-      }
+      try self.takeAwayLeftComputes(tx)
+    }
+  }
+
+  private func takeAwayLeftComputes(_ tx: CatalogTransaction) throws {
+    for branch in try tx.deletedBranchesWithComputes() {
+      guard let project = try tx.project(branch.projectID) else { continue }
+      // Whoever recovers the project waits for it.
+      let whole = project.deletedAt == nil ? [] : [OperationLock.project(project.id)]
+      _ = try tx.enqueue(
+        OperationRecord(
+          .deleteBranch, core, project: project, branch: branch.id,
+          locks: [OperationLock.branch(branch.id)] + whole))
+    }
+    let replicas = Set(try tx.readingComputes().map(\.id))
+    for endpoint in try tx.deletedEndpointsThatMayRun() {
+      guard endpoint.type == .readWrite || replicas.contains(ReplicaComputes.id(of: endpoint.id)),
+        let project = try tx.project(endpoint.projectID)
+      else { continue }
+      _ = try tx.enqueue(
+        OperationRecord(
+          .deleteEndpoint, core, project: project, branch: endpoint.branchID,
+          endpoint: endpoint.id,
+          locks: [OperationLock.endpoint(endpoint.id), OperationLock.branch(endpoint.branchID)]))
     }
   }
 

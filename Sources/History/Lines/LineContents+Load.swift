@@ -66,7 +66,9 @@ extension LineContents {
       manifestBase = found.base
       chunks = found.chunks
       keyframes = found.keyframes
+      confirmed = [:]
       lastChunk = found.lastChunk
+      manifestChunks = found.lastChunk
       lastKeyframe = found.lastKeyframe
       manifestKeyframes = found.lastKeyframe
       return
@@ -74,21 +76,78 @@ extension LineContents {
   }
 
   private mutating func refreshChunks(_ store: any ObjectStore) async throws {
+    try await listChunks(after: lastChunk, store)
+    // One that was thought to have failed may have become visible after those with higher numbers.
+    if hasRecentGap { try await listChunks(after: manifestChunks, store) }
+    if hasRecentGap { leaveOutEarly() }
+  }
+
+  private mutating func listChunks(
+    after number: ObjectNumber, _ store: any ObjectStore
+  ) async throws {
     let prefix = keys.walPrefix
-    let after = lastChunk.epoch == 0 ? nil : keys.wal(lastChunk)
-    let listed = try await listAll(prefix: prefix, after: after, store: store)
+    let after = number.epoch == 0 ? nil : keys.wal(number)
+    let known = Set(chunks.lazy.map(\.number).filter { $0 > number })
+    let listed = try await listAll(prefix: prefix, after: after, store: store).filter {
+      LineKeys.number(in: $0.key, prefix: prefix).map { !known.contains($0) } ?? false
+    }
     let results = try await concurrently(listed) { listing in
-      try await WALChunkReader(listing.key, size: listing.size, store: store).summary
+      try await WALChunkReader(listing.key, size: listing.size, store: store)
     }
     for (listing, result) in zip(listed, results) {
       guard let number = LineKeys.number(in: listing.key, prefix: prefix) else { continue }
       lastChunk = max(lastChunk, number)
       switch result {
-      case .success(let summary):
-        chunks.append(WALChunkReference(number: number, size: listing.size, summary: summary))
+      case .success(let chunk):
+        chunks.append(
+          WALChunkReference(number: number, size: listing.size, summary: chunk.summary))
+        confirmed[number] = chunk.confirmedLSN
       case .failure(let error): damages[listing.key.name] = error
       }
     }
+  }
+
+  /// Chunks that no manifest lists, as far as they count.
+  private var unlisted: [WALChunkReference] {
+    chunks.filter { $0.number > manifestChunks && $0.startLSN < limit(of: $0.number.epoch) }
+  }
+
+  /// Whether WAL is missing before one of those.
+  private var hasRecentGap: Bool {
+    let recent = unlisted
+    if recent.isEmpty { return false }
+    var end =
+      chunks.lazy.filter { $0.number <= manifestChunks }
+      .map { min($0.endLSN, limit(of: $0.number.epoch)) }.max() ?? description.startLSN
+    for chunk in recent.sorted(by: { $0.startLSN < $1.startLSN }) {
+      if chunk.startLSN > end { return true }
+      end = max(end, min(chunk.endLSN, limit(of: chunk.number.epoch)))
+    }
+    return false
+  }
+
+  /// Leaves out chunks that became visible before one that had set out with them: they may be the present
+  /// writer's, who counts them once it is there, or of one that died, and nobody was told of them.
+  private mutating func leaveOutEarly() {
+    let unlisted = unlisted
+    // The same chunk may be there several times, where it was not known whether it had been stored.
+    let stored = Dictionary(
+      unlisted.map { ($0.startLSN, confirmed[$0.number] ?? $0.startLSN) }, uniquingKeysWith: max)
+    let spans = allSpans()
+    var early = spans.endIndex
+    var highest = LSN.invalid
+    for index in spans.indices.reversed() {
+      let span = spans[index]
+      guard span.chunk.number > manifestChunks, let known = stored[span.startLSN] else { break }
+      highest = max(highest, known)
+      let end = index == 0 ? description.startLSN : spans[index - 1].endLSN
+      if span.startLSN > end, highest <= end { early = index }
+    }
+    if early == spans.endIndex { return }
+    let left = Set(unlisted.filter { $0.startLSN >= spans[early].startLSN }.map(\.number))
+    chunks.removeAll { left.contains($0.number) }
+    // They are listed again, and what is missing is: of chunks that count, numbers ascend with LSNs.
+    lastChunk = max(manifestChunks, spans[..<early].last?.chunk.number ?? manifestChunks)
   }
 
   private mutating func refreshKeyframes(_ store: any ObjectStore) async throws {

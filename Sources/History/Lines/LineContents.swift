@@ -14,9 +14,13 @@ struct LineContents: Sendable {
   var manifestBase = VolumeBase()
   /// What retention took, whatever else is listed.
   var evictions = LineEvictions()
+  /// Of chunks that no manifest lists and that set out together with others: below which LSN all was stored then.
+  var confirmed: [ObjectNumber: LSN] = [:]
   /// The highest numbers that were listed.
   var lastChunk = ObjectNumber(epoch: 0, sequence: 0)
   var lastKeyframe = ObjectNumber(epoch: 0, sequence: 0)
+  /// Chunks up to this number are in the manifest, or no part of the line any more.
+  var manifestChunks = ObjectNumber(epoch: 0, sequence: 0)
   /// Keyframes up to this number are in the manifest, or no part of the line any more.
   var manifestKeyframes = ObjectNumber(epoch: 0, sequence: 0)
 
@@ -32,7 +36,7 @@ struct LineContents: Sendable {
   }
 
   /// Bytes of an epoch from here on do not count, because a higher one had taken over.
-  private func limit(of epoch: UInt32) -> LSN {
+  func limit(of epoch: UInt32) -> LSN {
     owners.lazy.filter { $0.epoch > epoch }.map(\.takeoverLSN).min() ?? LSN(.max)
   }
 
@@ -44,7 +48,8 @@ struct LineContents: Sendable {
     return spans.filter { !evictions.contains($0.startLSN..<$0.endLSN) }
   }
 
-  private func allSpans() -> [Span] {
+  /// Also those that were evicted.
+  func allSpans() -> [Span] {
     var limits: [UInt32: LSN] = [:]
     var spans: [Span] = []
     for chunk in chunks {

@@ -11,11 +11,12 @@ import Volume
 ///
 /// ## State and invariants
 /// 1. ``uploadedLSN`` only grows; every byte of the line below it is in the store.
-/// 2. Each chunk begins where the one before it ends.
+/// 2. Each chunk begins where the one before it ends; several may be on their way, and count in their order.
 /// 3. A keyframe refers only to layers that are durable.
 /// 4. No object's number is used twice: a put that failed uses its number up, because the object
-///    may have become visible nevertheless. Of chunks that are appended none becomes visible after
-///    a chunk with a higher number.
+///    may have become visible nevertheless. Of appended chunks that count none becomes visible after one with a
+///    higher number that counts, but for those on their way together: such a one says below which LSN all was
+///    stored when it set out, so that a reader who finds it alone knows that it is not the end that is missing.
 /// 5. No more than ``LineWriter/ownershipInterval`` passes between the last look at the line's
 ///    owners and a put; a writer that has seen a higher epoch writes nothing more.
 /// 6. A keyframe never has more than 8 layers: this line's own are merged to fit on top of its base.
@@ -29,8 +30,7 @@ import Volume
 /// higher epoch.
 ///
 /// ## Concurrency
-/// An actor. Chunks wait for each other, and so do keyframes; chunks, keyframes and merges do not
-/// wait for those of another kind.
+/// An actor. Keyframes wait for each other; chunks, keyframes and merges do not wait for those of another kind.
 ///
 /// ## Not guarded here
 /// Two installations that write one line at once are told apart by epoch within 10 s, not sooner.
@@ -55,10 +55,17 @@ public actor LineWriter {
   /// What the line's volume reads below its own blocks.
   var base: VolumeBase
   let baseGate = AsyncGate()
-  let chunkGate = AsyncGate()
+  /// Chunks that are being put, in their order, without a gap.
+  var underWay: [ChunkUnderWay] = []
+  var withdrawn: WithdrawnChunks?
+  var appendWaiters: [CheckedContinuation<Void, Never>] = []
+  /// Of those that need a number while nothing is under way.
+  var mergesWaiting = 0
   let layerGate = AsyncGate()
   let layerMergeGate = AsyncGate()
   let manifestGate = AsyncGate()
+  /// One that became due; who comes meanwhile waits for none.
+  var isManifestOnItsWay = false
   let mergeGate = AsyncGate()
   /// Chunks that were merged into others and are still in the store.
   var replacedChunks: [WALChunkReference] = []
@@ -73,7 +80,7 @@ public actor LineWriter {
   /// The writer's epoch.
   public nonisolated var epoch: UInt32 { owner.epoch }
   /// Every byte of the line's WAL below this is in the store.
-  public private(set) var uploadedLSN: LSN
+  public internal(set) var uploadedLSN: LSN
   /// The sealed epoch that the next keyframe begins with, in the count of this line's volume.
   public private(set) var nextVolumeEpoch: UInt64
 
@@ -121,55 +128,11 @@ public actor LineWriter {
     hot.blocks(atLeast: UInt32(clamping: count), limit: limit)
   }
 
-  // MARK: WAL
-
-  /// Stores a chunk. On return its bytes are durable and ``uploadedLSN`` is its end.
-  ///
-  /// On throw ``uploadedLSN`` is as it was, and the same or a longer chunk may be given again.
-  /// - Throws: ``HistoryError``: `.notContiguous` where the chunk does not begin at
-  ///   ``uploadedLSN``, `.fenced`, `.store`.
-  @discardableResult
-  public func appendChunk(_ chunk: WALChunk) async throws -> LSN {
-    try await chunkGate.run { try await self.append(chunk) }
-    await writeManifestIfDue()
-    return uploadedLSN
-  }
-
-  private func append(_ chunk: WALChunk) async throws {
-    guard chunk.summary.line == description.id, chunk.summary.startLSN == uploadedLSN else {
-      throw HistoryError(
-        .notContiguous, operation: "append chunk to", key: keys.description.name,
-        lsn: chunk.summary.startLSN,
-        detail: "the line \(description.id) ends at \(uploadedLSN)")
-    }
-    try await checkOwnership()
-    record(try await put(chunk))
-    uploadedLSN = chunk.summary.endLSN
-    if let records = chunk.blockRecords { hot.add(records) }
-  }
-
-  private func put(_ chunk: WALChunk) async throws -> WALChunkReference {
-    let number = takeNumber()
-    let key = keys.wal(number)
-    let bytes = try await environment.threads.run { try chunk.encoded(key: key, level: 1) }
-    try await put(key, .bytes(bytes), "put chunk")
-    return WALChunkReference(
-      number: number, size: UInt64(bytes.count), summary: chunk.summary)
-  }
-
   func record(_ chunk: WALChunkReference) {
     contents.chunks.append(chunk)
     contents.lastChunk = max(contents.lastChunk, chunk.number)
     putTimes[chunk.number] = environment.uptime()
     newObjects += 1
-  }
-
-  /// A number for a chunk that others are merged into, taken while nothing is being appended.
-  ///
-  /// Readers list what comes after the highest number that they know, or that a manifest names: a chunk that
-  /// becomes visible below it is never found, and a collector takes it for left behind.
-  func takeNumberOfMerge() async throws -> ObjectNumber {
-    try await chunkGate.run { await self.takeNumber() }
   }
 
   // MARK: Shared by the other concerns

@@ -9,7 +9,11 @@ extension LineWriter {
   /// writer that was fenced learns it from its next append.
   func writeManifestIfDue() async {
     let total = contents.chunks.count + contents.keyframes.count
-    guard Manifest.isDue(newObjects: newObjects, total: total) else { return }
+    guard !isManifestOnItsWay, withdrawn == nil,
+      Manifest.isDue(newObjects: newObjects, total: total)
+    else { return }
+    isManifestOnItsWay = true
+    defer { isManifestOnItsWay = false }
     do {
       try await writeManifest()
     } catch {
@@ -28,7 +32,7 @@ extension LineWriter {
     try await passOverEvicted()
     let listedObjects = newObjects
     let manifest = Manifest(
-      line: description.id, number: takeNumber(), lastChunk: contents.lastChunk,
+      line: description.id, number: takeNumber(), lastChunk: listedNumber,
       lastKeyframe: contents.lastKeyframe, chunks: contents.spans().map(\.chunk),
       keyframes: contents.keyframes, base: base)
     let bytes = try await environment.threads.run { try manifest.encodedObject() }

@@ -65,9 +65,10 @@ extension LineWriter {
     return run.count
   }
 
-  /// A manifest says that they are no part of the line any more; then they go.
+  /// A manifest says that they are no part of the line any more; then they go. Not while chunks may have become
+  /// visible that the writer does not know of.
   private func deleteReplaced() async throws {
-    if replacedChunks.isEmpty { return }
+    if replacedChunks.isEmpty || withdrawn != nil { return }
     try await writeManifest()
     try await checkOwnership(now: true)
     while let chunk = replacedChunks.last {
@@ -79,7 +80,7 @@ extension LineWriter {
   private func merge(
     _ run: [WALChunkReference], _ policy: ChunkMergePolicy, _ isLong: Bool
   ) async throws -> WALChunkReference {
-    let number = try await takeNumberOfMerge()
+    let number = await takeNumberOfMerge()
     let (keys, environment) = (keys, environment)
     // One name for all: what a crash leaves is written over by the next merge.
     let path = "\(environment.spoolDirectory)/merged-\(description.id)"

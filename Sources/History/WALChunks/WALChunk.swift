@@ -17,6 +17,8 @@ enum WALChunkPartType {
   static let blockCuts: UInt8 = 34
   /// Summaries of the chunks that a long one was made of.
   static let runs: UInt8 = 35
+  /// Below which LSN all was stored when the chunk set out; absent where that is its start.
+  static let confirmed: UInt8 = 36
 }
 
 /// A run of WAL with its index, not yet in the store.
@@ -33,8 +35,9 @@ public struct WALChunk: Sendable {
 
   /// The object that holds the chunk. Costs the compression of the bytes: some milliseconds a
   /// megabyte.
+  /// - Parameter confirmed: all of the line's WAL below is stored; `nil` for the chunk's start.
   func encoded(
-    key: ObjectKey, level: Int32 = 1, partSize: Int = WALChunk.partSize
+    key: ObjectKey, level: Int32 = 1, partSize: Int = WALChunk.partSize, confirmed: LSN? = nil
   ) throws -> [UInt8] {
     var envelope = EnvelopeWriter(kind: .walChunk, key: key)
     try bytes.withUnsafeBytes { bytes in
@@ -47,6 +50,11 @@ public struct WALChunk: Sendable {
     }
     if let blockRecords {
       try envelope.addBlockIndex(blockRecords, base: summary.recordBase)
+    }
+    if let confirmed, confirmed < summary.startLSN {
+      var writer = BinaryWriter()
+      writer.append(confirmed.rawValue)
+      try envelope.addPart(type: WALChunkPartType.confirmed, writer.bytes)
     }
     try envelope.addPart(type: WALChunkPartType.activity, activity.encoded)
     var writer = BinaryWriter()

@@ -4,6 +4,8 @@ import PostgresFormat
 /// A chunk in the store, opened: its parts are read as they are needed.
 public struct WALChunkReader: Sendable {
   public let summary: WALChunkSummary
+  /// Below this all of the line's WAL was stored when the chunk set out; `nil` where that is its start.
+  let confirmedLSN: LSN?
   let key: ObjectKey
   private let envelope: StoredEnvelope
   private let map: WALPartMap
@@ -17,6 +19,13 @@ public struct WALChunkReader: Sendable {
     let bytes = try await envelope.read(type: WALChunkPartType.summary, name: "summary")
     summary = try WALChunkSummary(encoded: bytes, key: key.name)
     map = try WALPartMap(envelope.directory, summary)
+    guard let part = envelope.directory.first(type: WALChunkPartType.confirmed) else {
+      confirmedLSN = nil
+      return
+    }
+    confirmedLSN = try BinaryReader.decode(
+      await envelope.read(part), key: key.name, operation: "read confirmed LSN of"
+    ) { LSN(try $0.read()) }
   }
 
   /// What happened in the chunk.
