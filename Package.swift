@@ -92,7 +92,10 @@ let package = Package(
     // platform
     module(
       "Catalog",
-      ["APITypes", "PostgresFormat", "PostgresClient", "ObjectStorage", "CCRC32C", log, crypto]),
+      [
+        "APITypes", "PostgresFormat", "PostgresClient", "ObjectStorage", "CCRC32C", "CProcess", log,
+        crypto,
+      ]),
     module("APITypes", []),
     module(
       "ControlPlane",

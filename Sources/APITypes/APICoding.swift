@@ -34,7 +34,31 @@ public enum APICoding {
     do {
       return try decoder.decode(Value.self, from: data)
     } catch let error as DecodingError {
+      if isRefusedAsNoJSON(error),
+        let number = UnfitNumber(
+          in: data, isRefused: { isRefusedAsNoJSON(Value.self, $0, decoder) })
+      {
+        throw APICodingError(number)
+      }
       throw APICodingError(error)
+    }
+  }
+
+  private static func isRefusedAsNoJSON(_ error: DecodingError) -> Bool {
+    guard case .dataCorrupted(let context) = error else { return false }
+    return context.codingPath.isEmpty
+  }
+
+  private static func isRefusedAsNoJSON<Value: Decodable>(
+    _ type: Value.Type, _ data: Data, _ decoder: JSONDecoder
+  ) -> Bool {
+    do {
+      _ = try decoder.decode(Value.self, from: data)
+      return false
+    } catch let error as DecodingError {
+      return isRefusedAsNoJSON(error)
+    } catch {
+      return false
     }
   }
 }
@@ -66,6 +90,10 @@ public struct APICodingError: Error, Hashable, Sendable, CustomStringConvertible
     @unknown default:
       self.init(field: "", reason: "cannot be read")
     }
+  }
+
+  init(_ number: UnfitNumber) {
+    self.init(field: number.field, reason: "is \(number.value), must be a whole number")
   }
 
   public var description: String {

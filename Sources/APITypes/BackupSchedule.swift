@@ -53,6 +53,32 @@ extension API {
       self.timeZone = timeZone
     }
 
+    public static let hours = 0...23
+    public static func days(_ frequency: BackupFrequency) -> ClosedRange<Int> {
+      frequency == .weekly ? 1...7 : 1...31
+    }
+    public static let months = 1...12
+    /// An hour to a hundred years; seconds.
+    public static let retention = 3600...3_153_600_000
+
+    public init(from decoder: any Decoder) throws {
+      let values = try decoder.container(keyedBy: CodingKeys.self)
+      frequency = try values.decode(BackupFrequency.self, forKey: .frequency)
+      hour = try values.wholeNumber(.hour, in: Self.hours)
+      day = try values.wholeNumber(.day, in: Self.days(frequency))
+      month = try values.wholeNumber(.month, in: Self.months)
+      retentionSeconds = try values.wholeNumber(.retentionSeconds, in: Self.retention)
+      kind = try values.decodeIfPresent(BackupKind.self, forKey: .kind)
+      timeZone = try values.decodeIfPresent(String.self, forKey: .timeZone)
+      id = try values.decodeIfPresent(String.self, forKey: .id)
+      nextRunAt = try values.decodeIfPresent(Date.self, forKey: .nextRunAt)
+      lastRunAt = try values.decodeIfPresent(Date.self, forKey: .lastRunAt)
+      lastRunFor = try values.decodeIfPresent(Date.self, forKey: .lastRunFor)
+      lastRunStatus = try values.decodeIfPresent(BackupRunStatus.self, forKey: .lastRunStatus)
+      lastRunError = try values.decodeIfPresent(String.self, forKey: .lastRunError)
+      retryAt = try values.decodeIfPresent(Date.self, forKey: .retryAt)
+    }
+
     enum CodingKeys: String, CodingKey {
       case frequency, hour, day, month, kind, id
       case retentionSeconds = "retention_seconds"

@@ -24,7 +24,7 @@ public final class SimulatedDumpTools: DumpTools {
   /// Ids of dumps that are kept.
   public var kept: Set<String> { state.withLock { Set($0.dumps.keys) } }
 
-  /// The next calls of `name` throw these.
+  /// The next calls of `name`, such as `make` or `make DATABASE FORMAT`, throw these.
   public func fail(_ name: String, with errors: [DumpError]) {
     state.withLock { $0.failures[name, default: []] += errors }
   }
@@ -38,9 +38,11 @@ public final class SimulatedDumpTools: DumpTools {
   private func note(_ name: String, _ subject: String) throws {
     try state.withLock { state in
       state.calls.append("\(name) \(subject)")
-      guard let error = state.failures[name]?.first else { return }
-      state.failures[name]?.removeFirst()
-      throw error
+      for key in ["\(name) \(subject)", name] {
+        guard let error = state.failures[key]?.first else { continue }
+        state.failures[key]?.removeFirst()
+        throw error
+      }
     }
   }
 

@@ -23,13 +23,25 @@ public final class SimulatedSources: Sendable {
   public var followed: Set<String> { state.withLock { $0.running } }
 
   /// A server at `host:5432`.
-  public func add(_ host: String, system: UInt64, password: String) {
-    let description = SourceDescription(
+  /// - Parameters:
+  ///   - startedAt: when it began; two names with one such time are one server.
+  ///   - followers: its slots of ours, and whether somebody streams from each.
+  public func add(
+    _ host: String, system: UInt64, password: String, startedAt: Int? = nil,
+    followers: [String: Bool] = [:]
+  ) {
+    var description = SourceDescription(
       systemIdentifier: system, serverVersion: "15.1", major: 15, segmentSize: 16 << 20,
       hasChecksums: true, bootstrapRole: "postgres", databases: ["postgres", "app"], settings: [:],
       bytes: 1000)
-    state.withLock { $0.servers[host] = (description, password) }
+    description.startedAt = startedAt
+    description.followers = followers
+    let server = description
+    state.withLock { $0.servers[host] = (server, password) }
   }
+
+  /// Nobody answers at `host` any more.
+  public func remove(_ host: String) { state.withLock { $0.servers[host] = nil } }
 
   /// How far a line is from now on; before that it copies.
   public func set(_ phase: FollowStatus.Phase, of line: String, failure: String? = nil) {

@@ -54,6 +54,7 @@ public final class SimulatedTenants: TenantConfigurator {
         contents.databases += configuration.databases.filter { !names.contains($0.name) }
       }
       contents.databases.removeAll { configuration.droppedDatabases.contains($0.name) }
+      contents.closedDatabases.subtract(configuration.droppedDatabases)
       contents.roles += configuration.roles.map(\.name).filter { !contents.roles.contains($0) }
       contents.roles.removeAll { configuration.droppedRoles.contains($0) }
       lines[compute.lineID] = contents

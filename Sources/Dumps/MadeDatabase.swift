@@ -90,6 +90,9 @@ struct MadeDatabase {
   /// Whether an attempt noted that it would make a database: then the role is not made anew.
   var isNoted: Bool { get throws { try !notes().isEmpty } }
 
+  /// Whether the database that has the name was made by an attempt of this restore.
+  var isMade: Bool { get throws { try oid().map { try note(of: $0) != nil } ?? false } }
+
   // MARK: remove
 
   /// Removes the database where this restore made it and nothing was put into it since.

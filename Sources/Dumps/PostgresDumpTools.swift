@@ -278,8 +278,7 @@ extension PostgresDumpTools {
           host: compute.socketDirectory, port: compute.port, user: superuser(of: compute),
           database: database,
           applicationName: "exzo-dump",
-          options: "-c search_path=pg_catalog -c statement_timeout=0 -c lock_timeout=0 "
-            + "-c idle_in_transaction_session_timeout=0 -c row_security=off"))
+          options: Self.options + " -c search_path=pg_catalog"))
     } catch let error as PostgresError
       where error.message.contains("database \"\(database)\" does not exist")
     {
@@ -295,8 +294,18 @@ extension PostgresDumpTools {
       "'" + text.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
     }
     return "host=\(quoted(compute.socketDirectory)) port=\(compute.port) user=\(quoted(user)) "
-      + "dbname=\(quoted(database)) application_name=exzo-dump"
+      + "dbname=\(quoted(database)) application_name=exzo-dump options=\(quoted(Self.options))"
   }
+
+  /// What sessions and programs start with, so that no setting of a database or a role changes what they read or
+  /// write, or ends them: it counts for more than those (`PGC_S_CLIENT`).
+  public static let options = [
+    "role=none", "statement_timeout=0", "lock_timeout=0", "idle_session_timeout=0",
+    "idle_in_transaction_session_timeout=0", "default_transaction_read_only=off",
+    "default_transaction_deferrable=off", "default_transaction_isolation=read\\ committed",
+    "row_security=off", "datestyle=ISO", "intervalstyle=postgres", "extra_float_digits=3",
+    "standard_conforming_strings=on", "array_nulls=on", "xmloption=content",
+  ].map { "-c \($0)" }.joined(separator: " ")
 
   /// The words before a program that shall run as the project's own user of the system.
   func identityPrefix(_ project: String) throws -> [String] {

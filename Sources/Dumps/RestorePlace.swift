@@ -16,7 +16,9 @@ struct RestorePlace {
     let owners = Set(entries.map(\.owner))
     let grants = entries.filter { $0.kind.hasSuffix("ACL") || $0.kind == "POLICY" }
       .map(\.definition).joined(separator: "\n")
-    return known.filter { owners.contains($0) || grants.contains($0) }
+    return known.filter {
+      owners.contains($0) || grants.contains($0.replacing("\"", with: "\"\""))
+    }
   }
 
   /// Makes roles that are missing, unable to log in.
@@ -30,6 +32,13 @@ struct RestorePlace {
       try cluster.query("CREATE ROLE \(try SQL.identifier(name)) NOLOGIN NOSUPERUSER INHERIT")
     }
     return missing.map { "role '\($0)' was made, without a password and unable to log in" }
+  }
+
+  /// Whether the database is there.
+  func hasDatabase() throws -> Bool {
+    try cluster.query(
+      "SELECT FROM pg_database WHERE datname = $1", parameters: [.text(order.database)]
+    ).rowCount > 0
   }
 
   /// Makes the database where it is missing; returns whether it was.
@@ -107,9 +116,12 @@ struct RestorePlace {
   }
 }
 
-/// Lets owners have objects in schemas in which they may make none, while a restore gives them to
-/// them: `ALTER … OWNER TO` asks for it, though the objects were theirs before.
+/// Lets owners have objects in schemas in which they may make none, and schemas and publications in a database in
+/// which they may make none, while a restore gives them to them: `ALTER … OWNER TO` asks for it, though the objects
+/// were theirs before.
 struct SchemaGrants {
+  /// Comes before the schemas are made.
+  var onDatabase = ""
   var granting = ""
   var revoking = ""
   /// Schemas that the entries need and that neither they nor the database have.
@@ -141,6 +153,30 @@ struct SchemaGrants {
         granting += "GRANT CREATE ON SCHEMA \(name) TO \(grantee);\n"
         revoking += "REVOKE CREATE ON SCHEMA \(name) FROM \(grantee);\n"
       }
+    }
+    try grantDatabase(to: entries, connection)
+  }
+
+  private mutating func grantDatabase(
+    to entries: [ArchiveContents.Entry], _ connection: PostgresConnection
+  ) throws {
+    let owners = Set(
+      entries.filter { ["SCHEMA", "PUBLICATION"].contains($0.kind) && !$0.owner.isEmpty }
+        .map(\.owner))
+    let rows = try connection.query(
+      """
+      SELECT current_database() AS database, rolname FROM pg_roles
+      WHERE NOT has_database_privilege(oid, current_database(), 'CREATE') ORDER BY oid
+      """
+    ).rows
+    for row in rows {
+      let role: String = try row.value("rolname")
+      guard owners.contains(role) else { continue }
+      let (name, grantee) = try (
+        SQL.identifier(row.value("database")), SQL.identifier(role)
+      )
+      onDatabase += "GRANT CREATE ON DATABASE \(name) TO \(grantee);\n"
+      revoking += "REVOKE CREATE ON DATABASE \(name) FROM \(grantee);\n"
     }
   }
 

@@ -8,6 +8,8 @@ struct RestoreRole {
   let name: String
   let password: String
 
+  private static let prefix = "exzo_restore_"
+
   /// - Parameter operation: names the role: the same after a crash.
   init(operation: String, random: inout some RandomNumberGenerator) {
     let letters = operation.lowercased().unicodeScalars.filter {
@@ -15,7 +17,7 @@ struct RestoreRole {
     }
     var suffix = ""
     suffix.unicodeScalars.append(contentsOf: letters.prefix(40))
-    name = "exzo_restore_\(suffix)"
+    name = "\(Self.prefix)\(suffix)"
     let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
     password = String((0..<32).map { _ in alphabet.randomElement(using: &random) ?? "x" })
   }
@@ -30,8 +32,9 @@ struct RestoreRole {
       password: password, salt: (0..<16).map { _ in UInt8.random(in: 0...255) })
     let quoted = try SQL.identifier(name)
     if isKept { try cluster.query("ALTER ROLE \(quoted) RESET ALL") }
+    // It could switch row security off as well: it is a member of all owners.
     try cluster.query(
-      "\(isKept ? "ALTER" : "CREATE") ROLE \(quoted) LOGIN NOSUPERUSER INHERIT "
+      "\(isKept ? "ALTER" : "CREATE") ROLE \(quoted) LOGIN NOSUPERUSER INHERIT BYPASSRLS "
         + "PASSWORD \(try SQL.literal(verifier))")
     for role in try Self.roles(cluster) where role != name {
       try cluster.query("GRANT \(try SQL.identifier(role)) TO \(quoted)")
@@ -68,10 +71,10 @@ struct RestoreRole {
     ).rowCount > 0
   }
 
-  /// Of `pg_roles`: what is neither the platform's nor the server's own. A server that is attached has
+  /// Of `pg_roles`: what is neither the platform's, nor that of another restore, nor the server's own. A server that is attached has
   /// superusers of its own: they come back as ordinary roles.
   static let isTenant =
-    "rolname <> '\(PostgresTenantConfigurator.superuser)' AND rolname !~ '^pg_'"
+    "rolname <> '\(PostgresTenantConfigurator.superuser)' AND rolname !~ '^(pg_|\(prefix))'"
 
   /// Roles of the cluster; see ``isTenant``.
   static func roles(_ cluster: PostgresConnection) throws -> [String] {

@@ -35,14 +35,20 @@ struct RestoreRun {
     defer { cluster.close() }
     try role.take(cluster)
     let place = RestorePlace(order: order, source: manifest.source, cluster: cluster)
-    var notes = try place.makeRoles(RestorePlace.roles(manifest.source.roles, wanted))
+    let properties = order.tables == nil ? manifest.source.properties : nil
+    let needed = RestorePlace.roles(manifest.source.roles, wanted)
+    let named = try place.hasDatabase() ? [] : properties?.roles ?? []
+    var notes = try place.makeRoles(needed + Set(named).subtracting(needed).sorted())
     try role.make(cluster)
     let isNew = try place.makeDatabase(for: role)
+    let made = MadeDatabase(role: role, name: order.database, cluster: cluster)
     let connection = try tools.connect(compute, order.database)
     defer { connection.close() }
     let entries = try permitted(wanted, of: contents, connection, &notes)
     if !isNew { try place.check(connection, entries) }
-    return try notes + restore(archive, entries, connection, role)
+    return try notes
+      + restore(
+        archive, entries, connection, role, isNew || made.isMade ? properties : nil)
   }
 
   /// What a role that is no superuser can make of the entries; the rest is noted.
@@ -73,7 +79,7 @@ struct RestoreRun {
 
   private func restore(
     _ archive: String, _ entries: [ArchiveContents.Entry]?, _ connection: PostgresConnection,
-    _ role: RestoreRole
+    _ role: RestoreRole, _ properties: DatabaseProperties?
   ) throws -> [String] {
     let script = try RestoreScript(
       binaries: tools.binaries, prefix: try tools.identityPrefix(order.project),
@@ -86,6 +92,8 @@ struct RestoreRun {
     } else {
       try copy(archive, to: script)
     }
+    try properties?.write(
+      to: script, database: order.database, owner: try Self.owner(of: connection))
     try script.write(RestoreRole.marking)
     return try commit(script)
   }

@@ -14,7 +14,10 @@ final class RestoreScript {
   private let scratch: String
   private let output: String
   private let key: String
+  private let errors: String
+  private var attempts = 0
   private static let noteMark = "exzo-note "
+  private static let attemptMark = "exzo-attempt "
 
   /// - Parameters:
   ///   - prefix: words before the program, which change to another user of the system.
@@ -26,6 +29,7 @@ final class RestoreScript {
     self.scratch = scratch
     self.key = key
     output = "\(scratch)/psql.out"
+    errors = "\(scratch)/psql.err"
     input = try ProgramPipe()
     let descriptor = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     guard descriptor >= 0 else { throw DumpError.file("open", output) }
@@ -36,8 +40,9 @@ final class RestoreScript {
         "--output", "/dev/null", "--dbname", connection, "--file", "-",
       ]
     program = try ChildProgram(
-      words[0], Array(words.dropFirst()), environment: ["PGPASSWORD": password],
-      input: input.reading, output: descriptor, errors: "\(scratch)/psql.err")
+      words[0], Array(words.dropFirst()),
+      environment: ["PGPASSWORD": password, "PGCLIENTENCODING": "UTF8"],
+      input: input.reading, output: descriptor, errors: errors)
     input.closeReading()
     try write("BEGIN;\n")
   }
@@ -82,6 +87,8 @@ final class RestoreScript {
       try kept.withUnsafeBytes { try write($0) }
     }
     try line.withUnsafeBytes { try write($0) }
+    // What comes from the archive sets its own.
+    try write("SET client_encoding = 'UTF8';\n")
   }
 
   /// Whole lines that neither begin nor end a transaction. All others are calls with numbers, and comments.
@@ -136,11 +143,14 @@ final class RestoreScript {
 
   /// Statements that may fail without the rest: what the server said is noted.
   func attempt(_ statements: String, otherwise note: String) throws {
-    try write("SAVEPOINT exzo;\n\\set ON_ERROR_STOP 0\n")
+    attempts += 1
+    let mark = "\(Self.attemptMark)\(attempts)"
+    try write("SAVEPOINT exzo;\n\\set ON_ERROR_STOP 0\n\\warn '\(mark)'\n")
     try writeRestricted(statements)
     try write(
-      "\\if :ERROR\nROLLBACK TO SAVEPOINT exzo;\n\\echo '\(Self.noteMark)\(Self.quoted(note)): ' "
-        + ":LAST_ERROR_MESSAGE\n\\endif\nRELEASE SAVEPOINT exzo;\n\\set ON_ERROR_STOP 1\n")
+      "\\if :ERROR\nROLLBACK TO SAVEPOINT exzo;\n"
+        + "\\echo '\(Self.noteMark)\(Self.quoted(note)): \(mark)'\n\\endif\nRELEASE SAVEPOINT exzo;\n\\set ON_ERROR_STOP 1\n"
+    )
   }
 
   /// Has psql note a text of each row of a query.
@@ -168,8 +178,23 @@ final class RestoreScript {
     let text = String(
       decoding: FileManager.default.contents(atPath: output) ?? Data(), as: UTF8.self)
     return text.split(separator: "\n").filter { $0.hasPrefix(Self.noteMark) }.map {
-      $0.dropFirst(Self.noteMark.count).trimmingCharacters(in: .whitespaces)
+      withReason($0.dropFirst(Self.noteMark.count).trimmingCharacters(in: .whitespaces))
     }
+  }
+
+  /// The note of an attempt with the first error that the server raised in it: those that follow only say that the
+  /// transaction is aborted.
+  private func withReason(_ note: String) -> String {
+    guard let place = note.range(of: Self.attemptMark, options: .backwards),
+      Int(note[place.upperBound...]) != nil
+    else { return note }
+    let mark = note[place.lowerBound...]
+    let said = String(
+      decoding: FileManager.default.contents(atPath: errors) ?? Data(), as: UTF8.self
+    ).split(separator: "\n")
+    let reason = said.drop { $0 != mark }.dropFirst().first { $0.contains("ERROR:  ") }
+      .map { $0.split(separator: "ERROR:  ", maxSplits: 1).last ?? $0 }
+    return String(note[..<place.lowerBound]) + (reason ?? "it failed")
   }
 
   /// Ends it without effect.

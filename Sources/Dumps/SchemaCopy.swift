@@ -69,6 +69,7 @@ extension RestoreScript {
     _ entries: [ArchiveContents.Entry], of archive: String, _ grants: SchemaGrants
   ) throws {
     let late = entries.filter { Self.lateKinds.contains($0.kind) }
+    try write(grants.onDatabase)
     try write(entries.filter { Self.firstKinds.contains($0.kind) }, of: archive)
     try write(grants.granting)
     try write(

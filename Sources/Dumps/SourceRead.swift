@@ -26,7 +26,7 @@ struct SourceRead {
       collate: try row.value("datcollate"), characterType: try row.value("datctype"),
       icuLocale: try row.optional("icu"), serverVersion: connection.serverVersion,
       roles: try RestoreRole.roles(connection), globals: try globals(connection),
-      tables: try tables(connection))
+      tables: try tables(connection), properties: try DatabaseProperties(connection))
   }
 
   private func tables(_ connection: PostgresConnection) throws -> Int {
@@ -58,7 +58,7 @@ struct SourceRead {
   }
 
   /// Settings that are lists are kept as they are to be written; others become literals.
-  private static let value = """
+  static let value = """
     CASE WHEN split_part(c, '=', 1) IN ('search_path', 'local_preload_libraries',
       'session_preload_libraries', 'temp_tablespaces') THEN substr(c, strpos(c, '=') + 1)
     ELSE quote_literal(substr(c, strpos(c, '=') + 1)) END

@@ -59,4 +59,6 @@ struct DumpSource: Codable, Sendable, Equatable {
   /// Their statements, without passwords.
   var globals: String
   var tables: Int
+  /// Absent in older dumps.
+  var properties: DatabaseProperties?
 }

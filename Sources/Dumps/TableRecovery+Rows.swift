@@ -10,7 +10,7 @@ extension TableRecovery {
   /// rows come back as they were; foreign keys are checked.
   func bringRows(
     _ table: PastTable, _ before: PostgresConnection, _ now: PostgresConnection,
-    _ reader: RestoreRole, _ role: RestoreRole
+    _ transfer: RowTransfer, _ role: RestoreRole
   ) throws -> [String] {
     let qualified = try table.qualified
     let current = try PastTable(
@@ -21,19 +21,17 @@ extension TableRecovery {
     let sequences = try OwnedSequences(of: current, now)
     let script = try script(role)
     defer { script.abandon() }
-    let source = try readerConnection(reader)
+    let source = try transfer.connection()
     defer { source.close() }
     let columns = try shared.map { try SQL.identifier($0) }.joined(separator: ", ")
     try script.write(
-      "SET LOCAL statement_timeout = 0;\nSET LOCAL idle_in_transaction_session_timeout = 0;\n"
-        + "SET LOCAL row_security = off;\n"
-        + "CREATE TEMP TABLE exzo_rows AS SELECT \(columns) FROM \(qualified) WITH NO DATA;\n"
-        + "CREATE TEMP TABLE exzo_kept (place tid, reason text);\n"
-        + "COPY pg_temp.exzo_rows (\(columns)) FROM stdin;\n")
+      "CREATE TEMP TABLE exzo_rows AS SELECT \(columns) FROM \(qualified) WITH NO DATA;\n"
+        + "CREATE TEMP TABLE exzo_kept (place tid, reason text);\n")
     let only = table.isPartitioned ? "" : "ONLY "
-    let found = try copy("SELECT \(columns) FROM \(only)\(qualified)", from: source, to: script)
-    try script.write("\\.\n")
-    try script.write(triggers.disabling)
+    let found = try transfer.copy(
+      columns, of: "\(only)\(qualified)", from: source, into: "pg_temp.exzo_rows", to: script)
+    // Checks and defaults may name things by the database's own path.
+    try script.write("SET LOCAL search_path TO DEFAULT;\n" + triggers.disabling)
     try script.write("SET CONSTRAINTS ALL IMMEDIATE;\n")
     try script.write(
       "DO LANGUAGE plpgsql \(SQL.literal(try Self.insertion(qualified, shared, key)));\n")
@@ -108,7 +106,7 @@ extension TableRecovery {
       """
       count(*) || ' rows are missing still, kept out by ' || k.reason || ': (' || \(columns) || ') = '
         || array_to_string((array_agg(ROW(\(row))::text ORDER BY k.place))[1:\(namedKeys)], ', ')
-        || CASE WHEN count(*) > \(namedKeys) THEN ', …' ELSE '' END
+        || CASE WHEN count(*) > \(namedKeys) THEN ', ...' ELSE '' END
       """,
       """
       FROM pg_temp.exzo_kept AS k JOIN pg_temp.exzo_rows AS r ON r.ctid = k.place

@@ -33,9 +33,16 @@ struct TableRecovery {
     try reader.make(clusters.0)
     let made = try makeOwners(table, before, clusters.1)
     try role.make(clusters.1)
+    for (cluster, each) in [(clusters.0, reader), (clusters.1, role)] {
+      try cluster.query(
+        "GRANT TEMPORARY ON DATABASE \(try SQL.identifier(order.database)) "
+          + "TO \(try SQL.identifier(each.name))")
+    }
+    let rows = RowTransfer(
+      recovery: self, reader: reader, encoding: try RowTransfer.encoding(before, now))
     return made
       + (try way == .rows
-        ? bringRows(table, before, now, reader, role) : bring(table, before, now, reader, role))
+        ? bringRows(table, before, now, rows, role) : bring(table, before, now, rows, role))
   }
 
   private func way(_ table: PastTable, _ now: PostgresConnection) throws -> Way {
@@ -73,7 +80,7 @@ struct TableRecovery {
 
   private func bring(
     _ table: PastTable, _ before: PostgresConnection, _ now: PostgresConnection,
-    _ reader: RestoreRole, _ role: RestoreRole
+    _ transfer: RowTransfer, _ role: RestoreRole
   ) throws -> [String] {
     let ties = try TableTies(table, before)
     var notes = try table.incomingKeys(before).map {
@@ -83,7 +90,7 @@ struct TableRecovery {
     notes += try ties.loosen(isRenamed: order.newName != nil, before, now)
     let taken = try PastTable.names(table.schema, now)
     let renamed = try TableRenaming(table: table, newName: order.newName, taken: taken).run(before)
-    let archive = try dump(renamed)
+    let archive = try dump(renamed, try RowTransfer.encoding(of: before))
     let bonds = try ties.bonds(of: renamed, before)
     let entries = try RestoreRun.contents(archive, .custom).entries.filter {
       order.newName == nil || !bonds.include($0)
@@ -95,14 +102,14 @@ struct TableRecovery {
       try script.write("CREATE SCHEMA \(try SQL.identifier(schema));\n")
       notes.append("schema '\(schema)' was made")
     }
-    try script.write(grants.granting)
+    try script.write(grants.onDatabase + grants.granting)
     let attempted = entries.filter { RestoreRun.mayFail($0) || bonds.include($0) }
     let late = entries.filter { RestoreScript.lateKinds.contains($0.kind) }
     let skipped = Set((attempted + late).map(\.id))
     let rest = entries.filter { !skipped.contains($0.id) }
     try script.write(rest.filter { $0.section != .postData }, of: archive)
     var rows = 0
-    for leaf in renamed.leaves { rows += try copy(leaf, of: table.name, to: script, reader) }
+    for leaf in renamed.leaves { rows += try transfer.copy(leaf, of: table.name, to: script) }
     try script.write(rest.filter { $0.section == .postData }, of: archive)
     try script.write(grants.revoking)
     try script.write(late, of: archive)
@@ -117,14 +124,18 @@ struct TableRecovery {
   }
 
   /// The table's definition without rows, and its sequences' values.
-  private func dump(_ table: RenamedTable) throws -> String {
+  private func dump(_ table: RenamedTable, _ encoding: String) throws -> String {
     let archive = "\(directory)/table.dump"
     let patterns = try table.relations.map {
       try "\(SQL.identifier(table.schema)).\(SQL.identifier($0))"
     }
     let program = try ChildProgram(
       "\(tools.binaries)/pg_dump",
-      ["--format=custom", "--no-password", "--file", archive]
+      [
+        "--format=custom", "--no-password", "--file", archive,
+        // Names are given to it in UTF-8, and read from the archive as such.
+        "--encoding=\(encoding == RowTransfer.plainBytes ? encoding : "UTF8")",
+      ]
         + patterns.flatMap { ["--table=\($0)", "--exclude-table-data=\($0)"] }
         + [
           "--dbname", tools.connectionString(past, order.database, user: tools.superuser(of: past)),
@@ -132,50 +143,5 @@ struct TableRecovery {
       errors: "\(directory)/table.err")
     try program.check("read table '\(order.table)'")
     return archive
-  }
-
-  /// Hands the rows of one table over, as the owners' delegate reads them; returns how many.
-  private func copy(
-    _ leaf: RenamedTable.Leaf, of former: String, to script: RestoreScript, _ reader: RestoreRole
-  ) throws -> Int {
-    guard !leaf.columns.isEmpty else { return 0 }
-    let columns = try leaf.columns.map { try SQL.identifier($0) }.joined(separator: ", ")
-    let source = try readerConnection(reader)
-    defer { source.close() }
-    try script.write("COPY \(leaf.qualified) (\(columns)) FROM stdin;\n")
-    let count = try copy(
-      // A condition may call the table by the name that it had.
-      "SELECT \(columns) FROM ONLY \(leaf.qualified) AS \(try SQL.identifier(former))",
-      from: source, to: script)
-    try script.write("\\.\n")
-    return count
-  }
-
-  func readerConnection(_ reader: RestoreRole) throws -> PostgresConnection {
-    try PostgresConnection(
-      ConnectionParameters(
-        host: past.socketDirectory, port: past.port, user: reader.name, password: reader.password,
-        database: order.database, applicationName: "exzo-recover",
-        options: "-c statement_timeout=0 -c row_security=off"))
-  }
-
-  /// The rows of a query that meet the condition, which nobody but the reader's role evaluates.
-  func copy(
-    _ query: String, from source: PostgresConnection, to script: RestoreScript
-  ) throws -> Int {
-    var count = 0
-    // A comment in the condition ends with its line.
-    let filter = order.condition.map { " WHERE (\($0)\n)" } ?? ""
-    do {
-      try source.copyOut("COPY (\(query)\(filter)) TO STDOUT") { row in
-        count += 1
-        try script.write(row)
-      }
-    } catch let error as PostgresError where error.code == .server && order.condition != nil {
-      throw DumpError(
-        "recover rows of '\(order.table)': the condition cannot be evaluated: \(error.message)",
-        hint: "'where' takes what stands behind WHERE in SQL")
-    }
-    return count
   }
 }

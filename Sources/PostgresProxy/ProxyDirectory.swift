@@ -21,6 +21,10 @@ public protocol ProxyDirectory: Sendable {
     _ endpointID: String, role: String, verifier: String
   ) async throws -> ComputeAddress
 
+  /// Whether the running compute of `endpointID` has a database of that name. A pooler does not say it: who asks for
+  /// one that is not there waits. Called after a successful login only.
+  func hasDatabase(_ name: String, endpointID: String) async throws -> Bool
+
   /// Adds bytes sent to clients. Called at most once a second for a session, and when it ends;
   /// each byte is reported once. Must not block.
   func record(transfer: TransferCount)
@@ -36,6 +40,8 @@ extension ProxyDirectory {
   public func wakePooled(
     _ endpointID: String, role: String, verifier: String
   ) async throws -> ComputeAddress { try await wake(endpointID) }
+
+  public func hasDatabase(_ name: String, endpointID: String) async throws -> Bool { true }
 }
 
 /// What ``ProxyDirectory`` knows of one role at one target.

@@ -60,6 +60,11 @@ extension ProxyRefusal {
       hint: "Try again; the endpoint's operations tell what it is doing.")
   }
 
+  /// In the server's words.
+  static func noDatabase(_ name: String) -> ProxyRefusal {
+    ProxyRefusal(sqlState: "3D000", message: "database \"\(name)\" does not exist")
+  }
+
   static let computeGone = ProxyRefusal(
     sqlState: "57P01", message: "the compute ended this connection",
     hint: "It was suspended, restarted or crashed; connect again.")

@@ -42,8 +42,11 @@ extension APIResponder {
     var request = APIRequest(
       caller: caller, parameters: routed.values, query: try QueryValues(routed.query), body: body)
     request.address = routed.address
-    request.range = routed.request.headers[.range]
-    request.ifRange = routed.request.headers[.ifRange]
+    // Ranges are of GET alone (RFC 9110, 14.2): HEAD tells of the whole file.
+    if routed.request.method != .head {
+      request.range = routed.request.headers[.range]
+      request.ifRange = routed.request.headers[.ifRange]
+    }
     guard routed.isWrite else { return try await run(routed, request) }
     let answer = await attempt(routed) { try await repeatable(routed, request) }
     try await plane.catalog.write { [now = plane.now] tx in
@@ -127,6 +130,10 @@ extension APIResponder {
       accountID: request.account, method: routed.route.method, path: routed.path, key: key,
       bodyHash: Self.hash(query: routed.query, body: request.body), createdAt: plane.now)
     if let first = try await plane.catalog.write({ try $0.claim(claim) }) {
+      // What it was answered then may not be told any more: a project's sharing ends.
+      if request.parameters["project_id"] != nil {
+        try await plane.projects.requireAccess(request.project, account: request.account)
+      }
       return try replay(first, claim, routed)
     }
     do {

@@ -21,6 +21,12 @@ struct SiteResponder: HTTPResponder {
   let pages: (any PageResponder)?
 
   func respond(to request: Request, context: APIContext) async throws -> Response {
+    let response = try await answer(request, context)
+    // With the length of the body that GET has (RFC 9110, 9.3.2), and nothing of a file read.
+    return request.method == .head ? response.createHeadResponse() : response
+  }
+
+  private func answer(_ request: Request, _ context: APIContext) async throws -> Response {
     let path = request.uri.path
     guard let pages, !Self.isOfAPI(path) else {
       return try await api.respond(to: request, context: context)

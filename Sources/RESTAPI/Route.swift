@@ -143,14 +143,16 @@ struct RouteTable: Sendable {
     case nothing
   }
 
+  /// `HEAD` finds what `GET` does: the same answer, without its body.
   /// - Parameter path: below `/api/v2`, as it came.
   func find(_ method: String, _ path: Substring) -> Match {
+    let wanted = method == "HEAD" ? "GET" : method
     let segments = path.split(separator: "/")
     var methods: [String] = []
     for route in routes {
       guard let values = route.match(segments) else { continue }
-      if route.method == method { return .route(route, values) }
-      methods.append(route.method)
+      if route.method == wanted { return .route(route, values) }
+      methods += route.method == "GET" ? ["GET", "HEAD"] : [route.method]
     }
     return methods.isEmpty ? .nothing : .wrongMethod(methods)
   }

@@ -64,6 +64,56 @@ import Testing
     #expect(error(#"{"unknown":[1,{}],"branch":{"x":null}}"#, as: Body.self) == nil)
   }
 
+  /// Foundation says of them that the text is no JSON.
+  @Test func numbersThatDoNotFitAreNamedWithTheirField() {
+    for (fields, message) in [
+      (#""hour":3.5"#, "'schedule[1].hour' is 3.5, must be a whole number from 0 to 23"),
+      (#""day":1e30"#, "'schedule[1].day' is 1e+30, must be a whole number from 1 to 7"),
+      (
+        #""retention_seconds":3600.5"#,
+        "'schedule[1].retention_seconds' is 3600.5, must be a whole number from 3600 to 3153600000"
+      ),
+      (#""month":"5""#, "'schedule[1].month' must be a whole number"),
+    ] {
+      let json = #"{"schedule":[{"frequency":"daily"},{"frequency":"weekly",\#(fields)}]}"#
+      #expect(error(json, as: API.BackupSchedule.self) == message)
+    }
+    #expect(
+      error(#"{"schedule":[{"frequency":"daily","hour":3.0}]}"#, as: API.BackupSchedule.self)
+        == nil)
+    // Others have no range of their own; numbers that may be fractions are not taken for the one.
+    struct Body: Codable {
+      var units: Double
+      var jobs: [Int]
+      var whole: Double
+    }
+    #expect(
+      error(#"{"units":0.25,"jobs":[1,2.5],"whole":0.5}"#, as: Body.self)
+        == "'jobs[1]' is 2.5, must be a whole number")
+    #expect(
+      error(#"{"units":0.25,"jobs":[99999999999999999999],"whole":0.5}"#, as: Body.self)
+        == "'jobs[0]' is 1e+20, must be a whole number")
+    #expect(error("3.5", as: Int.self) == "the body is 3.5, must be a whole number")
+    #expect(error(#"{"units":0.25"#, as: Body.self) == "the body is not valid JSON")
+    #expect(error(#"{"units":0.25,"jobs":[],"whole":1}"#, as: Body.self) == nil)
+  }
+
+  @Test func aScheduleComesBackAsItWent() throws {
+    var item = API.BackupScheduleItem(
+      frequency: .yearly, hour: 1, day: 2, month: 3, retentionSeconds: 4000, kind: .dump,
+      timeZone: "Europe/Berlin")
+    item.id = "i"
+    item.nextRunAt = Date(timeIntervalSince1970: 1)
+    item.lastRunAt = Date(timeIntervalSince1970: 2)
+    item.lastRunFor = Date(timeIntervalSince1970: 3)
+    item.lastRunStatus = .late
+    item.lastRunError = "e"
+    item.retryAt = Date(timeIntervalSince1970: 4)
+    for item in [item, API.BackupScheduleItem(frequency: .hourly)] {
+      #expect(try APICoding.decode(from: try APICoding.encode(item)) == item)
+    }
+  }
+
   @Test func patchTellsAbsentFromNullFromValue() throws {
     func expiry(_ json: String) throws -> API.Patch<Date> {
       try APICoding.decode(API.BranchUpdateRequest.self, from: Data(json.utf8)).branch.expiresAt

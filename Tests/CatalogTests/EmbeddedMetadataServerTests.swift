@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Logging
 import PostgresClient
 import TestSupport
@@ -47,6 +48,27 @@ private let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandle
         try await server.stop()
         throw error
       }
+    }
+  }
+
+  /// It outlives a serve that is killed: what it held of that one's, no other could listen on.
+  @Test func itHoldsNothingOfTheProcessThatStartedIt() async throws {
+    try await withTemporaryDirectory { directory in
+      // As sockets of frameworks that set no flag.
+      let socket = Glibc.socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+      defer { close(socket) }
+      var status = stat()
+      #expect(fstat(socket, &status) == 0)
+      let server = try EmbeddedMetadataServer(directory: directory, logger: logger)
+      try await server.start()
+      let path = "/proc/\(try await postmaster(directory))/fd"
+      let held = try FileManager.default.contentsOfDirectory(atPath: path).compactMap {
+        // One that was closed meanwhile is not held.
+        try? FileManager.default.destinationOfSymbolicLink(atPath: "\(path)/\($0)")
+      }
+      try await server.stop()
+      #expect(held.contains("/dev/null"))
+      #expect(!held.contains("socket:[\(status.st_ino)]"), "\(held)")
     }
   }
 

@@ -9,7 +9,7 @@ import Testing
 
 /// Servers elsewhere, as the control plane sees them; what following really does is `AttachTests`.
 @Suite(.serialized) struct AttachmentTests {
-  private struct Scene {
+  struct Scene {
     let installation: Installation
     var core: Core { installation.core }
     var service: AttachmentService { AttachmentService(core: core) }
@@ -37,7 +37,7 @@ import Testing
     }
   }
 
-  private func with(_ body: (Scene) async throws -> Void) async throws {
+  func with(_ body: (Scene) async throws -> Void) async throws {
     try await Installation.with { installation in
       for number in 1...20 {
         installation.fleet.sources.add("db\(number)", system: UInt64(number), password: "secret")
@@ -110,20 +110,6 @@ import Testing
       // It is there again.
       installation.fleet.sources.set(.following, of: line)
       #expect(try await snapshot().timestamp == installation.clock.now)
-    }
-  }
-
-  @Test func oneServerIsAttachedOnceUnderOneAddress() async throws {
-    try await with { scene in
-      scene.installation.fleet.sources.add("other-name", system: 1, password: "secret")
-      let first = try await scene.attach("db1")
-      let code = try await scene.installation.refusal { _ = try await scene.attach("db1") }
-      #expect(code == .attachmentAlreadyExists)
-      _ = try await scene.attach("other-name")
-      let detached = try await scene.service.detach(
-        ProjectID(first.project.id), API.DetachRequest(), account: scene.installation.account.id)
-      try await scene.installation.end(detached.operations)
-      _ = try await scene.attach("db1")
     }
   }
 

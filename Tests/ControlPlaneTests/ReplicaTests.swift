@@ -175,6 +175,29 @@ import Testing
     }
   }
 
+  @Test func aReplicaOfASleepingBranchShowsTheRestoredStateAndFollowsNoOther() async throws {
+    try await withScene { scene in
+      let id = try await scene.replica()
+      let slept = try await scene.endpoints.suspend(
+        scene.past.endpoint, project: scene.past.project, account: scene.past.account)
+      try await scene.installation.end(slept.operations)
+      let ended = try await scene.past.restore(lsn: "0/1500100", preserve: "old")
+      #expect(ended.allSatisfy { $0.status == .finished }, "\(ended)")
+      let reading = try #require(scene.reading(id))
+      #expect(reading.lineID == scene.past.line && reading.lsn == LSN("0/1500100"))
+      #expect(reading.followsLine == nil)
+      // A round finds it right, and after the branch has woken it follows that.
+      try await scene.rounds.round()
+      try await scene.settle()
+      #expect(scene.reading(id) == reading)
+      _ = try await EndpointDirectory(core: scene.core).wake(scene.past.endpoint.rawValue)
+      try await scene.rounds.round()
+      try await scene.settle()
+      let line = try await scene.past.row(scene.past.main).lineID.rawValue
+      #expect(scene.reading(id)?.followsLine == line)
+    }
+  }
+
   @Test func oneThatEndedIsOpenedAnewAndOneThatIsIdleSleeps() async throws {
     try await withScene { scene in
       let id = try await scene.replica()

@@ -3,6 +3,7 @@ import Catalog
 import ControlPlaneSimulation
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 @testable import ControlPlane
@@ -106,6 +107,50 @@ import Testing
       try rules.check(Array(repeating: .init(frequency: .daily), count: 51))
     }
     #expect(try rules.check([.init(frequency: .daily, timeZone: "Europe/Berlin")]).count == 1)
+  }
+
+  /// Debian's servers come with the database; Foundation's own list has none of these.
+  @Test func everyNameOfTheTimeZoneDatabaseIsTakenAndNothingElse() throws {
+    let rules = ScheduleRules(kinds: [.snapshot])
+    for (name, hours) in [
+      ("Asia/Kolkata", 5.5), ("Etc/UTC", 0), ("Etc/GMT+5", -5), ("US/Eastern", -5),
+      ("Asia/Saigon", 7), ("EST5EDT", -5), ("America/Argentina/ComodRivadavia", -3),
+    ] {
+      let rule = try rules.check(.init(frequency: .daily, timeZone: name), "")
+      let winter = try date("2026-01-15T00:00:00Z")
+      #expect(Double(rule.timeZone.secondsFromGMT(for: winter)) == hours * 3600, "\(name)")
+    }
+    for name in [
+      "GMT+0530", "GMT+5", "PST", "IST", "asia/kolkata", "US/EASTERN", "posix/Europe/Berlin",
+      "right/Europe/Berlin", "localtime", "posixrules", "leapseconds", "tzdata.zi", "Europe",
+      "Europe/", "/Europe/Berlin", "Europe//Berlin", "../zoneinfo/Europe/Berlin",
+      "Europe/../Europe/Berlin", "../x", "Europe/Berlin\0", "SystemV/EST5",
+    ] {
+      #expect(throws: ControlPlaneError.self, "\(name)") {
+        try rules.check(.init(frequency: .daily, timeZone: name), "")
+      }
+    }
+  }
+
+  @Test func withoutTheDatabaseFoundationsNamesAreLeft() async throws {
+    try await withTemporaryDirectory { directory in
+      let files = FileManager.default
+      try files.createDirectory(
+        atPath: "\(directory)/Asia", withIntermediateDirectories: false)
+      try Data("TZif2".utf8).write(to: URL(fileURLWithPath: "\(directory)/Asia/Kolkata"))
+      try Data("TZ".utf8).write(to: URL(fileURLWithPath: "\(directory)/Asia/Saigon"))
+      let names = TimeZoneNames(directory: directory)
+      #expect(names.zone("Asia/Kolkata") != nil)
+      let none = TimeZoneNames(directory: "\(directory)/none")
+      for name in ["UTC", "Europe/Berlin", "Asia/Calcutta"] {
+        #expect(names.zone(name) != nil && none.zone(name) != nil, "\(name)")
+      }
+      // No file of the database; a directory; nothing.
+      for name in ["Asia/Saigon", "Asia", "US/Eastern"] {
+        #expect(names.zone(name) == nil && none.zone(name) == nil, "\(name)")
+      }
+      #expect(none.zone("Asia/Kolkata") == nil)
+    }
   }
 
   /// A scheduler on a scene whose clock moves as told.

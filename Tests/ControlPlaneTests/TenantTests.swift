@@ -66,6 +66,20 @@ import Testing
     #expect(try await tenants.apply(past, to: compute).databases.map(\.owner) == ["group"])
     #expect(try await tenants.apply(wanted, to: compute).databases == wanted.databases)
 
+    // What its owner made a template is a database like any other; what nobody can connect to is named.
+    let name = try SQL.identifier(wanted.databases[0].name)
+    try connection.query("ALTER DATABASE \(name) IS_TEMPLATE true ALLOW_CONNECTIONS false")
+    for marked in [
+      try await tenants.apply(wanted, to: compute), try await tenants.contents(of: compute),
+    ] {
+      #expect(marked.databases == wanted.databases)
+      #expect(marked.closedDatabases == ["template0", wanted.databases[0].name])
+    }
+    let size = try connection.query(
+      "SELECT pg_database_size($1::name)::text", parameters: [.text(wanted.databases[0].name)]
+    ).first?[0]
+    #expect(try await "\(tenants.logicalSize(of: compute))" == size)
+
     // Roles that own something stay, unable to log in; the superuser is nobody's to change.
     wanted.droppedRoles = ["o'wner \"x\"", "group"]
     wanted.roles = []

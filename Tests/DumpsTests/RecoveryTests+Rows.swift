@@ -71,7 +71,7 @@ extension RecoveryTests {
       #expect(
         notes.contains(
           "7 rows are missing still, kept out by unique index 'people_email_key': "
-            + "(id) = (7), (6), (5), (4), (3), …"), "\(notes)")
+            + "(id) = (7), (6), (5), (4), (3), ..."), "\(notes)")
       #expect(
         notes.contains { $0.contains("'people_boss_fkey': (id) = (19), (18), (17), (16), (15)") },
         "\(notes)")

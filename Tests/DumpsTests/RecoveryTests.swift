@@ -9,12 +9,13 @@ import Testing
 @Suite(.serialized, .heavy, .needsPostgres()) struct RecoveryTests {
   /// Runs `body` with the past as it was before `accident` happened to the live server.
   func with(
-    _ accident: String, after more: String = "",
+    _ accident: String, after more: String = "", prepare: (Scene) throws -> Void = { _ in },
     _ body: (Scene, RunningCompute) async throws -> Void
   ) async throws {
     try await Scene.with { scene in
       try scene.fill()
       try scene.psql(more)
+      try prepare(scene)
       try await onThread { try scene.server.stop() }
       let copy = "\(scene.directory)/past"
       try StockServer.makeOwnedDirectory(copy)
@@ -36,10 +37,10 @@ import Testing
 
   func order(
     _ table: String, as name: String? = nil, where condition: String? = nil,
-    isCommitted: Bool = false
+    isCommitted: Bool = false, in database: String = Scene.database
   ) -> TableOrder {
     TableOrder(
-      project: "p", operation: "op", database: Scene.database, table: table, newName: name,
+      project: "p", operation: "op", database: database, table: table, newName: name,
       condition: condition, isCommitted: isCommitted)
   }
 

@@ -19,7 +19,9 @@ import Testing
     try await withPlatform(arguments: AttachTests.opened) { platform in
       var scene = try Scene(platform, settings: Self.settings, prepare: Self.askForPasswords)
       try await scene.attach()
-      try await Self.attachedTwice(scene)
+      try Self.attachedTwice(scene)
+      try await scene.waitUntilFollowed(try scene.mark(1))
+      try Self.attachedTwice(scene)
       try await Self.passwordChanged(scene)
       try await Self.slotDropped(scene)
       let last = try await Self.failedOver(scene)
@@ -49,23 +51,37 @@ import Testing
     #expect(try scene.rows(past, "SELECT max(n) FROM marks") == "5")
   }
 
-  /// Under one address once; under another it may be another server, and does no harm.
-  private static func attachedTwice(_ scene: Scene) async throws {
-    let body = #"{"source":{"connection_string":"\#(scene.source)"}}"#
-    let again = try scene.platform.call("POST", "/projects/attach", body)
-    #expect(again.status == 409, "\(again.text)")
-    #expect(again.string("code") == "attachment_already_exists")
-    #expect(again.text.contains(scene.project))
-    let other = try scene.platform.call(
-      "POST", "/projects/attach", body.replacing("@127.0.0.1:", with: "@localhost:"))
-    #expect(other.status == 201, "\(other.text)")
-    let project = other.string("project.id")
-    try await scene.platform.settle(project)
-    #expect(try scene.server.psql("SELECT count(*) FROM pg_replication_slots") == "2")
-    _ = try scene.platform.call("POST", "/projects/\(project)/detach")
-    try await scene.platform.settle(project)
+  /// One server is followed once, whatever it is called and whenever it was started.
+  private static func attachedTwice(_ scene: Scene) throws {
+    for host in ["127.0.0.1", "localhost", "0x7f.1"] {
+      let source = scene.source.replacing("@127.0.0.1:", with: "@\(host):")
+      let again = try scene.platform.call(
+        "POST", "/projects/attach", #"{"source":{"connection_string":"\#(source)"}}"#)
+      #expect(again.status == 409, "\(host): \(again.text)")
+      #expect(again.string("code") == "attachment_already_exists")
+      #expect(again.text.contains("branch 'main' of project '\(scene.project)'"), "\(again.text)")
+    }
     #expect(try scene.server.psql("SELECT count(*) FROM pg_replication_slots") == "1")
+  }
+
+  /// The server does not answer when it is detached: once it does, it is followed as before, and nothing is missing.
+  @Test func aDetachingThatFailedIsFollowedByFollowing() async throws {
+    try await withPlatform(arguments: AttachTests.opened) { platform in
+      var scene = try Scene(platform, settings: Self.settings, prepare: Self.askForPasswords)
+      try await scene.attach()
+      try await Self.detachedInVain(scene)
+      try Self.attachedTwice(scene)
+    }
+  }
+
+  private static func detachedInVain(_ scene: Scene) async throws {
+    try scene.server.stop()
+    let refused = try scene.platform.exzo(["detach", "--project-id", scene.project], status: nil)
+    #expect(
+      refused.status != 0 && refused.errorOutput.contains("repeat the request"), "\(refused)")
+    try scene.server.start()
     try await scene.waitUntilFollowed(try scene.mark(1))
+    #expect(try scene.attachment().string("attachment.status") == "following")
   }
 
   private static func passwordChanged(_ scene: Scene) async throws {

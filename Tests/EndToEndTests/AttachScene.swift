@@ -25,6 +25,7 @@ extension AttachTests {
         CREATE ROLE app LOGIN PASSWORD 'theirs';
         CREATE ROLE replicator LOGIN REPLICATION PASSWORD 'copy me';
         CREATE DATABASE app;
+        CREATE DATABASE model IS_TEMPLATE true;
         """)
       try app.psql(
         """

@@ -83,6 +83,16 @@ import Testing
     #expect(
       try scene.rows(uri, "SELECT rolsuper OR rolcanlogin FROM pg_roles WHERE rolname = 'postgres'")
         == "f")
+    // A template of theirs is one of the databases, PostgreSQL's own are not.
+    #expect(
+      try scene.rows(
+        uri,
+        "SELECT pg_get_userbyid(datdba), datistemplate FROM pg_database WHERE datname = 'model'")
+        == "exzodb_owner|t")
+    let listed = try scene.platform.call(
+      "GET", "/projects/\(scene.project)/branches/\(scene.main)/databases")
+    #expect(listed.text.contains("\"model\""), "\(listed.text)")
+    #expect(!listed.text.contains("\"template"), "\(listed.text)")
     let copy = try scene.platform.psql(
       uri, "COPY marks TO PROGRAM 'true'", allowFailure: true)
     #expect(copy.status != 0)

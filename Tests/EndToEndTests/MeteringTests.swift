@@ -157,6 +157,13 @@ import Testing
       ).output
       let count = try #require(Int(sessions.trimmingCharacters(in: .newlines)))
       #expect((2...41).contains(count))
+      // What is not there is told as the server tells it, and soon.
+      let asked = Date()
+      let missing = try run(
+        ["psql", uri.replacing("/exzodb?", with: "/never?"), "-c", "SELECT 1"], allowFailure: true)
+      #expect(
+        missing.errorOutput.contains("database \"never\" does not exist"), "\(missing.errorOutput)")
+      #expect(Date().timeIntervalSince(asked) < 10)
       // A new password is known to a pooler that runs.
       let reset = try platform.call("POST", try resetPath(project, platform))
       #expect(reset.status == 200, "\(reset.text)")

@@ -61,6 +61,40 @@ import Testing
       #expect((branches["branches"] as? [Any])?.count == 6, "\(branches.text)")
     }
   }
+
+  /// Killed at times spread over the removal of a branch's volume.
+  @Test func aBranchWhoseServeWasKilledWhileItWasDeletedCanBeRecovered() async throws {
+    try await withPlatform { platform in
+      let created = try platform.call("POST", "/projects", #"{"project":{"name":"deleted"}}"#)
+      let project = created.string("project.id")
+      try await platform.settle(project)
+      for delay in [0, 12, 16, 24, 35, 60] {
+        let made = try platform.call(
+          "POST", "/projects/\(project)/branches", #"{"endpoints":[{"type":"read_write"}]}"#)
+        try await platform.settle(project)
+        let uri = made.string("connection_uris.0.connection_uri")
+        try platform.psql(uri, "CREATE TABLE mine AS SELECT generate_series(1, 1000) AS n")
+        let path = "/projects/\(project)"
+        _ = try platform.call(
+          "POST", "\(path)/endpoints/\(made.string("endpoints.0.id"))/suspend")
+        try await platform.settle(project)
+        let branch = "\(path)/branches/\(made.string("branch.id"))"
+        #expect(try platform.call("DELETE", branch).status == 200)
+        try await Task.sleep(for: .milliseconds(delay))
+        try platform.kill()
+        try await platform.start()
+        try await platform.settle(project)
+        let recovered = try platform.call("POST", "\(branch)/recover")
+        #expect(recovered.status == 200, "after \(delay) ms: \(recovered.text)")
+        try await platform.settle(project)
+        #expect(
+          try platform.psql(uri, "SELECT count(*), sum(n) FROM mine").output == "1000|500500\n",
+          "after \(delay) ms")
+        #expect(try platform.call("DELETE", branch).status == 200)
+        try await platform.settle(project)
+      }
+    }
+  }
 }
 
 extension Platform {

@@ -186,10 +186,24 @@ struct CheckedCalls {
       #expect(shared.text("projects", "0", "id") == values["project_id"])
       try await calls.call("GET", "/projects/{project_id}", values, key: friend.key)
       try await calls.call("DELETE", "/projects/{project_id}", values, status: 404, key: friend.key)
+      func reset() async throws -> APIInstallation.Answer {
+        try await api.send(
+          "POST",
+          "/api/v2/projects/\(made.text("project", "id"))/branches/\(made.text("branch", "id"))"
+            + "/roles/exzodb_owner/reset_password", key: friend.key,
+          headers: ["Idempotency-Key": "again"])
+      }
+      try await calls.settle(made.text("project", "id"), key: owner.key)
+      let password = try await reset().text("role", "password")
+      let again = try await reset().text("role", "password")
+      #expect(!password.isEmpty && again == password)
       try await calls.call(
         "DELETE", "\(path)/{permission_id}",
         values.merging(["permission_id": grant.text("id")]) { $1 }, key: owner.key)
       try await calls.call("GET", "/projects/{project_id}", values, status: 404, key: friend.key)
+      // Nor is an answer told again.
+      let told = try await reset()
+      #expect(told.status == 404 && told.text("role", "password").isEmpty, "\(told)")
       try await calls.call("POST", path, values, email, key: owner.key)
       let byBody = try await calls.call("DELETE", path, values, email, key: owner.key)
       #expect(!byBody.text("revoked_at").isEmpty)

@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import RESTAPI
@@ -181,6 +182,67 @@ import Testing
         #expect(answer.text("message").contains("enable_logical_replication"))
       }
       try await scene.call("PATCH", scene.project, settings.replacing("true", with: "false"))
+    }
+  }
+
+  /// A body would be taken for the beginning of the next answer.
+  @Test func headIsAnsweredAsGetAndWithoutABody() async throws {
+    try await APIInstallation.with { api in
+      for path in ["/api/v2/projects", "/api/v2/projects/none", "/healthz"] {
+        let fields = "Host: localhost\r\nAuthorization: Bearer \(api.key)\r\n"
+        let requests =
+          "HEAD \(path) HTTP/1.1\r\n\(fields)\r\n"
+          + "GET \(path) HTTP/1.1\r\n\(fields)Connection: close\r\n\r\n"
+        let bytes = try await onThread {
+          let connection = try TCPConnection(port: api.port)
+          connection.write(Array(requests.utf8))
+          var bytes: [UInt8] = []
+          while case let more = connection.read(), !more.isEmpty { bytes += more }
+          return bytes
+        }
+        let parts = String(decoding: bytes, as: UTF8.self).components(separatedBy: "\r\n\r\n")
+        try #require(parts.count == 3, "\(path): \(parts)")
+        let heads = parts.prefix(2).map { part in
+          part.components(separatedBy: "\r\n").filter {
+            let line = $0.lowercased()
+            return line.hasPrefix("http/") || line.hasPrefix("content-")
+          }
+        }
+        #expect(heads[0] == heads[1], "\(path): \(heads)")
+        #expect(
+          heads[0].contains { $0.lowercased() == "content-length: \(parts[2].utf8.count)" },
+          "\(path): \(heads)")
+      }
+      let refused = try await api.send("PUT", "/api/v2/projects")
+      #expect(refused.status == 405)
+      let allowed = refused.headers.first { "\($0.key)".lowercased() == "allow" }?.value as? String
+      #expect(allowed?.contains("GET, HEAD") == true, "\(refused.headers)")
+    }
+  }
+
+  /// The field, the value and the range, also of a number that Foundation cannot read as the one that is wanted.
+  @Test func aNumberThatIsNoWholeOneIsRefusedByItsField() async throws {
+    try await APIInstallation.with { api in
+      let scene = try await Scene(api)
+      let item = #"{"frequency":"daily","hour":3.5}"#
+      for (method, path, body, message) in [
+        (
+          "PUT", "\(scene.branch)/backup_schedule", #"{"schedule":[\#(item)]}"#,
+          "'schedule[0].hour' is 3.5, must be a whole number from 0 to 23"
+        ),
+        (
+          "POST", "\(scene.branch)/backup_schedule/items", item,
+          "'hour' is 3.5, must be a whole number from 0 to 23"
+        ),
+        (
+          "POST", "\(scene.project)/dumps",
+          #"{"branches":"all","databases":"all","jobs":1.5}"#,
+          "'jobs' is 1.5, must be a whole number"
+        ),
+      ] {
+        let answer = try await scene.call(method, path, body, status: 400)
+        #expect(answer.code == "bad_value" && answer.text("message") == message)
+      }
     }
   }
 }

@@ -65,11 +65,31 @@ extension Walk {
       #expect(answer.status == status, "\(header)")
       #expect(answer.data == whole.data.subdata(in: range), "\(header)")
     }
+    for part in ["download", "globals"] { try await head("\(path)/\(part)") }
     let changed = try await api.send(
       "GET", "\(path)/download", headers: ["Range": "bytes=0-0", "If-Range": "\"other\""])
     #expect(changed.status == 200 && changed.data == whole.data)
     let globals = try await api.send("GET", "\(path)/globals")
     #expect(String(decoding: globals.data, as: UTF8.self).contains("CREATE ROLE"))
     #expect(try await api.send("GET", "\(path)/download", key: "wrong").status == 401)
+  }
+
+  /// As GET, without the body, of the whole file always.
+  private func head(_ path: String) async throws {
+    func field(_ name: String, of answer: APIInstallation.Answer) -> String? {
+      answer.headers.first { "\($0.key)".lowercased() == name }?.value as? String
+    }
+    let whole = try await api.send("GET", path)
+    for range in [[:], ["Range": "bytes=0-0"], ["Range": "bytes=\(whole.data.count)-"]] {
+      let told = try await api.send("HEAD", path, headers: range)
+      #expect(told.status == 200 && told.data.isEmpty, "\(path) \(range): \(told.status)")
+      #expect(field("content-length", of: told) == "\(whole.data.count)", "\(path)")
+      #expect(field("accept-ranges", of: told) == "bytes" && field("etag", of: told) != nil)
+      for name in ["content-type", "etag", "content-disposition"] {
+        #expect(field(name, of: told) == field(name, of: whole), "\(path) \(name)")
+      }
+    }
+    #expect(try await api.send("HEAD", path, key: "wrong").status == 401)
+    #expect(try await api.send("HEAD", "\(path)/none").status == 404)
   }
 }

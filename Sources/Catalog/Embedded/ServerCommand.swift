@@ -1,3 +1,4 @@
+import CProcess
 import Foundation
 import Glibc
 import PostgresClient
@@ -36,27 +37,20 @@ struct ServerCommand: Sendable {
     ] + arguments
   }
 
-  /// Spawned by hand, because a server that `pg_ctl` leaves running must inherit nothing: a pipe
-  /// or socket of ours in its hands would never reach its end. Output goes to an unnamed file for
-  /// the same reason.
+  /// A server that `pg_ctl` leaves running must inherit nothing: a pipe or socket of ours in its hands would never
+  /// reach its end, and nobody could listen where we did. Output goes to an unnamed file for the same reason.
   private static func execute(_ command: [String]) throws -> (Int32, String) {
     let path = "/tmp/exzo-output-\(UUID().uuidString)"
     let output = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
     guard output >= 0 else { throw PrivateFile.failure("make a file in", "/tmp") }
     _ = unlink(path)
     defer { close(output) }
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    posix_spawn_file_actions_adddup2(&actions, output, 1)
-    posix_spawn_file_actions_adddup2(&actions, output, 2)
     let arguments: [UnsafeMutablePointer<CChar>?] = command.map { strdup($0) } + [nil]
     let variables = ["PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"]
     let environment: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) } + [nil]
     defer { for pointer in arguments + environment { free(pointer) } }
     var process = pid_t()
-    let failure = posix_spawn(&process, command[0], &actions, nil, arguments, environment)
+    let failure = exzo_spawn(&process, command[0], arguments, environment, output, output, 0)
     guard failure == 0 else {
       throw CatalogError(.server, "run '\(command[0])': \(String(cString: strerror(failure)))")
     }

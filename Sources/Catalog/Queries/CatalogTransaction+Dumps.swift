@@ -39,6 +39,19 @@ extension CatalogTransaction {
         + "ORDER BY t.created_at", project.map { .text($0.rawValue) })
   }
 
+  /// What all attempts of a schedule's run have made, deleted or not.
+  /// - Parameter dueAt: the time for which the run was due, as its operations carry it.
+  public func dumps(
+    ofRun dueAt: String, of item: ScheduleItemID, in project: ProjectID
+  ) throws -> [DumpRecord] {
+    try select(
+      where: """
+        t.project_id = $1 AND NOT t.is_manual AND EXISTS (SELECT FROM exzo.operations AS o
+          WHERE o.project_id = $1 AND o.details ->> 'dump' = t.id
+            AND o.details ->> 'schedule_item' = $2 AND o.details ->> 'due_at' = $3)
+        """, .text(project.rawValue), .text(item.rawValue), .text(dueAt))
+  }
+
   /// Dumps that still need their moment.
   public func unfinishedDumps() throws -> [DumpRecord] {
     try select(where: "t.deleted_at IS NULL AND t.status IN ('queued', 'running', 'verifying')")

@@ -28,6 +28,16 @@ public struct AttachmentRecord: CatalogRecord, Hashable {
     public var bytes: Int
     /// PEM of authorities; `nil` for this machine's.
     public var rootCertificate: String?
+    /// When its postmaster began, microseconds since 1970 by its own clock; absent in records of earlier versions.
+    public var startedAt: Int?
+    /// Slots there of installations like this one, and whether somebody streams from each. Known while the server is
+    /// looked at, and not stored.
+    public var followers: [String: Bool] = [:]
+
+    enum CodingKeys: String, CodingKey {
+      case systemIdentifier, serverVersion, major, segmentSize, hasChecksums, bootstrapRole
+      case databases, settings, bytes, rootCertificate, startedAt
+    }
 
     public init(
       systemIdentifier: UInt64, serverVersion: String, major: Int, segmentSize: UInt64,

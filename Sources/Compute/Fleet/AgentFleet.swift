@@ -163,9 +163,35 @@ public final class AgentFleet: Sendable {
       try await self.suspendAlone(line: line)
       let path = self.directory(line: line).path
       guard FileManager.default.fileExists(atPath: path) else { return }
-      try await withThread(named: "destroy") { try FileManager.default.removeItem(atPath: path) }
+      try await withThread(named: "destroy") { try self.remove(path, of: line) }
     }
     gates.withLock { $0[line] = nil }
+  }
+
+  /// Takes the directory away at once, and then removes it: one that is half removed would look like a volume that
+  /// had an accident.
+  private func remove(_ path: String, of line: String) throws {
+    let files = FileManager.default
+    try files.createDirectory(
+      atPath: removedDirectory, withIntermediateDirectories: true,
+      attributes: [.posixPermissions: 0o700])
+    let gone = "\(removedDirectory)/\(line)-\(UUID().uuidString.lowercased())"
+    try files.moveItem(atPath: path, toPath: gone)
+    try files.removeItem(atPath: gone)
+  }
+
+  private var removedDirectory: String { "\(configuration.dataDirectory)/removed" }
+
+  /// Removes what a killed process had begun to remove, beside everything else: it may be a lot.
+  public func finishRemovals() {
+    Thread.detachNewThread { [log, directory = removedDirectory] in
+      // Nothing was ever removed where there is no such directory.
+      for name in (try? FileManager.default.contentsOfDirectory(atPath: directory)) ?? [] {
+        do { try FileManager.default.removeItem(atPath: "\(directory)/\(name)") } catch {
+          log.warning("what was removed takes space still", metadata: ["error": "\(error)"])
+        }
+      }
+    }
   }
 
   /// Lines that have a directory here, whether or not their compute runs.

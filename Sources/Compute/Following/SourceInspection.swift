@@ -52,33 +52,61 @@ public struct SourceInspection {
           current_setting('block_size') || '/' || current_setting('wal_block_size') AS blocks,
           (SELECT count(*) FROM pg_tablespace WHERE oid NOT IN (1663, 1664))::text AS spaces,
           (SELECT coalesce(sum(pg_database_size(oid)), 0)::bigint::text FROM pg_database
-            WHERE has_database_privilege(oid, 'CONNECT')) AS bytes
+            WHERE has_database_privilege(oid, 'CONNECT')) AS bytes,
+          (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint::text AS started
         """
       ).first
     else { throw refusal("it does not say what it is", "") }
     try check(row)
-    let bootstrap = try row.value("bootstrap", as: String.self)
-    let plain = bootstrap.unicodeScalars.allSatisfy {
-      $0.isASCII && ($0.properties.isAlphabetic || "0123456789_-.$".unicodeScalars.contains($0))
-    }
-    guard plain, !bootstrap.isEmpty else {
-      throw refusal(
-        "its first role is called '\(bootstrap)'", "rename it to letters, digits and underscores")
-    }
-    let databases = try connection.query(
-      "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY oid"
-    ).rows.compactMap { $0[0] }
-    guard databases.contains("postgres") else {
-      throw refusal(
-        "it has no database 'postgres'", "create it there: branches are administered through it")
-    }
-    return SourceFacts(
+    let bootstrap = try bootstrapRole(row)
+    let databases = try databases(connection)
+    var facts = SourceFacts(
       systemIdentifier: UInt64(try row.value("system", as: String.self)) ?? 0,
       serverVersion: "\(version / 10_000).\(version % 10_000)", major: version / 10_000,
       segmentSize: UInt64(try row.value("segment", as: String.self)) ?? 0,
       hasChecksums: try row.value("checksums"), bootstrapRole: bootstrap,
       databases: databases, settings: try settings(connection),
       bytes: Int(try row.value("bytes", as: String.self)) ?? 0)
+    facts.startedAt = Int(try row.value("started", as: String.self))
+    facts.followers = try followers(connection)
+    return facts
+  }
+
+  private func bootstrapRole(_ row: PostgresRow) throws -> String {
+    let name = try row.value("bootstrap", as: String.self)
+    let plain = name.unicodeScalars.allSatisfy {
+      $0.isASCII && ($0.properties.isAlphabetic || "0123456789_-.$".unicodeScalars.contains($0))
+    }
+    guard plain, !name.isEmpty else {
+      throw refusal(
+        "its first role is called '\(name)'", "rename it to letters, digits and underscores")
+    }
+    return name
+  }
+
+  private func databases(_ connection: PostgresConnection) throws -> [String] {
+    let names = try connection.query(
+      """
+      SELECT datname FROM pg_database
+      WHERE datallowconn AND datname NOT IN ('template0', 'template1') ORDER BY oid
+      """
+    ).rows.compactMap { $0[0] }
+    guard names.contains("postgres") else {
+      throw refusal(
+        "it has no database 'postgres'", "create it there: branches are administered through it")
+    }
+    return names
+  }
+
+  /// Slots that installations like this one made, and whether somebody streams from each.
+  private func followers(_ connection: PostgresConnection) throws -> [String: Bool] {
+    let rows = try connection.query(
+      """
+      SELECT slot_name, active FROM pg_replication_slots
+      WHERE slot_type = 'physical' AND starts_with(slot_name::text, 'exzo_')
+      """
+    ).rows
+    return Dictionary(rows.map { ($0[0] ?? "", $0[1] == "t") }) { $0 || $1 }
   }
 
   private func check(_ row: PostgresRow) throws {

@@ -67,12 +67,16 @@ public struct SourceFacts: Codable, Sendable, Hashable {
   public var hasChecksums: Bool
   /// The role that `initdb` made: the one with OID 10.
   public var bootstrapRole: String
-  /// Databases that accept connections and are no templates.
+  /// Databases that accept connections, without PostgreSQL's own templates.
   public var databases: [String]
   /// Settings that sessions on its data should find again.
   public var settings: [String: String]
   /// Bytes of all databases.
   public var bytes: Int
+  /// When its postmaster began, microseconds since 1970 by its own clock.
+  public var startedAt: Int?
+  /// Slots there of installations like this one, and whether somebody streams from each.
+  public var followers: [String: Bool]?
 
   public init(
     systemIdentifier: UInt64, serverVersion: String, major: Int, segmentSize: UInt64,

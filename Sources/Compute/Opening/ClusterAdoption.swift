@@ -124,7 +124,7 @@ struct ClusterAdoption {
           EXECUTE format('REVOKE %I FROM %I', found.granted, found.member);
         END LOOP;
         FOR found IN SELECT datname FROM pg_database
-          WHERE datdba = 10 AND NOT datistemplate AND datname <> 'postgres'
+          WHERE datdba = 10 AND datname NOT IN ('template0', 'template1', 'postgres')
         LOOP
           EXECUTE format('ALTER DATABASE %I OWNER TO %I', found.datname,
             \(try SQL.literal(formerName)));

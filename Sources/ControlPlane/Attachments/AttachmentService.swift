@@ -13,6 +13,7 @@ public struct AttachmentService: Sendable {
     let server = try AttachedServer(request.source)
     try SettingsRules.name("project.name", request.project?.name)
     let description = try await AttachmentUpdate.inspect(server, core)
+    let followed = try await FollowedServers(core: core, account: account, alike: description)
     let password = core.names.password()
     let answer = try await core.catalog.write { tx -> API.AttachedResponse in
       guard let owner = try tx.lockAccount(account), let plan = try tx.plan(owner.plan) else {
@@ -26,7 +27,7 @@ public struct AttachmentService: Sendable {
           .limitReached, "attach: plan '\(plan.name)' allows \(plan.projectsLimit) projects",
           hint: "delete one, or ask for a larger plan")
       }
-      try refuseSecond(server, description, account, tx)
+      try followed.refuse(server, tx)
       return try NewAttachmentRows(
         core: core, request: request, server: server, description: description, owner: owner,
         plan: plan
@@ -34,23 +35,6 @@ public struct AttachmentService: Sendable {
     }
     core.added.fire()
     return answer
-  }
-
-  /// A request that was sent twice would copy the server twice. Under another address it may be another server:
-  /// a promoted copy has the same identifier.
-  private func refuseSecond(
-    _ server: AttachedServer, _ description: SourceDescription, _ account: AccountID,
-    _ tx: CatalogTransaction
-  ) throws {
-    let same = try tx.liveAttachments(of: account).first {
-      $0.source.systemIdentifier == description.systemIdentifier && $0.host == server.host
-        && $0.port == server.port
-    }
-    guard let same else { return }
-    throw ControlPlaneError(
-      .attachmentAlreadyExists,
-      "attach '\(server.host):\(server.port)': project '\(same.projectID)' follows this server already",
-      hint: "branch from that project; 'exzo attach update' changes how it connects")
   }
 
   public func get(_ project: ProjectID, account: AccountID) async throws -> API.Attachment {
@@ -80,13 +64,17 @@ public struct AttachmentService: Sendable {
           .operationInProgress, "detach: operation '\(running.id)' (\(running.kind)) is running",
           hint: "try again when it has finished")
       }
+      let before = record.status
       record.status = .detaching
       record.updatedAt = core.clock.now
       try tx.update(record)
       var operation = OperationRecord(
         .detachSource, core, project: project, branch: record.branchID,
         locks: [OperationLock.attachment(project.id)])
-      operation.details = ["keep_slot": request.keepSlot == true ? "true" : "false"]
+      operation.details = [
+        AttachmentDetail.keepsSlot: request.keepSlot == true ? "true" : "false",
+        AttachmentDetail.statusBefore: before.rawValue,
+      ]
       operation = try tx.enqueue(operation)
       return API.AttachmentOperations(
         attachment: present(record, nil),
@@ -122,7 +110,8 @@ public struct AttachmentService: Sendable {
       shown.copiedBytes = status.copiedBytes
       shown.totalBytes = max(status.totalBytes, status.copiedBytes)
     }
-    shown.error = status.trouble ?? record.error
+    // While all that is written there comes in, a detaching that failed before stands in nobody's way.
+    shown.error = status.trouble ?? (status.isStreaming ? nil : record.error)
     shown.awaySeconds = status.awaySeconds
     if status.phase == .failed {
       shown.status = .failed

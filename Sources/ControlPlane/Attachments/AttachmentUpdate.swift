@@ -116,20 +116,37 @@ struct AttachmentUpdate {
     var record = try AttachmentService(core: core).record(tx, project.id, account)
     try refuseOver(record)
     try Self.set(&record, server, found, core)
-    var operations: [OperationRecord] = []
-    // What failed at its first copy is copied anew; a detaching that failed is to be asked for again.
-    if record.status == .failed, try tx.line(record.lineID)?.isOpened == false {
-      record.status = .copying
-      record.error = nil
-      operations = [
-        try tx.enqueue(
-          OperationRecord(
-            .attachSource, core, project: project, branch: record.branchID,
-            locks: [OperationLock.branch(record.branchID)]))
-      ]
-    }
+    let operations = try record.status == .failed ? goOn(&record, project, tx) : []
+    record.error = nil
     try tx.update(record)
     return (record, operations)
+  }
+
+  /// What failed at its first copy is copied anew; where the copy is there, following goes on: its slot has kept the
+  /// WAL, or following says what is missing.
+  private func goOn(
+    _ record: inout AttachmentRecord, _ project: ProjectRecord, _ tx: CatalogTransaction
+  ) throws -> [OperationRecord] {
+    guard try tx.branch(record.branchID)?.lineID == record.lineID,
+      let line = try tx.line(record.lineID)
+    else {
+      throw ControlPlaneError(
+        .attachmentNotFound,
+        "follow server '\(record.host):\(record.port)': branch '\(record.branchID)' was restored, and does "
+          + "not hold what the server writes any more",
+        hint: "'exzo detach' drops what is left there; then attach it as a project of its own")
+    }
+    guard !line.isOpened else {
+      record.status = .following
+      return []
+    }
+    record.status = .copying
+    return [
+      try tx.enqueue(
+        OperationRecord(
+          .attachSource, core, project: project, branch: record.branchID,
+          locks: [OperationLock.branch(record.branchID)]))
+    ]
   }
 }
 

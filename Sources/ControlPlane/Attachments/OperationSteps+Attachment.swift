@@ -72,21 +72,33 @@ extension OperationSteps {
   func abandonAttachment(_ operation: OperationRecord, _ tx: CatalogTransaction) throws {
     guard var record = try tx.attachment(of: operation.projectID) else { return }
     switch (OperationKind(rawValue: operation.kind), record.status) {
-    case (.attachSource, .copying), (.detachSource, .detaching):
-      // A detaching that failed is asked for again; nothing follows meanwhile.
-      record.status = .failed
-      record.error = operation.error
-      record.updatedAt = core.clock.now
-      try tx.update(record)
+    case (.attachSource, .copying): record.status = .failed
+    case (.detachSource, .detaching): record.status = try statusAgain(record, operation, tx)
     default: return
     }
+    record.error = operation.error
+    record.updatedAt = core.clock.now
+    try tx.update(record)
+  }
+
+  /// What an attachment is whose detaching failed: followed as before where its copy is there. So nothing that the
+  /// server writes meanwhile is missing, its slot does not pile WAL up for nobody, and the request can be repeated.
+  private func statusAgain(
+    _ record: AttachmentRecord, _ operation: OperationRecord, _ tx: CatalogTransaction
+  ) throws -> AttachmentRecord.Status {
+    let before = operation.details[AttachmentDetail.statusBefore]
+    guard before != AttachmentRecord.Status.interrupted.rawValue else { return .interrupted }
+    guard try tx.branch(record.branchID)?.lineID == record.lineID,
+      try tx.line(record.lineID)?.isOpened == true
+    else { return .failed }
+    return .following
   }
 
   /// Ends the following and leaves the source as it was.
   func releaseSource(_ operation: OperationRecord) async throws {
     let record = try await attachment(operation)
     guard record.status == .detaching else { return }
-    let keepsSlot = operation.details["keep_slot"] == "true"
+    let keepsSlot = operation.details[AttachmentDetail.keepsSlot] == "true"
     do {
       try await core.fleet.release(try record.request(core), keepsSlot: keepsSlot)
     } catch let error as ComputeFleetError {
@@ -107,7 +119,15 @@ extension OperationSteps {
   }
 }
 
-/// Keeps lines following: after a restart of the machine or of serve, and after an agent has died.
+/// What operations on attachments carry.
+enum AttachmentDetail {
+  static let keepsSlot = "keep_slot"
+  /// What the attachment was when its detaching was asked for.
+  static let statusBefore = "status_before"
+}
+
+/// Keeps lines following: after a restart of the machine or of serve, after an agent has died, and after a detaching
+/// that failed.
 struct AttachmentKeeper: Sendable {
   let core: Core
 

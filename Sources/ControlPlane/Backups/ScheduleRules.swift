@@ -9,7 +9,7 @@ struct ScheduleRules: Sendable {
 
   /// Items of one branch's schedule.
   static let itemsLimit = 50
-  private static let retention = 3600...3_153_600_000
+  private static let zones = TimeZoneNames()
 
   /// The rules of all items, in order.
   /// - Throws: ``ControlPlaneError`` naming the field, the value and what is allowed.
@@ -28,15 +28,20 @@ struct ScheduleRules: Sendable {
   /// - Parameter field: what stands before the names of the item's fields.
   func check(_ item: API.BackupScheduleItem, _ field: String) throws -> ScheduleRule {
     let frequency = item.frequency
-    try Self.number("\(field)hour", item.hour, 0...23, isUsed: frequency != .hourly, frequency)
     try Self.number(
-      "\(field)day", item.day, frequency == .weekly ? 1...7 : 1...31,
+      "\(field)hour", item.hour, API.BackupScheduleItem.hours, isUsed: frequency != .hourly,
+      frequency)
+    try Self.number(
+      "\(field)day", item.day, API.BackupScheduleItem.days(frequency),
       isUsed: ![.hourly, .daily].contains(frequency), frequency)
-    try Self.number("\(field)month", item.month, 1...12, isUsed: frequency == .yearly, frequency)
-    if let seconds = item.retentionSeconds, !Self.retention.contains(seconds) {
+    try Self.number(
+      "\(field)month", item.month, API.BackupScheduleItem.months, isUsed: frequency == .yearly,
+      frequency)
+    let retention = API.BackupScheduleItem.retention
+    if let seconds = item.retentionSeconds, !retention.contains(seconds) {
       throw ControlPlaneError.value(
         "\(field)retention_seconds", seconds,
-        allowed: "\(Self.retention.lowerBound) to \(Self.retention.upperBound), or absent")
+        allowed: "\(retention.lowerBound) to \(retention.upperBound), or absent")
     }
     let kind = item.kind ?? .snapshot
     guard kinds.contains(kind) else {
@@ -64,10 +69,8 @@ struct ScheduleRules: Sendable {
     }
   }
 
-  /// IANA's names alone: abbreviations such as `EST` mean several things.
   private static func timeZone(_ field: String, _ name: String) throws -> TimeZone {
-    let isKnown = name == "UTC" || TimeZone.knownTimeZoneIdentifiers.contains(name)
-    guard isKnown, let zone = TimeZone(identifier: name) else {
+    guard let zone = zones.zone(name) else {
       throw ControlPlaneError.value(
         field, name, allowed: "a name of the IANA time zone database, such as 'Europe/Berlin'")
     }

@@ -83,6 +83,26 @@ struct DumpCreation: Sendable {
     var branch: BranchRecord
     var moment: ResolvedMoment
     var databases: [String]
+    /// Those that nobody can connect to, and that therefore cannot be dumped; `pg_dumpall` leaves them out as well.
+    var closed: [String]
+
+    /// What is to be said of a dump of everything.
+    var notes: [String] {
+      closed.map { "database '\($0)' is not dumped: it allows no connections" }
+    }
+
+    /// Why a database that was named is not dumped.
+    func refusal(_ name: String) -> ControlPlaneError {
+      let action = "dump database '\(name)' of branch '\(branch.name)'"
+      guard closed.contains(name) else {
+        return ControlPlaneError(
+          .databaseNotFound, "\(action): no such database at the moment",
+          hint: "there are: " + databases.sorted().joined(separator: ", "))
+      }
+      return ControlPlaneError(
+        .badValue, "\(action): it allows no connections at the moment",
+        hint: "ALTER DATABASE … ALLOW_CONNECTIONS true, and dump a later moment")
+    }
   }
 
   /// - Returns: with what stands against branches that do not open, where all were asked for.
@@ -142,15 +162,18 @@ struct DumpCreation: Sendable {
   ) async throws -> Found {
     var resolved = try await resolver.resolve(moment)
     resolved.time = resolver.time(of: moment, resolved)
-    let databases = try await core.reading.use(
+    let contents = try await core.reading.use(
       resolved, of: resolver.branch, resolver.project, core
     ) { compute in
       try await core.tenants.apply(
-        TenantConfiguration(roles: [], databases: [], createsDatabases: false), to: compute
-      ).databases.map(\.name)
+        TenantConfiguration(roles: [], databases: [], createsDatabases: false), to: compute)
     }
     if closes { try await core.reading.closeUnused(resolved, core) }
-    return Found(branch: resolver.branch, moment: resolved, databases: databases)
+    let names = contents.databases.map(\.name)
+    return Found(
+      branch: resolver.branch, moment: resolved,
+      databases: names.filter { !contents.closedDatabases.contains($0) },
+      closed: names.filter { contents.closedDatabases.contains($0) })
   }
 
   private func select(_ found: [Found]) throws -> [(Found, String)] {
@@ -160,6 +183,9 @@ struct DumpCreation: Sendable {
     var seen: Set<String> = []
     let wanted = names.filter { seen.insert($0).inserted }
     for name in wanted where !found.contains(where: { $0.databases.contains(name) }) {
+      if let branch = found.first(where: { $0.closed.contains(name) }) {
+        throw branch.refusal(name)
+      }
       throw ControlPlaneError(
         .databaseNotFound, "dump database '\(name)': no such database at the moment",
         hint: "there are: " + Set(found.flatMap(\.databases)).sorted().joined(separator: ", "))
@@ -167,12 +193,7 @@ struct DumpCreation: Sendable {
     // Of branches that were named all is wanted; among all branches, what is there.
     if case .names = request.branches {
       for branch in found {
-        for name in wanted where !branch.databases.contains(name) {
-          throw ControlPlaneError(
-            .databaseNotFound,
-            "dump database '\(name)' of branch '\(branch.branch.name)': no such database at the moment",
-            hint: "there are: " + branch.databases.sorted().joined(separator: ", "))
-        }
+        for name in wanted where !branch.databases.contains(name) { throw branch.refusal(name) }
       }
     }
     return found.flatMap { branch in
@@ -196,7 +217,7 @@ struct DumpCreation: Sendable {
       let (dump, operation) = try rows.insert(
         database, of: found.branch.id, at: found.moment, format: request.format ?? .custom,
         jobs: request.jobs ?? 1, isManual: true, verifies: request.verify ?? false,
-        expiresAt: request.expiresAt, tx)
+        expiresAt: request.expiresAt, notes: request.databases == .all ? found.notes : [], tx)
       answer.dumps.append(presenter.dump(dump))
       answer.operations.append(presenter.operation(operation))
     }
@@ -212,13 +233,14 @@ struct NewDumps {
   func insert(
     _ database: String, of branch: BranchID, at moment: ResolvedMoment, format: API.DumpFormat,
     jobs: Int, isManual: Bool, verifies: Bool, expiresAt: Date?,
-    details: [String: String] = [:], _ tx: CatalogTransaction
+    details: [String: String] = [:], notes: [String] = [], _ tx: CatalogTransaction
   ) throws -> (DumpRecord, OperationRecord) {
     let id = core.names.dump()
     var operation = OperationRecord(
       .makeDump, core, project: project, branch: branch, locks: [OperationLock.dump(id)])
     operation.details = details
     operation.details[DumpDetail.dump] = id.rawValue
+    operation.notes = notes
     operation = try tx.enqueue(operation)
     let dump = try tx.insert(
       DumpRecord(
@@ -230,7 +252,8 @@ struct NewDumps {
   }
 }
 
-/// Dumps all databases of the branch's head, and has each verified.
+/// Dumps all databases of the branch's head, and has each verified. A run that is repeated dumps those that it has no
+/// good dump of: one that fails for good does not multiply the others'.
 struct DumpBackup: BackupAction {
   let core: Core
 
@@ -250,12 +273,30 @@ struct DumpBackup: BackupAction {
       DumpDetail.failures: "\(run.item.failuresCount)",
     ]
     return { [core] tx in
-      for database in found.databases {
+      let settled = try Self.settled(run, tx)
+      for database in found.databases where !settled.contains(database) {
         _ = try NewDumps(core: core, project: resolver.project).insert(
           database, of: found.branch.id, at: found.moment, format: .custom, jobs: 1,
-          isManual: false, verifies: true, expiresAt: run.expiresAt, details: details, tx)
+          isManual: false, verifies: true, expiresAt: run.expiresAt, details: details,
+          notes: found.notes, tx)
       }
       core.added.fire()
     }
+  }
+
+  /// Databases that earlier attempts of the run have dumped well, or are still dumping; or whose dump somebody gave up.
+  private static func settled(
+    _ run: BackupRun, _ tx: CatalogTransaction
+  ) throws -> Set<String> {
+    let dumps = try tx.dumps(
+      ofRun: RFC3339.text(run.dueAt), of: run.item.id, in: run.item.projectID)
+    return Set(dumps.filter { !$0.isNoGood }.map(\.databaseName))
+  }
+}
+
+extension DumpRecord {
+  /// Whether nothing came of it, or something that is not what the database holds.
+  fileprivate var isNoGood: Bool {
+    status == .failed || status == .finished && (verification.map { $0.status != .passed } ?? false)
   }
 }

@@ -70,10 +70,24 @@ extension OperationSteps {
       guard let database, try tx.database(database, of: id) == nil,
         let project = try tx.project(operation.projectID)
       else { return }
+      let endpoint = try tx.endpoints(of: id).first { $0.type == .readWrite }?.id
+      let before = try endpoint.flatMap { try EndpointSubject($0, tx) }
       try tx.insert(
         NewRows(core: core, project: project).database(
           database, owner: outcome.owner, of: id, id: try tx.nextDatabaseID()))
+      try renewConfiguration(before, tx)
     }
+  }
+
+  /// A line that had what the catalog wanted of it has what it wants now, or what is changed by SQL from here on
+  /// would be taken for something that is still to be applied, and undone.
+  private func renewConfiguration(_ before: EndpointSubject?, _ tx: CatalogTransaction) throws {
+    guard let before, var line = try tx.line(before.line.id),
+      line.configuration == (try Self.fingerprint(before.appliedConfiguration)),
+      let after = try EndpointSubject(before.endpoint.id, tx)
+    else { return }
+    line.configuration = try Self.fingerprint(after.appliedConfiguration)
+    try tx.update(line)
   }
 }
 

@@ -101,8 +101,14 @@ public struct ConnectionURIService: Sendable {
         .branchNotFound, "make connection string: project '\(project.id)' has no default branch")
     }
     let branch = try core.branch(tx, id, of: project.id)
-    guard let endpoint = try tx.endpoints(of: branch.id).first(where: { $0.type == .readWrite })
-    else {
+    let endpoints = try tx.endpoints(of: branch.id)
+    guard let endpoint = endpoints.first(where: { $0.type == .readWrite }) else {
+      if let reading = endpoints.first {
+        throw ControlPlaneError(
+          .endpointNotFound,
+          "make connection string: branch '\(branch.name)' has no read_write endpoint",
+          hint: "name one that reads with 'endpoint_id', such as '\(reading.id)'")
+      }
       try core.refuseAttached(
         tx, branch.lineID, isOverFine: false,
         doing: "make connection string: branch '\(branch.name)' has no endpoint",

@@ -152,6 +152,14 @@ public struct EndpointService: Sendable {
       change.settings, endpoint.type, on: endpoint.branchID, of: project, tx)
     try SettingsRules.suspendTimeout(
       "endpoint.suspend_timeout_seconds", change.suspendTimeoutSeconds)
+    if let least = change.autoscalingLimitMinCU, change.autoscalingLimitMaxCU == nil,
+      least > endpoint.computeUnitsMaximum
+    {
+      throw ControlPlaneError.value(
+        "endpoint.autoscaling_limit_min_cu", least,
+        allowed: "at most autoscaling_limit_max_cu, which is \(endpoint.computeUnitsMaximum): "
+          + "name that, too, to raise it")
+    }
     let sizes = try SettingsRules.sizes(
       "endpoint.", change.autoscalingLimitMinCU, change.autoscalingLimitMaxCU,
       default: endpoint.computeUnitsMinimum...endpoint.computeUnitsMaximum, plan)

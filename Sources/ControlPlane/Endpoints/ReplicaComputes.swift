@@ -105,7 +105,8 @@ struct ReplicaComputes: Sendable {
   private func isRight(_ id: String, _ subject: EndpointSubject) async throws -> Bool {
     guard await core.fleet.running(line: id) != nil else { return false }
     let row = try await core.catalog.read { try $0.readingCompute(id) }
-    return row?.lineID == subject.replicaLine
+    guard row?.lineID == subject.replicaLine else { return false }
+    return subject.line.isOpened || row?.lsn == subject.line.parentLSN
   }
 
   /// The branch's head; where its last WAL is not stored yet, the end of what is: the rest comes when its
@@ -141,6 +142,8 @@ struct ReplicaComputes: Sendable {
       guard let subject = try await core.catalog.read({ try EndpointSubject(endpoint.id, $0) })
       else { continue }
       do {
+        // One that reads the former line, which the branch's new one begins at, follows that still.
+        try await core.fleet.closeReading(id: subject.compute.lineID.rawValue)
         try await open(subject)
       } catch let error as ComputeFleetError {
         core.logger.warning(

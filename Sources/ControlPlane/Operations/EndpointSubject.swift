@@ -79,6 +79,14 @@ struct EndpointSubject: Sendable {
       createsDatabases: createsDatabases, adopter: createsDatabases ? nil : adopter)
   }
 
+  /// What it holds once that is applied.
+  var appliedConfiguration: TenantConfiguration {
+    var applied = configuration
+    applied.createsDatabases = true
+    applied.adopter = nil
+    return applied
+  }
+
   private var createsDatabases: Bool { line.parentID == nil || line.configuration != nil }
 
   private var adopter: String? {

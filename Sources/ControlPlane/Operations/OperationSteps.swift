@@ -132,9 +132,7 @@ struct OperationSteps: Sendable {
       guard var line = try tx.line(subject.line.id),
         let after = try EndpointSubject(subject.endpoint.id, tx)
       else { return }
-      var applied = after.configuration
-      applied.createsDatabases = true
-      applied.adopter = nil
+      let applied = after.appliedConfiguration
       line.configuration = try Self.fingerprint(applied)
       // Changes that came in meanwhile have their own operation, which must not find this one's
       // mark.

@@ -75,6 +75,13 @@ public struct ProjectService: Sendable {
     }
   }
 
+  /// - Throws: `.projectNotFound` where the project is not the account's, nor shared with it. A deleted one is.
+  public func requireAccess(_ id: ProjectID, account: AccountID) async throws {
+    try await core.catalog.read { tx in
+      _ = try core.project(tx, id, of: account, includesDeleted: true)
+    }
+  }
+
   public func get(_ id: ProjectID, account: AccountID) async throws -> API.Project {
     try await core.catalog.read { tx in
       try self.present(try core.project(tx, id, of: account), tx)

@@ -6,13 +6,17 @@ public struct TenantContents: Sendable, Hashable {
   public var roles: [String]
   /// What PostgreSQL keeps of passwords, by role; empty where it was not asked for.
   public var verifiers: [String: String]
+  /// Names of databases that nobody can connect to: `ALLOW_CONNECTIONS false`, or left half dropped.
+  public var closedDatabases: Set<String>
 
   public init(
-    databases: [DatabaseRequest], roles: [String], verifiers: [String: String] = [:]
+    databases: [DatabaseRequest], roles: [String], verifiers: [String: String] = [:],
+    closedDatabases: Set<String> = []
   ) {
     self.databases = databases
     self.roles = roles
     self.verifiers = verifiers
+    self.closedDatabases = closedDatabases
   }
 }
 
@@ -148,7 +152,7 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
       let row = try connection.query(
         """
         SELECT coalesce(sum(pg_database_size(oid)), 0)::bigint::text AS size FROM pg_database
-        WHERE NOT datistemplate AND datname <> 'postgres'
+        WHERE datname NOT IN ('template0', 'template1', 'postgres')
         """
       ).first
       return try row?.value("size", as: Int.self) ?? 0
@@ -193,11 +197,22 @@ private struct TenantSession {
       try giveDatabases(
         try databases().map { DatabaseRequest(name: $0.name, owner: adopter) })
     }
-    for name in configuration.droppedDatabases {
-      try connection.query("DROP DATABASE IF EXISTS \(try SQL.identifier(name)) WITH (FORCE)")
-    }
+    for name in configuration.droppedDatabases { try drop(database: name) }
     for name in configuration.droppedRoles { try drop(role: name) }
-    return TenantContents(databases: try databases(), roles: try roles())
+    return TenantContents(
+      databases: try databases(), roles: try roles(), closedDatabases: try closedDatabases())
+  }
+
+  /// PostgreSQL drops no template, whoever made it one.
+  private func drop(database: String) throws {
+    let name = try SQL.identifier(database)
+    let isTemplate =
+      try connection.query(
+        "SELECT FROM pg_database WHERE datname = $1 AND datistemplate",
+        parameters: [.text(database)]
+      ).rowCount > 0
+    if isTemplate { try connection.query("ALTER DATABASE \(name) IS_TEMPLATE false") }
+    try connection.query("DROP DATABASE IF EXISTS \(name) WITH (FORCE)")
   }
 
   private func giveDatabases(_ wanted: [DatabaseRequest]) throws {
@@ -261,15 +276,24 @@ private struct TenantSession {
       databases: try databases(), roles: try roles(),
       verifiers: Dictionary(
         try rows.map { (try $0.value("rolname"), try $0.value("rolpassword")) }
-      ) { $1 })
+      ) { $1 }, closedDatabases: try closedDatabases())
   }
 
-  /// At a moment of an attached server, which is read as it was, superusers of its own have databases.
+  /// `datconnlimit` is -2 where a `DROP DATABASE` did not come to its end.
+  private func closedDatabases() throws -> Set<String> {
+    Set(
+      try connection.query(
+        "SELECT datname FROM pg_database WHERE NOT datallowconn OR datconnlimit = -2"
+      ).rows.map { try $0.value("datname") })
+  }
+
+  /// Templates that a tenant made are databases like any other. At a moment of an attached server, which is read as
+  /// it was, superusers of its own have databases.
   private func databases() throws -> [DatabaseRequest] {
     try connection.query(
       """
       SELECT d.datname, r.rolname FROM pg_database AS d JOIN pg_roles AS r ON r.oid = d.datdba
-      WHERE NOT d.datistemplate
+      WHERE d.datname NOT IN ('template0', 'template1')
         AND (NOT r.rolsuper OR r.rolname <> '\(PostgresTenantConfigurator.superuser)'
           AND d.datname <> 'postgres')
       ORDER BY d.oid

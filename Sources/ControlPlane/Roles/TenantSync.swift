@@ -49,16 +49,9 @@ struct TenantSync: Sendable {
       OperationLock.project(subject.project.id),
     ]
     guard try tx.holder(of: locks, in: subject.project.id) == nil,
-      subject.line.configuration == (try OperationSteps.fingerprint(applied(subject)))
+      subject.line.configuration == (try OperationSteps.fingerprint(subject.appliedConfiguration))
     else { return nil }
     return subject
-  }
-
-  private func applied(_ subject: EndpointSubject) -> TenantConfiguration {
-    var configuration = subject.configuration
-    configuration.createsDatabases = true
-    configuration.adopter = nil
-    return configuration
   }
 
   private func differs(_ subject: EndpointSubject, _ contents: TenantContents) -> Bool {
@@ -105,7 +98,7 @@ struct TenantSync: Sendable {
     guard var line = try tx.line(subject.line.id),
       let after = try EndpointSubject(subject.endpoint.id, tx)
     else { return }
-    line.configuration = try OperationSteps.fingerprint(applied(after))
+    line.configuration = try OperationSteps.fingerprint(after.appliedConfiguration)
     try tx.update(line)
   }
 }

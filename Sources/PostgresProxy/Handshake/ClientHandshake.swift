@@ -10,6 +10,9 @@ struct ClientLogin {
   var verifier: SCRAMVerifier
   var clientKey: SCRAMClientKey
   var kind: SessionKind
+
+  /// As the server takes it: the role's name where none is given.
+  var database: String { parameters.first { $0.name == "database" }?.value ?? role }
 }
 
 /// Decides what a connection does from its first byte to its login.

@@ -23,6 +23,7 @@ final class ComputeConnector {
   private var onResult: ((Result) -> Void)?
   private var wakeTask: Task<Void, Never>?
   private var timer: Scheduled<Void>?
+  private var look: Scheduled<Void>?
   private var channel: (any Channel)?
 
   /// Pause before the next attempt where nothing listened, or the server was still starting.
@@ -31,6 +32,8 @@ final class ComputeConnector {
   /// last word: a second.
   private static let pooledAttempts = 40
   private var pooledAttempts = 0
+  /// A pooler that has not let a client in for so long may wait for a database that is not there.
+  private static let patience = TimeAmount.milliseconds(500)
 
   init(
     login: ClientLogin, environment: ProxyEnvironment, eventLoop: any EventLoop,
@@ -120,6 +123,21 @@ final class ComputeConnector {
   private func connected(_ channel: any Channel) {
     guard onResult != nil else { return channel.close(promise: nil) }
     self.channel = channel
+    guard isPooled, look == nil else { return }
+    look = eventLoop.assumeIsolated().scheduleTask(in: Self.patience) { [self] in lookForDatabase()
+    }
+  }
+
+  private func lookForDatabase() {
+    guard onResult != nil else { return }
+    let (directory, name) = (environment.directory, login.database)
+    let endpoint = login.authentication.endpointID
+    let promise = eventLoop.makePromise(of: Bool.self)
+    promise.futureResult.assumeIsolated().whenSuccess { [self] isThere in
+      if !isThere { finish(.refused(.noDatabase(name))) }
+    }
+    // Where it cannot be asked the pooler has the last word.
+    promise.completeWithTask { try await directory.hasDatabase(name, endpointID: endpoint) }
   }
 
   private func retry() {
@@ -163,6 +181,7 @@ final class ComputeConnector {
 
   private func finish(_ result: Result?) {
     timer?.cancel()
+    look?.cancel()
     wakeTask?.cancel()
     channel?.close(promise: nil)
     channel = nil

@@ -88,6 +88,15 @@ final class DirectoryAdapter: ProxyDirectory {
         endpoint: endpointID, project: project, compute: compute, role: role, verifier: verifier))
   }
 
+  func hasDatabase(_ name: String, endpointID: String) async throws -> Bool {
+    try await running(endpointID).onSession(
+      "postgres", application: "exzo-proxy", options: "-c search_path=pg_catalog"
+    ) {
+      try $0.query("SELECT FROM pg_database WHERE datname = $1", parameters: [.text(name)])
+        .rowCount > 0
+    }
+  }
+
   private func running(_ endpointID: String) async throws -> RunningCompute {
     do {
       return try await directory.wake(endpointID)

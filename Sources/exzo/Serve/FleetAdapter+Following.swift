@@ -16,11 +16,14 @@ extension FleetAdapter {
         parameters.rootCertificates = authorities.path
         return try SourceInspection(try parameters.pinned(networks), major: major).run()
       }
-      return SourceDescription(
+      var description = SourceDescription(
         systemIdentifier: facts.systemIdentifier, serverVersion: facts.serverVersion,
         major: facts.major, segmentSize: facts.segmentSize, hasChecksums: facts.hasChecksums,
         bootstrapRole: facts.bootstrapRole, databases: facts.databases, settings: facts.settings,
         bytes: facts.bytes)
+      description.startedAt = facts.startedAt
+      description.followers = facts.followers ?? [:]
+      return description
     }
   }
 

@@ -1,5 +1,6 @@
 import Compute
 import ControlPlane
+import Dumps
 import DurableIO
 import Foundation
 import History
@@ -76,26 +77,13 @@ private struct DrillLook: Sendable {
   let compute: RunningCompute
   let binaries: String
 
-  private func parameters(_ database: String) -> ConnectionParameters {
-    ConnectionParameters(
-      host: compute.socketDirectory, port: compute.port,
-      user: PostgresTenantConfigurator.superuser, database: database,
-      applicationName: "exzo-drill",
-      options: "-c search_path=pg_catalog -c synchronous_commit=local")
-  }
-
   private func onConnection<Value: Sendable>(
     _ database: String, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
   ) async throws -> Value {
-    let pool = PostgresConnectionPool(parameters(database), size: 1, name: "drill")
-    do {
-      let value = try await pool.withConnection(body)
-      await pool.close()
-      return value
-    } catch {
-      await pool.close()
-      throw error
-    }
+    try await compute.onSession(
+      database, application: "exzo-drill",
+      options: PostgresDumpTools.options + " -c search_path=pg_catalog -c synchronous_commit=local",
+      body)
   }
 
   func answer() async throws { try await onConnection("postgres") { _ = try $0.query("SELECT 1") } }
@@ -104,7 +92,7 @@ private struct DrillLook: Sendable {
     let (databases, hasAmcheck) = try await onConnection("postgres") { connection in
       (
         try connection.query(
-          "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1"
+          "SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'template1' ORDER BY 1"
         ).rows.compactMap { $0[0] },
         try connection.query("SELECT FROM pg_available_extensions WHERE name = 'amcheck'").rowCount
           > 0
@@ -149,8 +137,9 @@ private struct DrillLook: Sendable {
       return
     }
     let result = try await runProgram(
-      program,
+      "/usr/bin/env",
       [
+        "PGOPTIONS=\(PostgresDumpTools.options)", program,
         "--host", compute.socketDirectory, "--port", "\(compute.port)", "--username",
         PostgresTenantConfigurator.superuser, "--no-password", "--all", "--install-missing",
         "--heapallindexed",

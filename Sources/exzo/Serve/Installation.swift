@@ -105,6 +105,7 @@ struct Installation {
     let storage = held.hold.storage
     let (adapter, binaries) = try await makeFleet(storage, log)
     Poolers.endLeftovers(dataDirectory: data.path)
+    adapter.fleet.finishRemovals()
     let poolers = Poolers.program().map {
       Poolers(dataDirectory: data.path, program: $0, identities: adapter.identities, log: log)
     }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Catalog
 import Compute
 import Foundation
 import Logging
@@ -6,7 +7,8 @@ import Logging
 /// `exzo shutdown`: ends serve and every compute of a data directory.
 struct ShutdownCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "shutdown", abstract: "Stop serve, if it runs, and every compute.")
+    commandName: "shutdown",
+    abstract: "Stop serve, if it runs, every compute, and the metadata server.")
 
   @Option(help: "The data directory.") var dataDir: String
 
@@ -35,5 +37,14 @@ struct ShutdownCommand: AsyncParsableCommand {
         specification.controlGroup?.removeParents()
       }
     }
+    try await stopMetadataServer(path)
+  }
+
+  /// A serve that was killed has left it running.
+  private func stopMetadataServer(_ path: String) async throws {
+    guard FileManager.default.fileExists(atPath: "\(path)/metadata") else { return }
+    var log = Logger(label: "shutdown")
+    log.logLevel = .warning
+    try await EmbeddedMetadataServer(directory: path, logger: log).stop()
   }
 }
