@@ -220,6 +220,62 @@ private final class OrderedStore: ObjectStore {
     }
   }
 
+  /// Three chunks that set out together and are all stored, none of them listed by a manifest.
+  private func together(_ store: OrderedStore, _ directory: String) async throws -> LineWriter {
+    let writer = try await LineWriter.create(
+      testDescription(lineA), environment: testEnvironment(store, directory))
+    let tasks = (0..<3).map {
+      send(testChunk(lineA, from: Self.start + 100 * UInt64($0), count: 100), to: writer)
+    }
+    while store.held < 3 { await Task.yield() }
+    store.letGo()
+    for task in tasks { try await task.value }
+    return writer
+  }
+
+  @Test func whatRetentionTookIsNotTakenForWhatIsMissingStill() async throws {
+    try await withTemporaryDirectory { directory in
+      let store = OrderedStore()
+      let writer = try await together(store, directory)
+      let chunks = await writer.contents.chunks
+      var evictions = LineEvictions()
+      evictions.sequence = 1
+      evictions.add(chunks[0].startLSN..<chunks[1].endLSN, latestTime: nil)
+      try await store.put(
+        writer.keys.evictions(1, token: 0), .bytes(evictions.encodedObject(of: lineA)))
+      for chunk in chunks[..<2] { try await store.delete(writer.keys.wal(chunk.number)) }
+      #expect(
+        try await LineContents.load(lineA, store: store).uploadedLSN == chunks[2].endLSN)
+    }
+  }
+
+  @Test func whatIsDamagedIsNotTakenForWhatIsMissingStill() async throws {
+    try await withTemporaryDirectory { directory in
+      let store = OrderedStore()
+      let writer = try await together(store, directory)
+      let chunks = await writer.contents.chunks
+      try await store.put(writer.keys.wal(chunks[0].number), .bytes([1, 2, 3]))
+      let history = try await LineHistory.open(lineA, store: store)
+      #expect(await history.uploadedLSN == chunks[2].endLSN)
+      #expect(await history.gaps().map(\.range) == [chunks[0].startLSN..<chunks[0].endLSN])
+    }
+  }
+
+  /// A keyframe is put when all before it is stored.
+  @Test func nothingBelowAKeyframeIsMissingStill() async throws {
+    try await withTemporaryDirectory { directory in
+      let store = OrderedStore()
+      let writer = try await together(store, directory)
+      _ = try await writer.appendKeyframe(
+        from: [testEpoch(1, blocks: [1], seed: 1)], testParameters(Self.start + 250))
+      let lost = await writer.contents.chunks[1]
+      try await store.delete(writer.keys.wal(lost.number))
+      let contents = try await LineContents.load(lineA, store: store)
+      #expect(contents.uploadedLSN == Self.start + 300)
+      #expect(contents.countingKeyframes().count == 1)
+    }
+  }
+
   /// A chunk that is lost shows as a gap where a chunk after it was put in the knowledge that it was stored.
   @Test func whatWasStoredAndIsLostIsAGap() async throws {
     try await withTemporaryDirectory { directory in

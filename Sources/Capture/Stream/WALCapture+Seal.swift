@@ -65,14 +65,14 @@ extension WALCapture {
     }
     // The next chunk fills while the one before travels.
     try filler.catchUp(in: spool, buffer)
-    let (uploads, uploaded) = state.withLock { ($0.uploads, $0.uploaded) }
-    try spool.release(below: min(filler.chunkContext, uploaded))
-    guard uploads < configuration.durability.uploadsAtOnce, let filled = filler.take() else {
-      return hasSealed
+    try spool.release(below: min(filler.chunkContext, state.withLock { $0.uploaded }))
+    while state.withLock({ $0.uploads }) < configuration.durability.uploadsAtOnce,
+      let filled = filler.take()
+    {
+      state.withLock { $0.uploads += 1 }
+      startUpload(filled)
+      try filler.catchUp(in: spool, buffer)
     }
-    state.withLock { $0.uploads += 1 }
-    startUpload(filled)
-    try filler.catchUp(in: spool, buffer)
     return hasSealed
   }
 

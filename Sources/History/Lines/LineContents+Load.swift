@@ -20,6 +20,8 @@ extension LineContents {
       try await refreshChunks(store)
       try await refreshKeyframes(store)
       try await refreshEvictions(store)
+      // Of what is missing it is known now what retention took.
+      if hasRecentGap { leaveOutEarly() }
       let missing = Set(damages.filter { $0.value.code == .missing }.keys)
       if missing.subtracting(lost).isEmpty { return }
     }
@@ -79,7 +81,6 @@ extension LineContents {
     try await listChunks(after: lastChunk, store)
     // One that was thought to have failed may have become visible after those with higher numbers.
     if hasRecentGap { try await listChunks(after: manifestChunks, store) }
-    if hasRecentGap { leaveOutEarly() }
   }
 
   private mutating func listChunks(
@@ -112,7 +113,7 @@ extension LineContents {
     chunks.filter { $0.number > manifestChunks && $0.startLSN < limit(of: $0.number.epoch) }
   }
 
-  /// Whether WAL is missing before one of those.
+  /// Whether WAL is missing before one of those that retention did not take.
   private var hasRecentGap: Bool {
     let recent = unlisted
     if recent.isEmpty { return false }
@@ -120,7 +121,7 @@ extension LineContents {
       chunks.lazy.filter { $0.number <= manifestChunks }
       .map { min($0.endLSN, limit(of: $0.number.epoch)) }.max() ?? description.startLSN
     for chunk in recent.sorted(by: { $0.startLSN < $1.startLSN }) {
-      if chunk.startLSN > end { return true }
+      if chunk.startLSN > end, !evictions.contains(end..<chunk.startLSN) { return true }
       end = max(end, min(chunk.endLSN, limit(of: chunk.number.epoch)))
     }
     return false
@@ -128,26 +129,36 @@ extension LineContents {
 
   /// Leaves out chunks that became visible before one that had set out with them: they may be the present
   /// writer's, who counts them once it is there, or of one that died, and nobody was told of them.
+  ///
+  /// Where one of them is there and cannot be read, what is missing is damage, and told as such.
   private mutating func leaveOutEarly() {
+    let damaged = damages.keys.contains { name in
+      LineKeys.number(in: ObjectKey(name), prefix: keys.walPrefix).map { $0 > manifestChunks }
+        ?? false
+    }
+    if damaged { return }
     let unlisted = unlisted
     // The same chunk may be there several times, where it was not known whether it had been stored.
     let stored = Dictionary(
       unlisted.map { ($0.startLSN, confirmed[$0.number] ?? $0.startLSN) }, uniquingKeysWith: max)
     let spans = allSpans()
     var early = spans.endIndex
-    var highest = LSN.invalid
+    // All that is older than a keyframe was stored before it was put.
+    var highest = countingKeyframes(withdrawn: true).last?.consistentLSN ?? .invalid
     for index in spans.indices.reversed() {
       let span = spans[index]
       guard span.chunk.number > manifestChunks, let known = stored[span.startLSN] else { break }
       highest = max(highest, known)
       let end = index == 0 ? description.startLSN : spans[index - 1].endLSN
-      if span.startLSN > end, highest <= end { early = index }
+      if span.startLSN > end, highest <= end, !evictions.contains(end..<span.startLSN) {
+        early = index
+      }
     }
     if early == spans.endIndex { return }
     let left = Set(unlisted.filter { $0.startLSN >= spans[early].startLSN }.map(\.number))
     chunks.removeAll { left.contains($0.number) }
-    // They are listed again, and what is missing is: of chunks that count, numbers ascend with LSNs.
-    lastChunk = max(manifestChunks, spans[..<early].last?.chunk.number ?? manifestChunks)
+    // They are listed again, and so is what is missing.
+    lastChunk = manifestChunks
   }
 
   private mutating func refreshKeyframes(_ store: any ObjectStore) async throws {

@@ -31,7 +31,7 @@ struct LineSweep: Sendable {
     var unlisted: Set<ObjectKey> = []
     let keys = contents.keys
     let spans = Set(contents.spans().map(\.chunk.number))
-    let known = Set(contents.chunks.map(\.number))
+    let known = Dictionary(contents.chunks.map { ($0.number, $0) }) { $1 }
     var keyframes: [ObjectListing] = []
     var others: [ObjectListing] = []
     var evictions: [ObjectListing] = []
@@ -45,13 +45,13 @@ struct LineSweep: Sendable {
           keyframes.append(object)
         }
       } else if let number = LineKeys.number(in: object.key, prefix: keys.walPrefix) {
-        let isKnown = known.contains(number)
-        if isKnown
-          ? !spans.contains(number)
-          : isLeft(object, number, isKnown: false, contents.lastChunk, &unlisted)
-        {
-          others.append(object)
-        }
+        let isGarbage =
+          if let chunk = known[number] {
+            !spans.contains(number) && isReplaced(chunk, object.key, &unlisted)
+          } else {
+            isLeft(object, number, isKnown: false, contents.manifestChunks, &unlisted)
+          }
+        if isGarbage { others.append(object) }
       } else if let number = keys.layerNumber(in: object.key) {
         if isGarbage(layer: number, object.key, &unlisted) { others.append(object) }
       } else if object.key.name.hasPrefix(keys.evictionsPrefix) {
@@ -73,6 +73,17 @@ struct LineSweep: Sendable {
     guard !isKnown, number <= last, contents.damages[object.key.name] == nil else { return false }
     unlisted.insert(object.key)
     return longUnlisted.contains(object.key) || isOfFormerWriter(number)
+  }
+
+  /// Whether a chunk goes that counts no more: one that was evicted or cut off at once; one that was merged once
+  /// the writer's manifests have had the time to say so. It may not know of the other, whose put it takes for failed.
+  private func isReplaced(
+    _ chunk: WALChunkReference, _ key: ObjectKey, _ unlisted: inout Set<ObjectKey>
+  ) -> Bool {
+    let end = min(chunk.endLSN, contents.limit(of: chunk.number.epoch))
+    if chunk.startLSN >= end || contents.evictions.contains(chunk.startLSN..<end) { return true }
+    unlisted.insert(key)
+    return longUnlisted.contains(key) || isOfFormerWriter(chunk.number)
   }
 
   /// Claims of former writers that cut nothing off: whatever counts without them counts with them. Each wake of
