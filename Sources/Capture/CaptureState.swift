@@ -40,6 +40,13 @@ struct CaptureState {
   var isStoreReachable = true
   /// Chunks on their way to the store.
   var uploads = 0
+  /// The end of what has set out, or need not.
+  var taken: LSN
+  /// Uptime at which the last one set out.
+  var lastUpload = Duration.zero
+  /// What one takes, smoothed.
+  private var uploadTime = Duration.zero
+  private static let longestUpload = Duration.seconds(1)
   var isStopping = false
   var failure: CaptureError?
   var sealRequested = false
@@ -57,6 +64,7 @@ struct CaptureState {
   init(received: LSN, uploaded: LSN, timeline: TimelineID) {
     self.received = received
     self.uploaded = uploaded
+    taken = uploaded
     flushed = received
     serverLSN = max(received, uploaded)
     self.timeline = timeline
@@ -94,15 +102,33 @@ struct CaptureState {
     -> SealAction
   {
     if isStopping || failure != nil { return .stop }
-    guard received > flushed, let first = firstUnsealed else { return .wait(nil) }
-    let isWaitedFor = durability == .objectStore && uploads < durability.uploadsAtOnce
+    let pace = durability == .objectStore ? pace(now: now, durability) : nil
+    guard received > flushed, let first = firstUnsealed else {
+      return .wait(flushed > taken ? pace : nil)
+    }
+    let isWaitedFor = pace == .zero
     let due = first + interval
     if sealRequested || isWaitedFor || flushTarget > flushed || due <= now
       || received - flushed >= UInt64(limit)
     {
       return .seal(upTo: received)
     }
-    return .wait(due - now)
+    return .wait(min(due - now, pace ?? due - now))
+  }
+
+  /// How long the next chunk waits before it sets out: not at all where none is on its way, else so that those on
+  /// their way are spread over the time that one takes: setting out together they would arrive together, and
+  /// whoever comes meanwhile would wait for two. `nil` is until one has arrived.
+  func pace(now: Duration, _ durability: CaptureDurability) -> Duration? {
+    if uploads == 0 { return .zero }
+    guard uploads < durability.uploadsAtOnce else { return nil }
+    return max(.zero, lastUpload + uploadTime / durability.uploadsAtOnce - now)
+  }
+
+  mutating func didSetOut(upTo end: LSN, now: Duration) {
+    uploads += 1
+    taken = max(taken, end)
+    lastUpload = now
   }
 
   mutating func didSeal(upTo end: LSN, firstCommit: PostgresTimestamp?, now: Duration) {
@@ -116,7 +142,11 @@ struct CaptureState {
     pendingCommits.append((end, firstCommit))
   }
 
-  mutating func didUpload(upTo end: LSN) {
+  /// - Parameter time: what the upload took.
+  mutating func didUpload(upTo end: LSN, in time: Duration) {
+    uploads -= 1
+    let time = min(time, Self.longestUpload)
+    uploadTime = uploadTime == .zero ? time : (uploadTime * 7 + time) / 8
     uploaded = max(uploaded, end)
     pendingCommits.removeAll { $0.end <= uploaded }
   }

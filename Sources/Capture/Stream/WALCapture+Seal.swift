@@ -66,14 +66,22 @@ extension WALCapture {
     // The next chunk fills while the one before travels.
     try filler.catchUp(in: spool, buffer)
     try spool.release(below: min(filler.chunkContext, state.withLock { $0.uploaded }))
-    while state.withLock({ $0.uploads }) < configuration.durability.uploadsAtOnce,
-      let filled = filler.take()
-    {
-      state.withLock { $0.uploads += 1 }
+    while mayUpload() {
+      guard let filled = filler.take() else {
+        state.withLock { $0.taken = max($0.taken, $0.flushed) }
+        break
+      }
+      let now = configuration.clock.uptime()
+      state.withLock { $0.didSetOut(upTo: filled.range.upperBound, now: now) }
       startUpload(filled)
       try filler.catchUp(in: spool, buffer)
     }
     return hasSealed
+  }
+
+  private func mayUpload() -> Bool {
+    let now = configuration.clock.uptime()
+    return state.withLock { $0.pace(now: now, configuration.durability) } == .zero
   }
 
   private func pauseSealing(_ duration: Duration?) {

@@ -16,9 +16,10 @@ extension WALCapture {
   private func uploadUntilStored(_ filled: ChunkFiller.Filled) async {
     var attempt = 0
     while !isEnding {
+      let started = configuration.clock.uptime()
       do {
         try await append(filled)
-        return didUpload(filled)
+        return didUpload(filled, in: configuration.clock.uptime() - started)
       } catch let error as HistoryError
         where error.code == .fenced || error.code == .notContiguous
       {
@@ -48,10 +49,9 @@ extension WALCapture {
     }
   }
 
-  private func didUpload(_ filled: ChunkFiller.Filled) {
+  private func didUpload(_ filled: ChunkFiller.Filled, in time: Duration) {
     let wasReachable = state.withLock { state in
-      state.didUpload(upTo: filled.range.upperBound)
-      state.uploads -= 1
+      state.didUpload(upTo: filled.range.upperBound, in: time)
       defer { state.isStoreReachable = true }
       return state.isStoreReachable
     }
