@@ -90,6 +90,8 @@ struct MadeDatabase {
   /// Whether an attempt noted that it would make a database: then the role is not made anew.
   var isNoted: Bool { get throws { try !notes().isEmpty } }
 
+  var isThere: Bool { get throws { try oid() != nil } }
+
   /// Whether the database that has the name was made by an attempt of this restore.
   var isMade: Bool { get throws { try oid().map { try note(of: $0) != nil } ?? false } }
 

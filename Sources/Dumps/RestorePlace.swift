@@ -34,13 +34,6 @@ struct RestorePlace {
     return missing.map { "role '\($0)' was made, without a password and unable to log in" }
   }
 
-  /// Whether the database is there.
-  func hasDatabase() throws -> Bool {
-    try cluster.query(
-      "SELECT FROM pg_database WHERE datname = $1", parameters: [.text(order.database)]
-    ).rowCount > 0
-  }
-
   /// Makes the database where it is missing; returns whether it was.
   func makeDatabase(for role: RestoreRole) throws -> Bool {
     let hasOwner =

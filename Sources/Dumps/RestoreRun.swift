@@ -37,11 +37,11 @@ struct RestoreRun {
     let place = RestorePlace(order: order, source: manifest.source, cluster: cluster)
     let properties = order.tables == nil ? manifest.source.properties : nil
     let needed = RestorePlace.roles(manifest.source.roles, wanted)
-    let named = try place.hasDatabase() ? [] : properties?.roles ?? []
+    let made = MadeDatabase(role: role, name: order.database, cluster: cluster)
+    let named = try made.isThere ? [] : properties?.roles ?? []
     var notes = try place.makeRoles(needed + Set(named).subtracting(needed).sorted())
     try role.make(cluster)
     let isNew = try place.makeDatabase(for: role)
-    let made = MadeDatabase(role: role, name: order.database, cluster: cluster)
     let connection = try tools.connect(compute, order.database)
     defer { connection.close() }
     let entries = try permitted(wanted, of: contents, connection, &notes)

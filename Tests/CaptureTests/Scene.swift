@@ -9,11 +9,11 @@ import Synchronization
 import TestSupport
 
 /// A store that can be told to fail or to wait, in front of a local one.
-final class FaultyStore: ObjectStore {
-  private let store: LocalObjectStore
+final class FaultyStore: WrappingObjectStore {
+  let base: LocalObjectStore
   private let fault = Mutex<(isAway: Bool, putsFailed: Int, delay: Duration)>((false, 0, .zero))
 
-  init(_ store: LocalObjectStore) { self.store = store }
+  init(_ base: LocalObjectStore) { self.base = base }
 
   var isAway: Bool {
     get { fault.withLock { $0.isAway } }
@@ -29,17 +29,8 @@ final class FaultyStore: ObjectStore {
     }
     if isAway { throw ObjectStorageError(.unavailable, operation: "put object", key: key.name) }
     if delay > .zero { try await Task.sleep(for: delay) }
-    try await store.put(key, body)
+    try await base.put(key, body)
   }
-  func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
-    try await store.get(key, range: range)
-  }
-  func size(_ key: ObjectKey) async throws -> UInt64? { try await store.size(key) }
-  func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectListing] {
-    try await store.list(prefix: prefix, after: after, limit: limit)
-  }
-  func delete(_ key: ObjectKey) async throws { try await store.delete(key) }
-  func localFile(_ key: ObjectKey) -> String? { store.localFile(key) }
 }
 
 struct Unexpected: Error, CustomStringConvertible { var description: String }

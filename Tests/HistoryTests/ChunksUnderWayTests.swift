@@ -9,7 +9,7 @@ import Volume
 @testable import History
 
 /// A store whose puts of chunks wait until they are told how they end.
-private final class OrderedStore: ObjectStore {
+private final class OrderedStore: WrappingObjectStore {
   enum Outcome: CaseIterable {
     case stored, failed
     /// Stored, but the answer is lost.
@@ -72,16 +72,6 @@ private final class OrderedStore: ObjectStore {
       throw ObjectStorageError(.unavailable, operation: "put object", key: key.name)
     }
   }
-
-  func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
-    try await base.get(key, range: range)
-  }
-  func size(_ key: ObjectKey) async throws -> UInt64? { try await base.size(key) }
-  func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectListing] {
-    try await base.list(prefix: prefix, after: after, limit: limit)
-  }
-  func delete(_ key: ObjectKey) async throws { try await base.delete(key) }
-  func localFile(_ key: ObjectKey) -> String? { base.localFile(key) }
 }
 
 /// Chunks of a line on their way at once.

@@ -1,17 +1,18 @@
 import ObjectStorage
 import Synchronization
+import TestSupport
 
 /// A store some of whose puts wait until a test lets them go.
-final class HoldingStore: ObjectStore {
+final class HoldingStore: WrappingObjectStore {
   private struct State {
     var part = ""
     var left = 0
     var waiting: [CheckedContinuation<Void, Never>] = []
   }
-  private let base: any ObjectStore
+  let base: MemoryObjectStore
   private let state = Mutex(State())
 
-  init(_ base: any ObjectStore) { self.base = base }
+  init(_ base: MemoryObjectStore) { self.base = base }
 
   /// The next `count` puts of keys that contain `part` wait.
   func holdsPuts(of part: String, count: Int) {
@@ -44,14 +45,4 @@ final class HoldingStore: ObjectStore {
     }
     try await base.put(key, body)
   }
-
-  func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
-    try await base.get(key, range: range)
-  }
-  func size(_ key: ObjectKey) async throws -> UInt64? { try await base.size(key) }
-  func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectListing] {
-    try await base.list(prefix: prefix, after: after, limit: limit)
-  }
-  func delete(_ key: ObjectKey) async throws { try await base.delete(key) }
-  func localFile(_ key: ObjectKey) -> String? { base.localFile(key) }
 }

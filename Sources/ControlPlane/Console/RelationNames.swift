@@ -107,19 +107,7 @@ struct RelationNames: Sendable {
   private func onConnection<Value: Sendable>(
     _ database: String, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
   ) async throws -> Value {
-    let pool = PostgresConnectionPool(
-      ConnectionParameters(
-        host: compute.socketDirectory, port: compute.port,
-        user: compute.superuser ?? PostgresTenantConfigurator.superuser, database: database,
-        applicationName: "exzo-control",
-        options: "-c statement_timeout=20s -c search_path=pg_catalog"), size: 1, name: "names")
-    do {
-      let value = try await pool.withConnection(body)
-      await pool.close()
-      return value
-    } catch {
-      await pool.close()
-      throw error
-    }
+    try await compute.onSession(
+      database, options: "-c statement_timeout=20s -c search_path=pg_catalog", body)
   }
 }

@@ -162,19 +162,8 @@ public struct PostgresTenantConfigurator: TenantConfigurator {
   private func onConnection<Value: Sendable>(
     to compute: RunningCompute, _ body: @escaping @Sendable (PostgresConnection) throws -> Value
   ) async throws -> Value {
-    let parameters = ConnectionParameters(
-      host: compute.socketDirectory, port: compute.port, user: compute.superuser ?? user,
-      applicationName: "exzo-control", options: "-c statement_timeout=60s -c search_path=pg_catalog"
-    )
-    let pool = PostgresConnectionPool(parameters, size: 1, name: "tenant")
-    do {
-      let value = try await pool.withConnection(body)
-      await pool.close()
-      return value
-    } catch {
-      await pool.close()
-      throw error
-    }
+    try await compute.onSession(
+      superuser: user, options: "-c statement_timeout=60s -c search_path=pg_catalog", body)
   }
 }
 
