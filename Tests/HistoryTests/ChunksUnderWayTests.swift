@@ -194,10 +194,10 @@ private final class OrderedStore: WrappingObjectStore {
       let first = send(testChunk(lineA, from: Self.start, count: 10), to: writer)
       while store.held < 1 { await Task.yield() }
       let number = Task { await writer.takeNumberOfMerge() }
-      try await settle()
+      while await writer.mergesWaiting < 1 { await Task.yield() }
       // One that comes now waits for it.
       let second = send(testChunk(lineA, from: Self.start + 10, count: 10), to: writer)
-      try await settle()
+      while await writer.appendWaiters.count < 2 { await Task.yield() }
       #expect(store.held == 1)
       store.end(0, .stored)
       try await first.value
@@ -292,7 +292,7 @@ private final class OrderedStore: WrappingObjectStore {
         try await writer.appendChunk(
           testChunk(lineA, from: Self.start + 10, count: 10), inTurn: true)
       }
-      try await settle()
+      while await writer.appendWaiters.isEmpty { await Task.yield() }
       waiting.cancel()
       await #expect(throws: CancellationError.self) { try await waiting.value }
       try await writer.appendChunk(testChunk(lineA, from: Self.start, count: 10))
