@@ -28,16 +28,23 @@ struct RealWAL: Sendable {
     }
   }
 
-  /// Runs a server in `directory`, works on it, and reads its WAL from the first segment on.
   private static func make(in directory: String, transactions: Int) throws -> RealWAL {
-    let server = try StockServer(in: "\(directory)/server", settings: ["wal_keep_size=1GB"])
+    try make(in: directory) { server in
+      try server.psql("CREATE TABLE t (id int PRIMARY KEY, v text)")
+      try server.pgbench(["-i", "-q", "-s", "1"])
+      try server.pgbench(["-n", "-c", "4", "-t", "\(transactions / 4)"])
+      try server.psql("BEGIN; INSERT INTO t VALUES (1, 'x'); ROLLBACK")
+      try server.psql("SELECT pg_switch_wal()")
+      try server.psql("INSERT INTO t SELECT g, repeat('y', 900) FROM generate_series(10, 3000) g")
+    }.withTimesOutOfOrder()
+  }
+
+  /// Runs a server in `directory`, works on it, and reads its WAL from the first segment on.
+  static func make(in directory: String, work: (StockServer) throws -> Void) throws -> RealWAL {
+    let server = try StockServer(
+      in: "\(directory)/server", settings: ["wal_keep_size=1GB", "autovacuum=off"])
     try server.start()
-    try server.psql("CREATE TABLE t (id int PRIMARY KEY, v text)")
-    try server.pgbench(["-i", "-q", "-s", "1"])
-    try server.pgbench(["-n", "-c", "4", "-t", "\(transactions / 4)"])
-    try server.psql("BEGIN; INSERT INTO t VALUES (1, 'x'); ROLLBACK")
-    try server.psql("SELECT pg_switch_wal()")
-    try server.psql("INSERT INTO t SELECT g, repeat('y', 900) FROM generate_series(10, 3000) g")
+    try work(server)
     let end = try server.psql("SELECT pg_current_wal_flush_lsn()")
     try server.stop()
     let directory = "\(server.dataDirectory)/pg_wal"
@@ -49,7 +56,7 @@ struct RealWAL: Sendable {
     }
     let start = LSN(UInt64(names[0].suffix(8), radix: 16)! * (16 << 20))
     bytes.removeLast(bytes.count - Int(LSN(end)! - start))
-    return try RealWAL(start: start, bytes: bytes).withTimesOutOfOrder()
+    return try RealWAL(start: start, bytes: bytes)
   }
 
   /// Sets some commits' times back or forth by seconds, as clocks do, and repairs their checksums.
@@ -95,12 +102,14 @@ struct RealWAL: Sendable {
   }
 
   /// Cuts the bytes into chunks of random sizes, most of them inside a record, as capture would.
-  func chunks(line: LineID, from: LSN, random: inout SeededRandom) -> [WALChunk] {
+  func chunks(
+    line: LineID, from: LSN, upTo limit: UInt64 = 400_000, random: inout SeededRandom
+  ) -> [WALChunk] {
     var chunks: [WALChunk] = []
     var position = from
     var next = records.firstIndex { $0.end > from } ?? records.count
     while position < end {
-      let count = min(UInt64.random(in: 1...400_000, using: &random), end - position)
+      let count = min(UInt64.random(in: 1...limit, using: &random), end - position)
       var builder = WALChunkBuilder(
         line: line, timeline: TimelineID(1), systemIdentifier: 42, startLSN: position,
         time: PostgresTimestamp(0))

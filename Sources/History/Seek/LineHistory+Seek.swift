@@ -5,7 +5,8 @@ extension LineHistory {
   ///
   /// Looks only at what the last ``refresh()`` found. A time is sought as Postgres's
   /// `recovery_target_time` does with `recovery_target_inclusive=off`: the moment ends before the
-  /// first commit or abort, in WAL order, that is later; times do not ascend with WAL.
+  /// first commit or abort, in WAL order, that is later; times do not ascend with WAL. It also ends before what a
+  /// `DROP DATABASE` that had not committed did to the database already.
   /// - Parameter now: what counts as the future.
   /// - Throws: ``HistoryError``: `.beforeStart`, `.afterEnd`, `.inTheFuture`, `.gap`,
   ///   `.keyframeDamaged`, `.badWAL`, `.damaged`, `.missing`, `.store`.
@@ -21,6 +22,13 @@ extension LineHistory {
       }
       guard let found = try await firstEnd(after: time) else {
         return try await seek(lsn: chain.uploadedLSN)
+      }
+      if let drop = try await earlyDrop(before: found) {
+        do {
+          return try moment(at: drop.end, sought: drop.start)
+        } catch let error as HistoryError where error.code == .beforeStart {
+          // Retention promises the moment without it.
+        }
       }
       return try moment(at: found.end, sought: found.start)
     }
@@ -77,7 +85,7 @@ extension LineHistory {
   // MARK: Records
 
   /// The end of the last whole record at or below `lsn`.
-  private func lastRecordEnd(at lsn: LSN) async throws -> LSN {
+  func lastRecordEnd(at lsn: LSN) async throws -> LSN {
     var limit = lsn
     while true {
       // A line begins where a whole record of its parent ends.
@@ -132,28 +140,24 @@ extension LineHistory {
       detail: "the time lies before the retention window: WAL \(evicted) is not kept")
   }
 
-  /// The first record, in WAL order, that ends a transaction later than `time`: where it starts,
-  /// and where the record before it ends.
-  func firstEnd(after time: PostgresTimestamp) async throws -> (start: LSN, end: LSN)? {
+  /// The first record, in WAL order, that ends a transaction later than `time`.
+  func firstEnd(after time: PostgresTimestamp) async throws -> FoundEnd? {
     for piece in chain.pieces {
       guard let latest = piece.chunk.summary.latestTime, latest > time,
         let start = try await start(in: piece, after: time)
       else { continue }
       try checkKept(time, before: piece.range.lowerBound)
-      var previous: LSN?
-      var found: LSN?
+      var search = EndSearch(after: time)
       try await parse(from: start, to: piece.range.upperBound) { record in
         if piece.isCut, record.endLSN > piece.range.upperBound { return false }
-        if let ended = record.transactionEndTime, ended > time {
-          found = record.startLSN
-          return false
-        }
-        previous = record.endLSN
-        return true
+        return search.goesOn(with: record)
       }
-      guard let found else { continue }
-      if let previous { return (found, previous) }
-      return (found, try await lastRecordEnd(at: found))
+      guard let found = search.found else { continue }
+      var end = search.previous
+      if end == nil { end = try await lastRecordEnd(at: found) }
+      return FoundEnd(
+        start: found, end: end ?? found, searched: start, hasEarlier: search.hasEarlier,
+        drop: search.drop)
     }
     return nil
   }

@@ -55,6 +55,19 @@ extension WALRecordView {
     }
   }
 
+  /// Whether the record belongs to what `DROP DATABASE` does before its transaction ends, and an abort does not
+  /// undo: it overwrites the database's row in `pg_database` as invalid, then removes the files. Also true of the
+  /// overwriting by which `VACUUM` notes the oldest transaction there. No allocation.
+  ///
+  /// Source: `dropdb` in `commands/dbcommands.c`; `pg_database` is the only shared catalog that is overwritten so.
+  public var dropsDatabaseEarly: Bool {
+    if resourceManager == .database { return opcode == format.format.databaseOpcodes.drop }
+    guard resourceManager == .heap, info & HeapOpcode.mask == HeapOpcode.inPlace else {
+      return false
+    }
+    return blockReferences.first?.locator.tablespace == PostgresLayout.globalTablespace
+  }
+
   /// The heap blocks whose bits in the visibility map this record clears. No allocation.
   public var clearedVisibility: ClearedVisibility {
     guard let flags = visibilityFlags, flags & 0x03 != 0, let new = blockReference(id: 0) else {

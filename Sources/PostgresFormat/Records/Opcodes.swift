@@ -40,6 +40,7 @@ enum HeapOpcode {
   static let truncate: UInt8 = 0x30
   static let hotUpdate: UInt8 = 0x40
   static let lock: UInt8 = 0x60
+  static let inPlace: UInt8 = 0x70
   static let multiInsert2: UInt8 = 0x50
   static let lockUpdated2: UInt8 = 0x60
 }
