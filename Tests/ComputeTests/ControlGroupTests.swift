@@ -13,6 +13,20 @@ import Testing
     41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
     """
 
+  /// Starts look through many of them: Foundation's reading keeps memory where a file says nothing.
+  @Test func filesOfTheKernelAreReadWithoutKeepingMemory() throws {
+    func resident() throws -> Int {
+      try #require(
+        readControl("/proc/self/statm")?.split(separator: " ").dropFirst().first
+          .flatMap { Int($0) })
+    }
+    #expect(readControl("/proc/self/none") == nil)
+    #expect(readControl("/proc/self/status").map { $0.contains("Threads:") } == true)
+    let before = try resident()
+    for _ in 0..<20_000 { #expect(readControl("/dev/null") == "") }
+    #expect(try resident() - before < 2_000, "pages of 4 KiB")
+  }
+
   @Test func theKernelsTablesTellWhereGroupsLie() {
     let v1 = ControlGroupLayout(
       mounts: Self.hybrid, memberships: "4:memory:/service/a\n1:cpu:/\n0::/\n",

@@ -6,6 +6,37 @@ import Testing
 @Suite(.serialized, .heavy) struct AttachChangeTests {
   typealias Scene = AttachTests.Scene
 
+  /// What holds up the change of owners, or could never be ended, is rolled back on the branch; the rest is there.
+  @Test func preparedTransactionsDoNotHoldUpABranch() async throws {
+    try await withPlatform(arguments: AttachTests.opened) { platform in
+      var scene = try AttachTests.Scene(platform, settings: ["max_prepared_transactions=10"])
+      try scene.app.psql(
+        """
+        BEGIN; INSERT INTO marks VALUES (900); PREPARE TRANSACTION 'bootstrap''s';
+        SET SESSION AUTHORIZATION app; BEGIN; INSERT INTO "Größe".t (note) VALUES ('in doubt');
+        PREPARE TRANSACTION 'kept'
+        """)
+      try await scene.attach()
+      try await scene.waitUntilFollowed(try scene.mark(1))
+      let prepared = "SELECT string_agg(gid, ',' ORDER BY gid) FROM pg_prepared_xacts"
+      let first = try await scene.branch()
+      #expect(try scene.rows(first, prepared) == "kept")
+      try platform.psql(first, "INSERT INTO marks VALUES (2); SET ROLE app; COMMIT PREPARED 'kept'")
+      #expect(
+        try scene.rows(first, #"SELECT count(*) FROM "Größe".t WHERE note = 'in doubt'"#) == "1")
+      try scene.app.psql(
+        """
+        GRANT INSERT ON marks TO app; SET SESSION AUTHORIZATION app;
+        BEGIN; INSERT INTO marks VALUES (901); PREPARE TRANSACTION 'in the way'
+        """)
+      try await scene.waitUntilFollowed(try scene.mark(3))
+      let second = try await scene.branch()
+      #expect(try scene.rows(second, prepared) == "")
+      #expect(try scene.rows(second, "SELECT max(n) FROM marks") == "3")
+      #expect(try scene.rows(scene.source, prepared) == "bootstrap's,in the way,kept")
+    }
+  }
+
   @Test func awayRaisedSettingsAndTablespacesAreFollowedOrTold() async throws {
     try await withPlatform(arguments: AttachTests.opened) { platform in
       var scene = try Scene(platform, settings: ["checkpoint_timeout=1h"])

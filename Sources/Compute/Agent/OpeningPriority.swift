@@ -84,8 +84,7 @@ final class OpeningPriority: Sendable {
       for thread in threads(of: found[next]) {
         let path = "/proc/\(found[next])/task/\(thread)/children"
         // As above.
-        let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
-        found += text.split(separator: " ").compactMap { pid_t($0) }
+        found += (readControl(path) ?? "").split(separator: " ").compactMap { pid_t($0) }
       }
       next += 1
     }

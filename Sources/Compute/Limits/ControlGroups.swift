@@ -36,12 +36,10 @@ public struct ControlGroups: Sendable, Equatable {
   }
 
   private static func layout() throws -> ControlGroupLayout {
-    func text(_ path: String) -> String? {
-      FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) }
-    }
     let layout = ControlGroupLayout(
-      mounts: text("/proc/self/mountinfo") ?? "", memberships: text("/proc/self/cgroup") ?? "",
-      controllers: { text("\($0)/cgroup.controllers") })
+      mounts: readControl("/proc/self/mountinfo") ?? "",
+      memberships: readControl("/proc/self/cgroup") ?? "",
+      controllers: { readControl("\($0)/cgroup.controllers") })
     guard let layout else {
       throw ComputeError(
         .environment, "limit computes: no control groups for memory or processor time are mounted",

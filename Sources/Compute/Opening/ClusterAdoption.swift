@@ -7,6 +7,9 @@ import PostgresClient
 /// other superusers become ordinary roles; nobody reads files or runs programs of this machine; event triggers,
 /// which only superusers can make and which run as whoever changes a schema, are switched off.
 ///
+/// A prepared transaction of the role with OID 10 is rolled back: nobody but the platform could end it. So are those
+/// of a database that hold what has to change its owner.
+///
 /// Crash: each step is found done or is done again; a moment within an adoption can be opened like any other.
 /// Not guarded here: functions in C and other languages that only superusers may write, where their library is
 /// installed on this machine.
@@ -137,6 +140,30 @@ struct ClusterAdoption {
   private func takeOver(_ database: String) throws {
     let session = try connection(Self.helper, database)
     defer { session.close() }
+    try rollBackPrepared("owner = '\(Self.platform)'", in: session)
+    try session.execute("SET lock_timeout = '\(Self.patience)s'")
+    do {
+      try handOver(session)
+    } catch let error as PostgresError where error.sqlState == "55P03" {
+      // Nobody else is here: what holds a lock for that long is a transaction that was prepared.
+      try rollBackPrepared("true", in: session)
+      try handOver(session)
+    }
+  }
+
+  /// Seconds that a statement waits for a lock: transactions that recovery brought back hold theirs for good.
+  private static let patience = 3
+
+  private func rollBackPrepared(_ condition: String, in session: PostgresConnection) throws {
+    let found = try session.query(
+      "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND \(condition)"
+    ).rows.compactMap { $0[0] }
+    for name in found {
+      try session.execute("ROLLBACK PREPARED \(try SQL.literal(name))")
+    }
+  }
+
+  private func handOver(_ session: PostgresConnection) throws {
     try session.execute(
       """
       DO $$DECLARE found record; BEGIN
