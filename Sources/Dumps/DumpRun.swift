@@ -51,9 +51,9 @@ struct DumpRun {
       throw error
     }
     let manifest = StoredManifest(
-      format: order.format, source: source, createdAt: Date(), packs: writer.packs,
+      dump: order.id, format: order.format, source: source, createdAt: Date(), packs: writer.packs,
       files: writer.files)
-    let bytes = [UInt8](try APICoding.encode(manifest))
+    let bytes = try manifest.encodedObject()
     try waitFor { [store, order] in try await store.put(StoredManifest.key(order.id), .bytes(bytes))
     }
     return manifest

@@ -200,18 +200,7 @@ extension PostgresDumpTools {
         "open dump '\(dump)': the object store does not hold it",
         hint: "make another dump; 'exzo store' tells what the store holds")
     }
-    let manifest: StoredManifest
-    do {
-      manifest = try APICoding.decode(StoredManifest.self, from: Data(bytes))
-    } catch {
-      throw DumpError("open dump '\(dump)': its manifest is damaged: \(error)")
-    }
-    guard manifest.version == StoredManifest.currentVersion else {
-      throw DumpError(
-        "open dump '\(dump)': version \(manifest.version), made by a later version of Exzo; "
-          + "this one reads \(StoredManifest.currentVersion)")
-    }
-    return manifest
+    return try StoredManifest(object: bytes, of: dump)
   }
 
   func removeObjects(_ prefix: String, _ store: any ObjectStore) async throws {

@@ -29,14 +29,17 @@ struct PrivilegedEntries {
     }
     let names = Dictionary(
       contents.entries.map { ($0.id, Self.name($0)) }, uniquingKeysWith: { first, _ in first })
+    let servers = Dictionary(
+      contents.entries.filter { $0.kind == "SERVER" }.map { ($0.tag, $0.id) },
+      uniquingKeysWith: { first, _ in first })
     // What depends on it, and so on; entries come after what they need, but for a few.
     var count = -1
     while reasons.count != count {
       count = reasons.count
       for entry in contents.entries where reasons[entry.id] == nil {
-        guard let missing = entry.dependencies.first(where: { reasons[$0] != nil }) else {
-          continue
-        }
+        let server = Self.serverTag(entry).flatMap { servers[$0] }
+        let needed = entry.dependencies + (server.map { [$0] } ?? [])
+        guard let missing = needed.first(where: { reasons[$0] != nil }) else { continue }
         reasons[entry.id] = "it needs \(names[missing] ?? "what is left out")"
       }
     }
@@ -59,6 +62,14 @@ struct PrivilegedEntries {
             "\(try SQL.identifier($0.entry.namespace)).\(try SQL.identifier($0.entry.tag))"
           })
     }
+  }
+
+  /// The server of a user mapping, which `pg_dump` names in no dependency, but in the tag: `USER MAPPING … SERVER …`.
+  private static func serverTag(_ entry: ArchiveContents.Entry) -> String? {
+    guard entry.kind == "USER MAPPING", let mark = entry.tag.range(of: " SERVER ") else {
+      return nil
+    }
+    return String(entry.tag[mark.upperBound...])
   }
 
   private static func name(_ entry: ArchiveContents.Entry) -> String {

@@ -1,4 +1,6 @@
 import APITypes
+import CCRC32C
+import ControlPlane
 import Foundation
 import ObjectStorage
 
@@ -30,9 +32,11 @@ struct StoredManifest: Codable, Sendable, Equatable {
   static let block = 1 << 20
   /// Bytes of a pack but the last.
   static let packSize = 16 << 20
-  static let currentVersion = 1
+  static let currentVersion = 2
 
   var version = currentVersion
+  /// The dump whose manifest it is; absent in version 1.
+  var dump: String?
   var format: API.DumpFormat
   var source: DumpSource
   var createdAt: Date
@@ -42,6 +46,51 @@ struct StoredManifest: Codable, Sendable, Equatable {
   static func prefix(_ dump: String) -> String { "dumps/\(dump)/" }
   static func key(_ dump: String) -> ObjectKey { ObjectKey(prefix(dump) + "manifest") }
   static func key(_ dump: String, pack: Int) -> ObjectKey { ObjectKey(prefix(dump) + "p\(pack)") }
+}
+
+extension StoredManifest {
+  /// The object: the JSON, a line's end, and the JSON's CRC32C in eight hexadecimal digits.
+  func encodedObject() throws -> [UInt8] {
+    let json = [UInt8](try APICoding.encode(self))
+    return json + Array("\n\(Self.digits(json[...]))".utf8)
+  }
+
+  /// - Throws: ``DumpError`` where the bytes are not what was written for this dump.
+  init(object bytes: [UInt8], of dump: String) throws {
+    func damaged(_ what: String) -> DumpError {
+      DumpError(
+        "open dump '\(dump)': its manifest is \(what)",
+        hint: "make another dump; this one cannot be trusted")
+    }
+    // JSON has no line's end; version 1 has nothing else.
+    let json = bytes.prefix { $0 != UInt8(ascii: "\n") }
+    let sum = String(decoding: bytes[json.count...].dropFirst(), as: UTF8.self)
+    guard json.count == bytes.count || sum == Self.digits(json) else {
+      throw damaged("damaged: checksum \(Self.digits(json)), expected \(sum)")
+    }
+    do {
+      self = try APICoding.decode(StoredManifest.self, from: Data(json))
+    } catch {
+      throw damaged("damaged: \(error)")
+    }
+    guard version <= StoredManifest.currentVersion else {
+      throw DumpError(
+        "open dump '\(dump)': version \(version), made by a later version of Exzo; "
+          + "this one reads \(StoredManifest.currentVersion)")
+    }
+    guard version == 1 || json.count < bytes.count else {
+      throw damaged("cut off before its checksum")
+    }
+    guard version == 1 || self.dump == dump else {
+      throw damaged("that of dump '\(self.dump ?? "")'")
+    }
+  }
+
+  private static func digits(_ json: ArraySlice<UInt8>) -> String {
+    let sum = json.withUnsafeBytes { exzo_crc32c(0, $0.baseAddress, $0.count) }
+    let text = String(sum, radix: 16)
+    return String(repeating: "0", count: 8 - text.count) + text
+  }
 }
 
 /// The database that a dump was made of.

@@ -1,6 +1,7 @@
 import APITypes
 import ControlPlane
 import Foundation
+import ObjectStorage
 import TestSupport
 import Testing
 
@@ -138,6 +139,87 @@ import Testing
       await #expect(throws: DumpError.self) { _ = try await scene.restore("d", into: "never") }
       #expect(
         try scene.server.psql("SELECT count(*) FROM pg_database WHERE datname = 'never'") == "0")
+    }
+  }
+
+  /// The hash of an enumeration's value is that of its OID: rows lie in other partitions after a restore.
+  @Test func rowsInOtherPartitionsAreTheSameRows() async throws {
+    try await Scene.with { scene in
+      try scene.fill(rows: 10)
+      try scene.psql(
+        """
+        CREATE TYPE phase AS ENUM ('sad', 'ok', 'glad', 'so', 'too');
+        CREATE TABLE m (id int, mood phase, note text) PARTITION BY LIST (id);
+        CREATE TABLE m_all PARTITION OF m DEFAULT PARTITION BY HASH (mood);
+        CREATE TABLE m_0 PARTITION OF m_all FOR VALUES WITH (MODULUS 3, REMAINDER 0);
+        CREATE TABLE m_1 (note text, mood phase, id int);
+        ALTER TABLE m_all ATTACH PARTITION m_1 FOR VALUES WITH (MODULUS 3, REMAINDER 1);
+        CREATE TABLE m_2 PARTITION OF m_all FOR VALUES WITH (MODULUS 3, REMAINDER 2);
+        INSERT INTO m SELECT g, (enum_range(NULL::phase))[1 + g % 5], 'n' || g FROM generate_series(1, 500) g;
+        """)
+      _ = try await scene.make("d", .custom)
+      let notes = try await scene.restore("d", into: "copy")
+      let source = try await scene.tools.contents(of: Scene.database, on: scene.compute)
+      let restored = try await scene.tools.contents(of: "copy", on: scene.compute)
+      let result = ContentsComparison(source: source, restored: restored)
+        .verification(at: Date(), notes: notes)
+      #expect(result.differences.filter { !$0.contains("orders_state_check") } == [])
+      #expect(source.tables["\"public\".\"m_all\""]?.rows == 500)
+      let rows = "SELECT string_agg(tableoid::regclass || ' ' || id, ',' ORDER BY id) FROM m"
+      #expect(
+        try scene.psql(rows) != scene.psql(rows, "copy"), "the rows should lie in other partitions")
+      try scene.psql("UPDATE m SET note = 'x' WHERE id = 7", "copy")
+      let changed = try await scene.tools.contents(of: "copy", on: scene.compute)
+      #expect(
+        ContentsComparison(source: source, restored: changed)
+          .verification(at: Date(), notes: []).differences.contains { $0.contains("m_all") })
+    }
+  }
+
+  /// Objects that are whole, but not those of the dump, and a manifest with a bit turned.
+  @Test func objectsOfAnotherDumpAreRefused() async throws {
+    try await Scene.with { scene in
+      try scene.fill()
+      for id in ["one", "two"] { _ = try await scene.make(id, .custom) }
+      func refused(_ what: String) async throws {
+        let proof = try await scene.tools.check(
+          dump: "one", project: "p", bytesPerSecond: .max)
+        #expect(proof.problems.contains { $0.contains(what) }, "\(proof.problems)")
+        await #expect(throws: DumpError.self) { _ = try await scene.download("one") }
+        await #expect(throws: DumpError.self) { _ = try await scene.restore("one", into: "never") }
+      }
+      let first = StoredManifest.key("one")
+      let manifest = try await scene.store.get(first, range: nil)
+      for listed in try await scene.store.list(prefix: "dumps/two/", after: nil, limit: 100) {
+        let key = ObjectKey(listed.key.name.replacing("dumps/two/", with: "dumps/one/"))
+        try await scene.store.put(key, .bytes(scene.store.get(listed.key, range: nil)))
+      }
+      try await refused("that of dump 'two'")
+      for offset in [0, manifest.count / 3, manifest.count / 2, manifest.count - 1] {
+        var turned = manifest
+        turned[offset] ^= 1
+        try await scene.store.put(StoredManifest.key("one"), .bytes(turned))
+        try await refused("damaged")
+      }
+      try await scene.store.put(
+        StoredManifest.key("one"), .bytes(Array(manifest.dropLast(9))))
+      try await refused("cut off")
+    }
+  }
+
+  /// As it was written before manifests had checksums.
+  @Test func aManifestOfVersionOneIsRead() async throws {
+    try await Scene.with { scene in
+      try scene.fill()
+      _ = try await scene.make("old", .custom)
+      let key = StoredManifest.key("old")
+      var manifest = try StoredManifest(
+        object: try await scene.store.get(key, range: nil), of: "old")
+      (manifest.version, manifest.dump) = (1, nil)
+      try await scene.store.put(key, .bytes([UInt8](APICoding.encode(manifest))))
+      let proof = try await scene.tools.check(dump: "old", project: "p", bytesPerSecond: .max)
+      #expect(proof.problems.isEmpty)
+      _ = try await scene.restore("old", into: "from old")
     }
   }
 

@@ -28,7 +28,7 @@ package struct ContentsComparison: Sendable {
       status: differences.isEmpty ? .passed : .failed, checkedAt: date,
       tables: source.tables.count, rows: source.tables.values.reduce(0) { $0 + $1.rows },
       sequences: source.sequences.count, largeObjects: source.largeObjects.rows,
-      differences: shown, notes: source.notes + notes)
+      differences: shown, notes: source.notes + notes.filter { !source.notes.contains($0) })
   }
 
   private var tables: [String] {

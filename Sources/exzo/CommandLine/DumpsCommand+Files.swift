@@ -65,7 +65,9 @@ extension DumpsCommand {
           try FileManager.default.removeItem(atPath: part)
           throw CommandError(
             "download '\(dump.id)': what came has SHA-256 \(found), the dump has \(sum)",
-            hint: "Run it again: it begins anew.")
+            hint:
+              "Run it again: it begins anew. Where it ends so again, the stored dump is not what was made: "
+              + "make another, and let 'exzo verify --all' look at the rest.")
         }
       }
     }
