@@ -86,7 +86,7 @@ import Testing
         // Their clients may be on their way.
         let next = try await key(scene, 100)
         #expect(try await installation.refusal { _ = try await past.open(next) } == .unavailable)
-        installation.clock.advance(11)
+        installation.clock.advance(5)
         installation.tenants.inUse = Set(open)
         #expect(try await installation.refusal { _ = try await past.open(next) } == .unavailable)
         // Who has one open already shares it, and another project has room.
@@ -101,6 +101,25 @@ import Testing
         let settings = try #require(installation.fleet.readings[open[0]]?.settings)
         #expect(settings.units == ComputeSize.standard && settings.memoryMB == 1024)
         #expect(settings.parameters["idle_in_transaction_session_timeout"] == "300000")
+      }
+    }
+  }
+
+  /// Eight questions in a row to eight moments, each with a session of its own, leave room for a ninth.
+  @Test func whoOnlyWaitsForClientsMakesRoomSoon() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let past = PastSessions(core: installation.core)
+        for offset in 0..<ReadingComputes.projectLimit {
+          _ = try await past.open(try await key(scene, offset))
+        }
+        let next = try await key(scene, 100)
+        async let ninth = past.open(next)
+        try await Task.sleep(for: .milliseconds(300))
+        installation.clock.advance(5)
+        _ = try await ninth
+        #expect(installation.fleet.readings.count == ReadingComputes.projectLimit)
       }
     }
   }

@@ -31,6 +31,8 @@ actor ReadingComputes {
     let account: AccountID
     /// Until when a client that was told of it may still be on its way there.
     var awaitsClientUntil = Date.distantPast
+
+    func awaitsClient(_ core: Core) -> Bool { awaitsClientUntil > core.clock.now }
   }
 
   /// Where no further moment may be opened.
@@ -65,7 +67,7 @@ actor ReadingComputes {
   /// How long after its last look one that is in use is looked at again; seconds.
   private static let recheckSeconds: TimeInterval = 5
   /// How long a client that was told where a moment is has to connect before others may take its room; seconds.
-  private static let connectSeconds: TimeInterval = 10
+  private static let connectSeconds: TimeInterval = 4
   /// Moments that are open at a time: each is a server of its own.
   static let limit = 32
   /// Of one account; the others find room beside it.
@@ -118,10 +120,16 @@ actor ReadingComputes {
     }
   }
 
-  /// Ends moments that nobody uses, the longest unused first, until one more may be opened.
+  /// Ends moments that nobody uses, the longest unused first, until one more may be opened. Waits for those whose
+  /// clients may be on their way only.
   private func makeRoom(for key: Key, _ project: ProjectRecord, _ core: Core) async throws {
+    let end = ContinuousClock.now + .seconds(Self.connectSeconds)
     while entries[key] == nil, let shortage = shortage(for: project) {
-      guard await endOne(of: shortage, core) else { throw shortage.refusal }
+      if await endOne(of: shortage, core) { continue }
+      guard entries.values.contains(where: { shortage.holds($0) && $0.awaitsClient(core) }),
+        ContinuousClock.now < end
+      else { throw shortage.refusal }
+      try await Task.sleep(for: .milliseconds(100))
     }
   }
 
@@ -144,9 +152,8 @@ actor ReadingComputes {
 
   /// - Returns: whether there may be room now; `false` where all are in use.
   private func endOne(of shortage: Shortage, _ core: Core) async -> Bool {
-    let now = core.clock.now
     let unused = entries.filter { _, entry in
-      shortage.holds(entry) && entry.users <= 0 && entry.awaitsClientUntil <= now
+      shortage.holds(entry) && entry.users <= 0 && !entry.awaitsClient(core)
     }
     for (key, entry) in unused.sorted(by: { $0.value.lastUse < $1.value.lastUse }) {
       do {
@@ -266,7 +273,7 @@ actor ReadingComputes {
     }
     // Taken while the server was asked?
     guard let now = entries[key], now.id == entry.id, now.users <= 0,
-      now.lastUse == entry.lastUse, now.awaitsClientUntil <= core.clock.now
+      now.lastUse == entry.lastUse, !now.awaitsClient(core)
     else { return false }
     try await end(key, entry, core)
     return true
