@@ -28,6 +28,10 @@ struct SettingsRules: Sendable {
       throw ControlPlaneError.value(
         field, value, allowed: "1 to 63 bytes of text without control characters")
     }
+    // Clients shorten a path that ends in one of these to that of what holds it.
+    guard value != ".", value != ".." else {
+      throw ControlPlaneError.value(field, value, allowed: "a name other than '.' and '..'")
+    }
   }
 
   static let reservedRoles: Set<String> = ["public", "none", "postgres"]

@@ -54,7 +54,10 @@ struct ArchiveContents: Sendable {
     var entries: [Entry] = []
     entries.reserveCapacity(count)
     for _ in 0..<count {
-      entries.append(try reader.entry(version: version.1))
+      let entry = try reader.entry(version: version.1)
+      // The first one; what is read before it holds no names.
+      if entry.kind == "ENCODING" { reader.decoder = try TextDecoder(statement: entry.definition) }
+      entries.append(entry)
       try reader.skipPlace(format, offsetBytes)
     }
     self.entries = entries
@@ -67,6 +70,8 @@ extension ArchiveContents {
     let path: String
     var position = 0
     var integerBytes = 4
+    /// `nil` for UTF-8.
+    var decoder: TextDecoder?
 
     init(bytes: [UInt8], path: String) {
       self.bytes = bytes
@@ -103,7 +108,11 @@ extension ArchiveContents {
     mutating func text() throws -> String? {
       let count = try integer()
       guard count >= 0 else { return nil }
-      return String(decoding: try take(count), as: UTF8.self)
+      let text = try take(count)
+      guard let decoder, text.contains(where: { $0 >= 0x80 }) else {
+        return String(decoding: text, as: UTF8.self)
+      }
+      return try decoder.decode(text)
     }
 
     mutating func entry(version: UInt8) throws -> Entry {

@@ -64,28 +64,31 @@ struct DumpRun {
       log: "\(directory)/errors", total: source.tables, writer: writer, report: progress)
     try meter.report(always: true)
     if order.format == .directory {
-      try dumpDirectory(writer, meter)
+      try dumpDirectory(source, writer, meter)
       // Beside the archive's files; pg_restore reads none that it does not know.
       let file = writer.add(file: "globals.sql")
       try Array(source.globals.utf8).withUnsafeBytes { try writer.append($0, to: file) }
     } else {
-      try dumpStream(writer, meter)
+      try dumpStream(source, writer, meter)
     }
     try meter.report(always: true)
   }
 
-  private func arguments(_ format: String) -> [String] {
+  private func arguments(_ format: String, _ source: DumpSource) -> [String] {
     [
-      "--format=\(format)", "--verbose", "--no-password", "--dbname",
+      // Not what the database's `client_encoding` says, which may not take what is in it.
+      "--format=\(format)", "--encoding=\(source.encoding)", "--verbose", "--no-password",
+      "--dbname",
       tools.connectionString(compute, order.database, user: tools.superuser(of: compute)),
     ]
   }
 
   /// Custom and plain come through a pipe.
-  private func dumpStream(_ writer: PackWriter, _ meter: ProgressMeter) throws {
+  private func dumpStream(_ source: DumpSource, _ writer: PackWriter, _ meter: ProgressMeter) throws
+  {
     let pipe = try ProgramPipe()
     let program = try ChildProgram(
-      "\(tools.binaries)/pg_dump", arguments(order.format.rawValue), output: pipe.writing,
+      "\(tools.binaries)/pg_dump", arguments(order.format.rawValue, source), output: pipe.writing,
       errors: meter.log)
     pipe.closeWriting()
     do {
@@ -104,12 +107,14 @@ struct DumpRun {
     }
   }
 
-  private func dumpDirectory(_ writer: PackWriter, _ meter: ProgressMeter) throws {
+  private func dumpDirectory(_ source: DumpSource, _ writer: PackWriter, _ meter: ProgressMeter)
+    throws
+  {
     let path = "\(directory)/archive"
     let spool = DirectorySpool(path, into: writer, limit: tools.spoolLimit)
     let program = try ChildProgram(
       "\(tools.binaries)/pg_dump",
-      arguments("directory") + ["--file", path, "--jobs", "\(order.jobs)", "--no-sync"],
+      arguments("directory", source) + ["--file", path, "--jobs", "\(order.jobs)", "--no-sync"],
       errors: meter.log)
     do {
       while program.poll() == nil {

@@ -257,7 +257,7 @@ extension PostgresDumpTools {
   // MARK: servers
 
   /// A moment of an attached server is read under the name that its superuser had there.
-  func superuser(of compute: RunningCompute) -> String { compute.superuser ?? superuser }
+  public func superuser(of compute: RunningCompute) -> String { compute.superuser ?? superuser }
 
   /// A session of the platform's superuser.
   func connect(_ compute: RunningCompute, _ database: String) throws -> PostgresConnection {
@@ -267,7 +267,7 @@ extension PostgresDumpTools {
           host: compute.socketDirectory, port: compute.port, user: superuser(of: compute),
           database: database,
           applicationName: "exzo-dump",
-          options: Self.options + " -c search_path=pg_catalog"))
+          options: ConnectionParameters.platformOptions + " -c search_path=pg_catalog"))
     } catch let error as PostgresError
       where error.message.contains("database \"\(database)\" does not exist")
     {
@@ -276,25 +276,16 @@ extension PostgresDumpTools {
   }
 
   /// A connection string for programs, in which no name can say anything else.
-  func connectionString(
+  public func connectionString(
     _ compute: RunningCompute, _ database: String, user: String
   ) -> String {
     func quoted(_ text: String) -> String {
       "'" + text.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
     }
     return "host=\(quoted(compute.socketDirectory)) port=\(compute.port) user=\(quoted(user)) "
-      + "dbname=\(quoted(database)) application_name=exzo-dump options=\(quoted(Self.options))"
+      + "dbname=\(quoted(database)) application_name=exzo-dump "
+      + "options=\(quoted(ConnectionParameters.platformOptions))"
   }
-
-  /// What sessions and programs start with, so that no setting of a database or a role changes what they read or
-  /// write, or ends them: it counts for more than those (`PGC_S_CLIENT`).
-  public static let options = [
-    "role=none", "statement_timeout=0", "lock_timeout=0", "idle_session_timeout=0",
-    "idle_in_transaction_session_timeout=0", "default_transaction_read_only=off",
-    "default_transaction_deferrable=off", "default_transaction_isolation=read\\ committed",
-    "row_security=off", "datestyle=ISO", "intervalstyle=postgres", "extra_float_digits=3",
-    "standard_conforming_strings=on", "array_nulls=on", "xmloption=content",
-  ].map { "-c \($0)" }.joined(separator: " ")
 
   /// The words before a program that shall run as the project's own user of the system.
   func identityPrefix(_ project: String) throws -> [String] {

@@ -5,7 +5,7 @@ import PostgresClient
 /// Hands rows of a past moment over to a script that puts them into a running database, value by value the same.
 ///
 /// Both sessions write and read values alike, whatever the settings of their databases: as `pg_dump` does it
-/// (``PostgresDumpTools/options``), with names of relations, types and functions in full, and amounts of money
+/// (``ConnectionParameters/platformOptions``), with names of relations, types and functions in full, and amounts of money
 /// without a country's signs.
 struct RowTransfer {
   let recovery: TableRecovery
@@ -26,6 +26,9 @@ struct RowTransfer {
     if both[0] == both[1] { return both[0] }
     return both.contains(plainBytes) ? plainBytes : "UTF8"
   }
+
+  /// What programs write a database's names and definitions in: UTF-8, or bytes as they are.
+  static func readable(_ encoding: String) -> String { encoding == plainBytes ? encoding : "UTF8" }
 
   static func encoding(of connection: PostgresConnection) throws -> String {
     try connection.query("SHOW server_encoding").first?.value("server_encoding") ?? "UTF8"
@@ -56,7 +59,7 @@ struct RowTransfer {
       ConnectionParameters(
         host: past.socketDirectory, port: past.port, user: reader.name, password: reader.password,
         database: recovery.order.database, applicationName: "exzo-recover",
-        options: PostgresDumpTools.options))
+        options: ConnectionParameters.platformOptions))
   }
 
   /// The rows that meet the condition, which nobody but the reader's role evaluates.

@@ -134,7 +134,7 @@ struct TableRecovery {
       [
         "--format=custom", "--no-password", "--file", archive,
         // Names are given to it in UTF-8, and read from the archive as such.
-        "--encoding=\(encoding == RowTransfer.plainBytes ? encoding : "UTF8")",
+        "--encoding=\(RowTransfer.readable(encoding))",
       ]
         + patterns.flatMap { ["--table=\($0)", "--exclude-table-data=\($0)"] }
         + [

@@ -28,14 +28,14 @@ extension LSN: CustomStringConvertible, LosslessStringConvertible {
     return high + "/" + String(rawValue & 0xFFFF_FFFF, radix: 16, uppercase: true)
   }
 
-  /// Parses `X/Y`, one to eight hexadecimal digits on each side, and nothing else.
+  /// Parses `X/Y`, hexadecimal digits of 32 bits on each side, zeros before them included, and nothing else.
   public init?(_ text: String) {
     let parts = text.split(separator: "/", omittingEmptySubsequences: false)
     guard parts.count == 2,
-      parts.allSatisfy({ (1...8).contains($0.utf8.count) && $0.allSatisfy(\.isHexDigit) }),
-      let high = UInt64(parts[0], radix: 16), let low = UInt64(parts[1], radix: 16)
+      parts.allSatisfy({ !$0.isEmpty && $0.allSatisfy(\.isHexDigit) }),
+      let high = UInt32(parts[0], radix: 16), let low = UInt32(parts[1], radix: 16)
     else { return nil }
-    rawValue = high << 32 | low
+    rawValue = UInt64(high) << 32 | UInt64(low)
   }
 }
 

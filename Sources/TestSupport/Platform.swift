@@ -69,9 +69,12 @@ public final class Platform: @unchecked Sendable {
     throw CommandFailure(description: "serve did not get ready:\n\(log)")
   }
 
-  public func kill() throws {
+  public func kill() throws { end(SIGKILL) }
+
+  /// Ends serve by a signal; computes go on.
+  public func end(_ signal: Int32) {
     guard let serve else { return }
-    serve.signal(SIGKILL)
+    serve.signal(signal)
     serve.wait()
     self.serve = nil
   }

@@ -176,6 +176,76 @@ import Testing
     }
   }
 
+  /// The database's own `client_encoding` may not take what is in it, neither its rows nor its names.
+  @Test(arguments: [API.DumpFormat.custom, .plain])
+  func aClientEncodingChangesNothing(_ format: API.DumpFormat) async throws {
+    try await Scene.with { scene in
+      try scene.fill(rows: 10)
+      try scene.psql(
+        """
+        CREATE TABLE "日本" (id int, t text); INSERT INTO "日本" VALUES (1, '東京');
+        ALTER TABLE "日本" OWNER TO app;
+        ALTER DATABASE \(scene.quoted(Scene.database)) SET client_encoding = 'LATIN1'
+        """)
+      _ = try await scene.make("d", format)
+      let source = try await scene.tools.contents(of: Scene.database, on: scene.compute)
+      #expect(source.tables[#""public"."日本""#]?.rows == 1)
+      let file = try await scene.download("d")
+      #expect(
+        format != .plain || String(decoding: file, as: UTF8.self).contains("1\t東京"))
+      guard format == .custom else { return }
+      _ = try await scene.restore("d", into: "copy")
+      let restored = try await scene.tools.contents(of: "copy", on: scene.compute)
+      #expect(source.tables == restored.tables)
+    }
+  }
+
+  /// Some tables of a database in another encoding, by their names.
+  @Test func tablesOfAnotherEncodingAreFoundByName() async throws {
+    try await Scene.with { scene in
+      try scene.fill(rows: 10)
+      try scene.server.psql(
+        "CREATE DATABASE latin ENCODING 'LATIN2' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' OWNER app"
+      )
+      try scene.psql(
+        """
+        SET client_encoding = 'UTF8'; SET ROLE app;
+        CREATE TABLE "główna" (id int PRIMARY KEY, t text); INSERT INTO "główna" VALUES (1, 'żółw');
+        CREATE TABLE "część" (id int CONSTRAINT "łącze" REFERENCES "główna", t text);
+        INSERT INTO "część" VALUES (1, 'ść')
+        """, "latin")
+      _ = try await scene.make("d", .custom, database: "latin")
+      let notes = try await scene.restore(
+        "d", into: "some", tables: [#""główna""#, #""część""#])
+      #expect(!notes.contains { $0.contains("not restored") }, "\(notes)")
+      let utf8 = "SET client_encoding = 'UTF8';"
+      #expect(try scene.psql(#"\#(utf8) SELECT t FROM "część""#, "some") == "ść")
+      #expect(try scene.psql(#"\#(utf8) SELECT t FROM "główna""#, "some") == "żółw")
+      #expect(
+        try scene.psql("\(utf8) SELECT count(*) FROM pg_constraint WHERE conname = 'łącze'", "some")
+          == "1")
+    }
+  }
+
+  /// A materialized view reads its tables as its owner, for whom policies count where they are forced.
+  @Test func viewsOverForcedPoliciesAreFilledAsTheyWere() async throws {
+    try await Scene.with { scene in
+      try scene.fill(rows: 10)
+      try scene.psql(
+        """
+        CREATE TABLE secret (id int PRIMARY KEY, t text);
+        INSERT INTO secret VALUES (1, 'a'), (2, 'b'); ALTER TABLE secret OWNER TO app;
+        ALTER TABLE secret ENABLE ROW LEVEL SECURITY; ALTER TABLE secret FORCE ROW LEVEL SECURITY;
+        CREATE POLICY one ON secret USING (id < 2);
+        SET ROLE app; CREATE MATERIALIZED VIEW seen AS SELECT * FROM secret
+        """)
+      _ = try await scene.make("d", .custom)
+      _ = try await scene.restore("d", into: "copy")
+      #expect(try scene.psql("SELECT string_agg(t, ',') FROM seen", "copy") == "a")
+      #expect(try scene.psql("SELECT count(*) FROM secret", "copy") == "2")
+    }
+  }
+
   /// Objects that are whole, but not those of the dump, and a manifest with a bit turned.
   @Test func objectsOfAnotherDumpAreRefused() async throws {
     try await Scene.with { scene in

@@ -62,6 +62,39 @@ import Testing
     }
   }
 
+  /// A call to a compute that is opening cannot be taken back; what is under way goes on at the next start.
+  @Test func serveEndsWhileAComputeIsOpening() async throws {
+    try await withPlatform { platform in
+      let created = try platform.call("POST", "/projects", #"{"project":{"name":"stuck"}}"#)
+      let project = created.string("project.id")
+      try await platform.settle(project)
+      let uri = created.string("connection_uris.0.connection_uri")
+      try platform.psql(uri, "CREATE TABLE t AS SELECT 7 AS n")
+      let endpoint = "/projects/\(project)/endpoints/\(created.string("endpoints.0.id"))"
+      _ = try platform.call("POST", "\(endpoint)/suspend")
+      try await platform.settle(project)
+      _ = try platform.call("POST", "\(endpoint)/start")
+      // The agent waits for its server, and serve for the agent.
+      let pattern = "postgres -D \(platform.directory)/data/lines/"
+      var server: pid_t?
+      for _ in 0..<2000 where server == nil {
+        server = pid_t(
+          try run(["pgrep", "-o", "-f", pattern], allowFailure: true).output
+            .trimmingCharacters(in: .newlines))
+        usleep(1000)
+      }
+      let stopped = try #require(server)
+      #expect(kill(stopped, SIGSTOP) == 0)
+      let clock = ContinuousClock.now
+      platform.end(SIGTERM)
+      #expect(ContinuousClock.now - clock < .seconds(45))
+      #expect(kill(stopped, SIGCONT) == 0)
+      try await platform.start()
+      try await platform.settle(project)
+      #expect(try platform.psql(uri, "SELECT n FROM t").output == "7\n")
+    }
+  }
+
   /// Killed at times spread over the removal of a branch's volume.
   @Test func aBranchWhoseServeWasKilledWhileItWasDeletedCanBeRecovered() async throws {
     try await withPlatform { platform in

@@ -12,14 +12,15 @@ public enum ServerAccess {
 
   /// A session of the platform's on a compute's socket.
   ///
-  /// What it writes does not wait for capture, which may start only afterwards; and no name in it is looked up
-  /// where tenants can make objects.
+  /// What it writes does not wait for capture, which may start only afterwards; no setting of the endpoint's ends it;
+  /// and no name in it is looked up where tenants can make objects.
   static func parameters(
     _ directory: LineDirectory, user: String = superuser, database: String = "postgres"
   ) -> ConnectionParameters {
     ConnectionParameters(
       host: directory.run, user: user, database: database, applicationName: "exzo agent",
-      options: "-c synchronous_commit=local -c search_path=pg_catalog")
+      options: ConnectionParameters.platformOptions
+        + " -c synchronous_commit=local -c search_path=pg_catalog")
   }
 
   /// Replication is open to whoever reaches the socket, which are our processes and those of the compute's

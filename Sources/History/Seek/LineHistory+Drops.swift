@@ -72,6 +72,29 @@ extension LineHistory {
     return (drop.start, try await lastRecordEnd(at: drop.start))
   }
 
+  /// What a `DROP DATABASE` whose files' removal the WAL has at `lsn` was: where the first thing that it did starts,
+  /// so that a moment there has the database, and when it committed.
+  /// - Returns: a time of `nil` where no commit of it is there.
+  public func databaseDrop(
+    at lsn: LSN, xid: UInt32
+  ) async throws -> (start: LSN, time: PostgresTimestamp?) {
+    guard let from = try await lastEndedPart(before: lsn) else { return (lsn, nil) }
+    var search = EndSearch(after: nil)
+    var (start, time) = (lsn, PostgresTimestamp?.none)
+    let end = min(lsn + LineHistory.parsedAtOnce, chain.uploadedLSN)
+    try await parse(from: from, to: end) { record in
+      if record.startLSN <= lsn {
+        _ = search.goesOn(with: record)
+        start = search.drop?.start ?? lsn
+      } else if record.xid == xid, record.commitsTransaction {
+        time = record.transactionEndTime
+        return false
+      }
+      return true
+    }
+    return (start, time)
+  }
+
   private func mayHaveDrop(_ range: Range<LSN>) async throws -> Bool {
     if range.upperBound - range.lowerBound <= LineHistory.parsedAtOnce { return true }
     return try await activity(from: range.lowerBound, to: range.upperBound).fileChanges.contains {

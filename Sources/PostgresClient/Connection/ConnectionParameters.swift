@@ -78,6 +78,18 @@ public struct ConnectionParameters: Sendable, Hashable {
   }
 }
 
+extension ConnectionParameters {
+  /// What the platform's own sessions and programs start with, so that no setting of a compute, a database or a role
+  /// changes what they read or write, or ends them: it counts for more than those (`PGC_S_CLIENT`).
+  public static let platformOptions = [
+    "role=none", "statement_timeout=0", "lock_timeout=0", "idle_session_timeout=0",
+    "idle_in_transaction_session_timeout=0", "default_transaction_read_only=off",
+    "default_transaction_deferrable=off", "default_transaction_isolation=read\\ committed",
+    "row_security=off", "datestyle=ISO", "intervalstyle=postgres", "extra_float_digits=3",
+    "standard_conforming_strings=on", "array_nulls=on", "xmloption=content",
+  ].map { "-c \($0)" }.joined(separator: " ")
+}
+
 extension ConnectionParameters: CustomStringConvertible {
   /// Everything but the password.
   public var description: String {

@@ -82,7 +82,8 @@ private struct DrillLook: Sendable {
   ) async throws -> Value {
     try await compute.onSession(
       database, application: "exzo-drill",
-      options: PostgresDumpTools.options + " -c search_path=pg_catalog -c synchronous_commit=local",
+      options: ConnectionParameters.platformOptions
+        + " -c search_path=pg_catalog -c synchronous_commit=local",
       body)
   }
 
@@ -139,7 +140,7 @@ private struct DrillLook: Sendable {
     let result = try await runProgram(
       "/usr/bin/env",
       [
-        "PGOPTIONS=\(PostgresDumpTools.options)", program,
+        "PGOPTIONS=\(ConnectionParameters.platformOptions)", program,
         "--host", compute.socketDirectory, "--port", "\(compute.port)", "--username",
         PostgresTenantConfigurator.superuser, "--no-password", "--all", "--install-missing",
         "--heapallindexed",

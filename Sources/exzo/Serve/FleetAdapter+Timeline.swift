@@ -6,8 +6,8 @@ import PostgresFormat
 extension FleetAdapter {
   func events(line: String, from: LSN, to: LSN) async throws -> LineEvents {
     try await translating {
-      let found = try await self.timelines.timeline(
-        of: try await self.history(line), from: from, to: to)
+      let history = try await self.history(line)
+      let found = try await self.timelines.timeline(of: history, from: from, to: to)
       var events = LineEvents()
       events.minutes = found.minutes.map {
         LineEvents.Minute(
@@ -19,6 +19,7 @@ extension FleetAdapter {
         LineEvents.FileChange(
           kind: .init($0.kind), relation: $0.locator, xid: $0.xid, lsn: $0.lsn, time: $0.time.date)
       }
+      try await self.dateDrops(&events, history)
       events.deletions = found.deletions.map {
         LineEvents.Deletion(
           start: Self.date(minute: $0.minute), relation: $0.relation, rows: Int(clamping: $0.rows),
@@ -31,6 +32,20 @@ extension FleetAdapter {
       return events
     }
   }
+
+  /// Databases that went are told with the moment that has them still, and with the time of the commit: both lie
+  /// elsewhere than the removal of their files. Of more than ``datedDrops`` the latest are.
+  private func dateDrops(_ events: inout LineEvents, _ history: LineHistory) async throws {
+    let drops = events.changes.indices.filter { events.changes[$0].kind == .databaseDropped }
+    for index in drops.suffix(Self.datedDrops) {
+      let change = events.changes[index]
+      let found = try await history.databaseDrop(at: change.lsn, xid: change.xid)
+      events.changes[index].lsn = found.start
+      if let time = found.time { events.changes[index].time = time.date }
+    }
+  }
+
+  private static let datedDrops = 20
 
   func mostDeleting(
     line: String, from relation: RelFileLocator, in range: Range<LSN>

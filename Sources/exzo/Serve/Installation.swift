@@ -127,7 +127,7 @@ struct Installation {
       [
         .init(service: Supervision(metadata: metadata)),
         .init(service: JournalService(journal: journal, fleet: adapter.fleet, log: log)),
-        .init(service: Schedulers(plane: plane)),
+        .init(service: Schedulers(plane: plane, log: log)),
         .init(service: PoolerService(poolers: poolers, fleet: adapter)),
         .init(
           service: MirrorService(
@@ -347,14 +347,6 @@ extension Installation {
         API key   \(options.dataDirectory)/api-key
       Next: exzo projects create --name first
       """)
-  }
-}
-
-/// Works on operations and schedules.
-private struct Schedulers: Service {
-  let plane: ControlPlane
-  func run() async throws {
-    try await cancelWhenGracefulShutdown { try await plane.run() }
   }
 }
 

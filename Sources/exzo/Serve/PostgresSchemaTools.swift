@@ -17,7 +17,11 @@ struct PostgresSchemaTools: SchemaTools {
   func dumpSchema(of database: String, on compute: RunningCompute) async throws -> String {
     // --quote-all-identifiers is left out: people read this.
     try await run(
-      "pg_dump", ["--schema-only", "--no-password", "--dbname", connection(compute, database)])
+      "pg_dump",
+      [
+        "--schema-only", "--no-password", "--dbname",
+        dumps.connectionString(compute, database, user: dumps.superuser(of: compute)),
+      ])
   }
 
   func copySchema(
@@ -33,23 +37,13 @@ struct PostgresSchemaTools: SchemaTools {
   }
 
   func tables(of database: String, on compute: RunningCompute) async throws -> API.BranchSchema {
-    let pool = PostgresConnectionPool(
-      ConnectionParameters(
-        host: compute.socketDirectory, port: compute.port,
-        user: compute.superuser ?? PostgresTenantConfigurator.superuser, database: database,
-        applicationName: "exzo-control",
-        // The database's owner says what else is looked through first.
-        options: "-c statement_timeout=60s -c search_path=pg_catalog"), size: 1, name: "schema")
     do {
-      let schema = try await pool.withConnection { try API.BranchSchema.read($0) }
-      await pool.close()
-      return schema
-    } catch {
-      await pool.close()
-      if let error = error as? PostgresError, error.sqlState == "3D000" {
-        throw Self.missing(database)
-      }
-      throw error
+      // The database's owner says what else is looked through first.
+      return try await compute.onSession(
+        database, options: "-c statement_timeout=60s -c search_path=pg_catalog"
+      ) { try API.BranchSchema.read($0) }
+    } catch let error as PostgresError where error.sqlState == "3D000" {
+      throw Self.missing(database)
     }
   }
 
@@ -57,16 +51,6 @@ struct PostgresSchemaTools: SchemaTools {
     ControlPlaneError(
       .databaseNotFound, "read the schema of '\(database)': there is no such database at the moment"
     )
-  }
-
-  /// A connection string in which no name can say anything else.
-  private func connection(_ compute: RunningCompute, _ database: String) -> String {
-    func quoted(_ text: String) -> String {
-      "'" + text.replacing("\\", with: "\\\\").replacing("'", with: "\\'") + "'"
-    }
-    return "host=\(quoted(compute.socketDirectory)) port=\(compute.port) "
-      + "user=\(quoted(compute.superuser ?? PostgresTenantConfigurator.superuser)) dbname=\(quoted(database)) "
-      + "application_name=exzo-control"
   }
 
   private func run(_ program: String, _ arguments: [String]) async throws -> String {
@@ -111,7 +95,9 @@ struct PostgresSchemaTools: SchemaTools {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
-    process.environment = ["PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGCONNECT_TIMEOUT": "30"]
+    process.environment = [
+      "PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGCONNECT_TIMEOUT": "30", "PGCLIENTENCODING": "UTF8",
+    ]
     let output = try file("output", Data())
     let errors = try file("errors", Data())
     process.standardInput = FileHandle.nullDevice
