@@ -45,6 +45,14 @@ struct StreamedAnswer: Sendable {
     }
   }
 
+  /// Reads where the answer begins: what cannot be read there is an answer with the reason, and no cut-off stream.
+  ///
+  /// Whoever goes on with a download that was cut off where something is damaged learns it so.
+  func checkBeginning() async throws {
+    if range.isEmpty { return }
+    _ = try await read(range.lowerBound, range.lowerBound + 1)
+  }
+
   enum Wanted: Equatable {
     case whole
     case part(Range<Int>)

@@ -110,6 +110,41 @@ import Testing
     }
   }
 
+  /// A download that damage cuts off is told so by whoever goes on with it.
+  @Test func damageInADumpIsNamedWhereADownloadMeetsIt() async throws {
+    try await withPlatform(arguments: ["--encryption", "off"]) { platform in
+      let scene = try await Scene(shopOn: platform)
+      try platform.psql(
+        scene.uri,
+        "CREATE TABLE big AS SELECT md5(i::text) || md5((i + 1)::text) AS t FROM generate_series(1, 150000) AS i"
+      )
+      let made = try scene.create(
+        #"{"branches":["\#(scene.main)"],"databases":["exzodb"],"format":"plain"}"#)
+      try await platform.settle(scene.project)
+      let id = made.string("dumps.0.id")
+      let found = try run([
+        "find", "\(platform.directory)/data/objects", "-path", "*dumps/\(id)*", "-type", "f",
+      ]).output
+      let state = try scene.dump(id).text
+      let pack = try #require(
+        found.split(separator: "\n").first { $0.contains("p0") }.map(String.init),
+        "\(found) \(state)")
+      var bytes = try Data(contentsOf: URL(fileURLWithPath: pack))
+      try #require(bytes.count > 3 << 20)
+      bytes[5 << 19] ^= 1
+      try bytes.write(to: URL(fileURLWithPath: pack))
+      let words = [
+        "dumps", "download", id, "--file", "\(platform.directory)/d.sql", "--project-id",
+        scene.project,
+      ]
+      _ = try platform.exzo(words, status: 1)
+      let told = try platform.exzo(words, status: 1)
+      #expect(
+        told.errorOutput.contains("dumps/\(id)/p0' is damaged at")
+          && told.errorOutput.contains("make another"), "\(told)")
+    }
+  }
+
   @Test func aTableItsRowsAndADatabaseComeBack() async throws {
     try await withPlatform { platform in
       let scene = try await Scene(shopOn: platform)

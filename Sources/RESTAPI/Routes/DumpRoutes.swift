@@ -81,6 +81,7 @@ extension RouteTable {
           count: { try await plane.dumps.count($0, of: download) })
         answer.headers[.contentDisposition] =
           "attachment; filename=\"\(download.dump.fileName)\""
+        try await answer.checkBeginning()
         return answer
       },
       Route(
