@@ -32,6 +32,27 @@ extension PastTable {
     return remarks
   }
 
+  /// Views that read it then, or read one that does, and are not there now.
+  func missingViews(_ before: PostgresConnection, _ now: PostgresConnection) throws -> [String] {
+    let found = try before.query(
+      """
+      \(Self.family), readers AS (
+        SELECT relid FROM partitions UNION SELECT r.ev_class FROM pg_depend AS d
+        JOIN pg_rewrite AS r ON r.oid = d.objid JOIN readers ON d.refobjid = readers.relid
+        WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass)
+      SELECT n.nspname, c.relname, CASE c.relkind WHEN 'm' THEN 'materialized ' ELSE '' END AS kind
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      WHERE c.oid IN (SELECT relid FROM readers) AND c.relkind IN ('v', 'm') ORDER BY c.oid
+      """, parameters: [.text(oid)]
+    ).rows
+    return try found.compactMap { row in
+      let (schema, name): (String, String) = try (row.value("nspname"), row.value("relname"))
+      if try Self.exists(schema, name, now) { return nil }
+      return
+        "not restored: \(try row.value("kind", as: String.self))view '\(schema).\(name)', which read it"
+    }
+  }
+
   /// `partitions`, the table among them, and `children`, those that inherit from it, as far as it goes.
   private static let family = """
     WITH RECURSIVE partitions AS (

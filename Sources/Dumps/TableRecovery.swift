@@ -87,6 +87,7 @@ struct TableRecovery {
       "not restored: the foreign key '\($0)' of another table that points to it"
     }
     notes += try table.remarks(before, ofRows: false)
+    notes += try table.missingViews(before, now)
     notes += try ties.loosen(isRenamed: order.newName != nil, before, now)
     let taken = try PastTable.names(table.schema, now)
     let renamed = try TableRenaming(table: table, newName: order.newName, taken: taken).run(before)

@@ -39,6 +39,27 @@ extension RecoveryTests {
     }
   }
 
+  @Test func viewsThatWentWithATableAreNamed() async throws {
+    let tables = """
+      CREATE TABLE base (id int PRIMARY KEY); INSERT INTO base VALUES (1);
+      CREATE VIEW seen AS SELECT * FROM base; CREATE MATERIALIZED VIEW summed AS SELECT * FROM seen;
+      ALTER TABLE base OWNER TO app; ALTER VIEW seen OWNER TO app;
+      ALTER MATERIALIZED VIEW summed OWNER TO app;
+      """
+    try await with("DROP MATERIALIZED VIEW summed", after: tables) { scene, past in
+      let beside = try await scene.recover(order("base", as: "base_then"), from: past)
+      #expect(beside.filter { $0.contains("view") }.count == 1, "\(beside)")
+      #expect(beside.contains { $0.contains("'public.summed'") }, "\(beside)")
+    }
+    try await with("DROP TABLE base CASCADE", after: tables) { scene, past in
+      let notes = try await scene.recover(order("base"), from: past)
+      for view in ["view 'public.seen'", "materialized view 'public.summed'"] {
+        #expect(notes.contains { $0.hasPrefix("not restored: \(view)") }, "\(notes)")
+      }
+      #expect(try scene.psql("SELECT count(*) FROM base") == "1")
+    }
+  }
+
   @Test func aPartitionComesBackIntoItsTableOrBesideIt() async throws {
     let tables = """
       CREATE TABLE days (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);

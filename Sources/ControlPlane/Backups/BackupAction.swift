@@ -35,10 +35,14 @@ struct SnapshotBackup: BackupAction {
       return try MomentResolver(core, project, branch, tx)
     }
     let resolved = try await resolver.resolve(.head)
+    let now = core.clock.now
+    var name = "\(resolver.branch.name) \(run.item.frequency) \(RFC3339.text(run.dueAt))"
+    if now.timeIntervalSince(run.dueAt) > BackupScheduler.lateness {
+      name += ", late: \(RFC3339.text(now))"
+    }
     let record = SnapshotService(core: core).record(
       resolver, .head, resolved,
-      name: "\(resolver.branch.name) \(run.item.frequency) \(RFC3339.text(run.dueAt))",
-      isManual: false, expiresAt: run.expiresAt)
+      name: name, isManual: false, expiresAt: run.expiresAt)
     return { tx in try tx.insert(record) }
   }
 }
