@@ -56,7 +56,7 @@ struct ArchiveContents: Sendable {
     for _ in 0..<count {
       let entry = try reader.entry(version: version.1)
       // The first one; what is read before it holds no names.
-      if entry.kind == "ENCODING" { reader.decoder = try TextDecoder(statement: entry.definition) }
+      if entry.kind == "ENCODING" { reader.decoder = TextDecoder(statement: entry.definition) }
       entries.append(entry)
       try reader.skipPlace(format, offsetBytes)
     }
@@ -112,7 +112,7 @@ extension ArchiveContents {
       guard let decoder, text.contains(where: { $0 >= 0x80 }) else {
         return String(decoding: text, as: UTF8.self)
       }
-      return try decoder.decode(text)
+      return decoder.decode(text)
     }
 
     mutating func entry(version: UInt8) throws -> Entry {

@@ -59,14 +59,24 @@ struct ContentsRead {
     roots AS MATERIALIZED (
       SELECT h.root FROM hashed AS h WHERE NOT EXISTS (
         SELECT FROM pg_partition_ancestors(h.root) AS a JOIN hashed AS o ON o.root = a.relid
-        WHERE a.relid <> h.root)),
+        WHERE a.relid <> h.root)
+      -- Rows that lie on another server are not compared.
+      AND NOT EXISTS (SELECT FROM pg_partition_tree(h.root) AS t JOIN pg_class AS f ON f.oid = t.relid
+        WHERE f.relkind = 'f')),
     scattered AS MATERIALIZED (
       SELECT t.relid FROM roots AS r, pg_partition_tree(r.root) AS t WHERE t.relid <> r.root)
+    """
+
+  /// What `pg_partition_tree` needs came with 12; before, nothing is taken together.
+  private static let nothingScattered = """
+    WITH roots AS (SELECT oid AS root FROM pg_class WHERE false),
+    scattered AS (SELECT oid AS relid FROM pg_class WHERE false)
     """
 
   private static func tables(
     _ connection: PostgresConnection, _ contents: inout DatabaseContents
   ) throws {
+    let scattered = connection.serverVersion >= 120_000 ? Self.scattered : nothingScattered
     let rows = try connection.query(
       """
       \(scattered)

@@ -37,7 +37,7 @@ struct PrivilegedEntries {
     while reasons.count != count {
       count = reasons.count
       for entry in contents.entries where reasons[entry.id] == nil {
-        let server = Self.serverTag(entry).flatMap { servers[$0] }
+        let server = entry.kind == "USER MAPPING" ? Self.server(of: entry, servers) : nil
         let needed = entry.dependencies + (server.map { [$0] } ?? [])
         guard let missing = needed.first(where: { reasons[$0] != nil }) else { continue }
         reasons[entry.id] = "it needs \(names[missing] ?? "what is left out")"
@@ -65,11 +65,11 @@ struct PrivilegedEntries {
   }
 
   /// The server of a user mapping, which `pg_dump` names in no dependency, but in the tag: `USER MAPPING … SERVER …`.
-  private static func serverTag(_ entry: ArchiveContents.Entry) -> String? {
-    guard entry.kind == "USER MAPPING", let mark = entry.tag.range(of: " SERVER ") else {
-      return nil
-    }
-    return String(entry.tag[mark.upperBound...])
+  private static func server(
+    of entry: ArchiveContents.Entry, _ servers: [String: Int]
+  ) -> Int? {
+    servers.filter { entry.tag.hasSuffix(" SERVER \($0.key)") }.min { $0.key.count < $1.key.count }?
+      .value
   }
 
   private static func name(_ entry: ArchiveContents.Entry) -> String {

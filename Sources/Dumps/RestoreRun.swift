@@ -115,7 +115,9 @@ struct RestoreRun {
         "plain SQL cannot be given to an owner who may not create in its schema; "
         + "a dump of format 'custom' can"
       throw error
-    } catch var error as DumpError where manifest.format == .plain && error.hint == nil {
+    } catch var error as DumpError
+      where manifest.format == .plain && error.hint == nil && !error.isTemporary
+    {
       error.hint =
         "plain SQL is restored as it stands, by a role that is no superuser, whole or not at all; "
         + "a dump of format 'custom' is restored entry by entry"

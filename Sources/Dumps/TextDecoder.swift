@@ -1,30 +1,25 @@
-import ControlPlane
 import Glibc
 
 /// Reads text in one of PostgreSQL's encodings by the system's `iconv(3)`.
 final class TextDecoder {
-  private let encoding: String
-  private let converter: iconv_t
+  /// `nil` where the system does not know the encoding.
+  private let converter: iconv_t?
 
   /// - Parameter statement: as `pg_dump` writes it: `SET client_encoding = 'LATIN1';`.
   /// - Returns: `nil` for UTF-8, and for bytes of no encoding, which are taken for that.
-  /// - Throws: ``DumpError`` for an encoding that the system does not know.
-  convenience init?(statement: String) throws {
+  convenience init?(statement: String) {
     let parts = statement.split(separator: "'")
     let encoding = parts.count > 1 ? String(parts[1]) : "UTF8"
     if ["UTF8", "SQL_ASCII"].contains(encoding) { return nil }
-    try self.init(encoding: encoding)
+    self.init(encoding: encoding)
   }
 
-  init(encoding: String) throws {
-    self.encoding = encoding
-    converter = iconv_open("UTF-8", Self.systemName(encoding))
-    guard Int(bitPattern: converter) != -1 else {
-      throw DumpError("read an archive: the system knows no encoding '\(encoding)'")
-    }
+  init(encoding: String) {
+    let opened = iconv_open("UTF-8", Self.systemName(encoding))
+    converter = Int(bitPattern: opened) == -1 ? nil : opened
   }
 
-  deinit { iconv_close(converter) }
+  deinit { if let converter { iconv_close(converter) } }
 
   /// The system's name of one of PostgreSQL's (`pg_enc2name_tbl`, `common/encnames.c`).
   private static func systemName(_ encoding: String) -> String {
@@ -47,21 +42,27 @@ final class TextDecoder {
     }
   }
 
-  /// - Throws: ``DumpError`` where the bytes are none of the encoding.
-  func decode(_ bytes: [UInt8]) throws -> String {
+  /// What cannot be read is read as UTF-8, with marks in place of what is none: that the names in an archive are right
+  /// matters where they are asked for; the archive's own bytes are what is restored.
+  func decode(_ bytes: [UInt8]) -> String {
+    converted(bytes) ?? String(decoding: bytes, as: UTF8.self)
+  }
+
+  private func converted(_ bytes: [UInt8]) -> String? {
+    guard let converter else { return nil }
     var input = bytes.map { CChar(bitPattern: $0) }
-    // No encoding takes more than three bytes of UTF-8 for one of its own.
-    var output = [CChar](repeating: 0, count: 3 * bytes.count)
+    // No encoding takes more than three bytes of UTF-8 for one of its own; some hold a last letter back.
+    var output = [CChar](repeating: 0, count: 3 * bytes.count + 16)
     var (left, room) = (input.count, output.count)
     let isDone = input.withUnsafeMutableBufferPointer { input in
       output.withUnsafeMutableBufferPointer { output in
         var (from, to) = (input.baseAddress, output.baseAddress)
-        return iconv(converter, &from, &left, &to, &room) != -1 && left == 0
+        let isRead = iconv(converter, &from, &left, &to, &room) != -1 && left == 0
+        // Gives what was held back, and forgets it where the text was none.
+        return iconv(converter, nil, nil, &to, &room) != -1 && isRead
       }
     }
-    guard isDone else {
-      throw DumpError("read an archive: its text is not in the encoding '\(encoding)'")
-    }
+    guard isDone else { return nil }
     return String(
       decoding: output.prefix(output.count - room).map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }

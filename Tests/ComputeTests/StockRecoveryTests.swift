@@ -61,6 +61,8 @@ private struct Origin {
     ]
     for workload in workloads { try workload.prepare(on: server) }
     try server.pgbench(["-i", "-q", "-s", "1"])
+    // The WAL from the backup on stays, however much the workloads write.
+    try server.psql("SELECT pg_create_physical_replication_slot('kept', true)")
     // One round while the backup is taken, one behind it: the moments are of the second.
     let base = "\(directory)/base"
     async let first = WorkloadRun(on: server, seed: seed).run(workloads, seconds: 3)

@@ -128,7 +128,9 @@ import Testing
         while let operation = try await installation.core.catalog.read({
           try $0.unfinishedOperations().first
         }) { _ = try await OperationService(core: installation.core).end(of: operation.id) }
-        for _ in 0..<500 where installation.fleet.readings[replica] != nil {
+        for _ in 0..<500 {
+          let runs = await installation.fleet.running().contains { $0.lineID == scene.line }
+          if !runs, installation.fleet.readings[replica] == nil { break }
           try await Task.sleep(for: .milliseconds(10))
         }
       }

@@ -31,7 +31,7 @@ import Testing
         """)
       try await scene.waitUntilFollowed(try scene.mark(3))
       let second = try await scene.branch()
-      #expect(try scene.rows(second, prepared) == "")
+      #expect(try scene.rows(second, prepared) == "kept")
       #expect(try scene.rows(second, "SELECT max(n) FROM marks") == "3")
       #expect(try scene.rows(scene.source, prepared) == "bootstrap's,in the way,kept")
     }

@@ -10,22 +10,30 @@ import Testing
   private let later = PostgresTimestamp(Int64.max / 2)
 
   /// What `pg_waldump` calls the first thing that the last drop did, and its commit.
-  private func drop(_ wal: RealWAL, _ directory: String) throws -> (first: LSN, commit: LSN) {
-    let output = try run([
-      "\(StockServer.binaries(major: 15))/pg_waldump", "-p", "\(directory)/server/data/pg_wal",
-      "-s", "\(wal.records[0].start)", "-e", "\(wal.end)",
-    ]).output
-    func lsn(_ line: Substring) throws -> LSN {
-      let rest = try #require(line.range(of: "lsn: ")).upperBound
-      return try #require(LSN(String(line[rest...].prefix { $0 != "," })))
-    }
-    let lines = output.split(separator: "\n")
+  private func drop(
+    _ wal: RealWAL, _ directory: String
+  ) throws -> (first: LSN, files: LSN, commit: LSN) {
+    let lines = try records(wal, directory)
     let dropped = try #require(
       lines.lastIndex { $0.contains("rmgr: Database") && $0.contains("DROP") })
     let first = try #require(
       lines[..<dropped].lastIndex { $0.contains("INPLACE") && $0.contains("rel 1664/0/1262") })
     let commit = try #require(lines[dropped...].firstIndex { $0.contains("COMMIT") })
-    return (try lsn(lines[first]), try lsn(lines[commit]))
+    return (try lsn(lines[first]), try lsn(lines[dropped]), try lsn(lines[commit]))
+  }
+
+  private func lsn(_ line: Substring) throws -> LSN {
+    let rest = try #require(line.range(of: "lsn: ")).upperBound
+    return try #require(LSN(String(line[rest...].prefix { $0 != "," })))
+  }
+
+  /// As `pg_waldump` tells them.
+  private func records(_ wal: RealWAL, _ directory: String) throws -> [Substring] {
+    let output = try run([
+      "\(StockServer.binaries(major: 15))/pg_waldump", "-p", "\(directory)/server/data/pg_wal",
+      "-s", "\(wal.records[0].start)", "-e", "\(wal.end)",
+    ]).output
+    return output.split(separator: "\n")
   }
 
   /// WAL of a server that does `work` after a commit.
@@ -44,10 +52,9 @@ import Testing
     }
   }
 
-  private func check(
+  private func open(
     _ wal: RealWAL, _ directory: String, chunks limit: UInt64, merged: Bool
-  ) async throws {
-    let (first, commit) = try drop(wal, directory)
+  ) async throws -> LineHistory {
     var random = SeededRandom(limit)
     let store = MemoryObjectStore()
     let start = wal.records[0].start
@@ -64,15 +71,27 @@ import Testing
       policy.longBytes = wal.end - start
       #expect(try await writer.mergeChunks(olderThan: .zero, policy: policy) > 1)
     }
-    let history = try await LineHistory.open(lineA, store: store)
+    return try await LineHistory.open(lineA, store: store)
+  }
+
+  private func check(
+    _ wal: RealWAL, _ directory: String, chunks limit: UInt64, merged: Bool
+  ) async throws {
+    let (first, files, commit) = try drop(wal, directory)
+    let history = try await open(wal, directory, chunks: limit, merged: merged)
     let dropTime = try #require(wal.records.first { $0.start == commit }?.time)
     let last = try #require(wal.records.last { $0.time != nil && $0.start < commit })
     #expect(last.end <= first)
     // Anywhere between the last commit and the drop's.
     for time in [try #require(last.time), PostgresTimestamp(dropTime.rawValue - 1)] {
-      #expect(try await history.seek(.time(time), now: later).lsn == wal.lastEnd(at: first))
+      let found = try await history.seek(.time(time), now: later).lsn
+      #expect(found == wal.lastEnd(at: first), "chunks of \(limit), merged: \(merged)")
     }
     #expect(try await history.seek(.time(dropTime), now: later).lsn > commit)
+    // The timeline knows the removal of the files only.
+    let xid = try #require(wal.records.first { $0.start == files }?.xid)
+    let told = try await history.databaseDrop(at: files, xid: xid)
+    #expect(told.start == first && told.time == dropTime)
     // A position is taken as it is.
     #expect(try await history.seek(.lsn(commit), now: later).lsn == wal.lastEnd(at: commit))
   }
@@ -100,11 +119,41 @@ import Testing
         try server.psql("DROP DATABASE gone")
         try session.execute("COMMIT")
       }
-      let (first, _) = try drop(wal, directory)
+      let first = try drop(wal, directory).first
       let last = try #require(wal.records.last { $0.time != nil && $0.start < first })
       #expect(first - last.end > 4 << 20)
       try await check(wal, directory, chunks: 900_000, merged: false)
       try await check(wal, directory, chunks: 900_000, merged: true)
+    }
+  }
+
+  /// What was prepared and told so is part of the moment, whatever was overwritten in `pg_database` before it; a
+  /// transaction that was rolled back meanwhile does not count.
+  @Test func aMomentKeepsWhatWasPreparedBeforeIt() async throws {
+    try await withTemporaryDirectory { directory in
+      let wal = try await blocking {
+        try RealWAL.make(in: directory, settings: ["max_prepared_transactions=5"]) { server in
+          try server.psql("CREATE TABLE t (v text)")
+          try server.psql("CREATE DATABASE gone")
+          try server.psql("VACUUM (FREEZE)", database: "gone")
+          try server.psql("BEGIN; INSERT INTO t VALUES ('in doubt'); PREPARE TRANSACTION 'x'")
+          try server.psql("INSERT INTO t VALUES ('later')")
+          try server.psql("BEGIN; INSERT INTO t VALUES ('never'); ROLLBACK")
+          try server.psql("DROP DATABASE gone")
+        }
+      }
+      let lines = try records(wal, directory)
+      let prepared = try lsn(try #require(lines.last { $0.contains("PREPARE") }))
+      let (first, _, commit) = try drop(wal, directory)
+      let history = try await open(wal, directory, chunks: 6_000, merged: false)
+      let later = try #require(wal.records.first { $0.isCommit && $0.start > prepared })
+      let found = try await history.seek(
+        .time(PostgresTimestamp(try #require(later.time).rawValue - 1)), now: self.later)
+      #expect(found.lsn > prepared && found.lsn <= later.start)
+      let dropTime = try #require(wal.records.first { $0.start == commit }?.time)
+      let before = try await history.seek(
+        .time(PostgresTimestamp(dropTime.rawValue - 1)), now: self.later)
+      #expect(before.lsn == wal.lastEnd(at: first))
     }
   }
 }

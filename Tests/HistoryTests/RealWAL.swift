@@ -13,6 +13,9 @@ struct RealWAL: Sendable {
     /// Of a commit or abort.
     var time: PostgresTimestamp?
     var isCommit: Bool
+    var xid: UInt32
+    /// Of the removal of a database's files.
+    var droppedDatabase: UInt32?
   }
 
   var start: LSN
@@ -40,9 +43,11 @@ struct RealWAL: Sendable {
   }
 
   /// Runs a server in `directory`, works on it, and reads its WAL from the first segment on.
-  static func make(in directory: String, work: (StockServer) throws -> Void) throws -> RealWAL {
+  static func make(
+    in directory: String, settings: [String] = [], work: (StockServer) throws -> Void
+  ) throws -> RealWAL {
     let server = try StockServer(
-      in: "\(directory)/server", settings: ["wal_keep_size=1GB", "autovacuum=off"])
+      in: "\(directory)/server", settings: ["wal_keep_size=1GB", "autovacuum=off"] + settings)
     try server.start()
     try work(server)
     let end = try server.psql("SELECT pg_current_wal_flush_lsn()")
@@ -90,10 +95,13 @@ struct RealWAL: Sendable {
     var reader = WALStreamReader(format: .v15, startingAtPage: start)
     var found: [Record] = []
     let outcome = try reader.feed(bytes, at: start) { record in
-      found.append(
-        Record(
-          start: record.startLSN, end: record.endLSN, time: record.transactionEndTime,
-          isCommit: record.commitsTransaction))
+      var one = Record(
+        start: record.startLSN, end: record.endLSN, time: record.transactionEndTime,
+        isCommit: record.commitsTransaction, xid: record.xid)
+      if case .databaseDrop(let database, _) = try record.content() {
+        one.droppedDatabase = database
+      }
+      found.append(one)
     }
     records = found
     guard outcome == .needsBytes else {
@@ -121,6 +129,11 @@ struct RealWAL: Sendable {
         builder.observeRecord(start: record.start, end: record.end)
         if let time = record.time {
           builder.observeTransactionEnd(committed: record.isCommit, time: time)
+        }
+        if let database = record.droppedDatabase {
+          builder.observeFileChange(
+            .databaseDropped, RelFileLocator(tablespace: 1663, database: database, relation: 0),
+            xid: record.xid, lsn: record.start)
         }
         next += 1
       }

@@ -7,8 +7,8 @@ import PostgresClient
 /// other superusers become ordinary roles; nobody reads files or runs programs of this machine; event triggers,
 /// which only superusers can make and which run as whoever changes a schema, are switched off.
 ///
-/// A prepared transaction of the role with OID 10 is rolled back: nobody but the platform could end it. So are those
-/// of a database that hold what has to change its owner.
+/// A prepared transaction of the role with OID 10 is rolled back: nobody but the platform could end it. So is one that
+/// holds what has to change its owner. Others stay.
 ///
 /// Crash: each step is found done or is done again; a moment within an adoption can be opened like any other.
 /// Not guarded here: functions in C and other languages that only superusers may write, where their library is
@@ -31,11 +31,13 @@ struct ClusterAdoption {
     try beginIfNew()
     let session = try connection(Self.helper, "postgres")
     defer { session.close() }
-    try rename(session)
-    try demote(session)
     let databases = try session.query(
       "SELECT datname FROM pg_database WHERE datallowconn ORDER BY oid"
     ).rows.compactMap { $0[0] }
+    for database in databases { try rollBackPrepared(in: database) }
+    try session.execute(Self.patience)
+    try rename(session)
+    try demote(session)
     for database in databases { try takeOver(database) }
     for role in roles { try admit(role, session) }
     session.close()
@@ -140,27 +142,55 @@ struct ClusterAdoption {
   private func takeOver(_ database: String) throws {
     let session = try connection(Self.helper, database)
     defer { session.close() }
-    try rollBackPrepared("owner = '\(Self.platform)'", in: session)
-    try session.execute("SET lock_timeout = '\(Self.patience)s'")
-    do {
-      try handOver(session)
-    } catch let error as PostgresError where error.sqlState == "55P03" {
-      // Nobody else is here: what holds a lock for that long is a transaction that was prepared.
-      try rollBackPrepared("true", in: session)
-      try handOver(session)
+    try session.execute(Self.patience)
+    while true {
+      do {
+        return try handOver(session)
+      } catch let error as PostgresError where error.sqlState == "55P03" {
+        // A server's own worker ends some time; what was prepared in other ways than are looked for does not.
+        if try isAnybodyHere(session) { continue }
+        guard try rollBackPrepared("true", in: session) > 0 else { throw error }
+      }
     }
   }
 
-  /// Seconds that a statement waits for a lock: transactions that recovery brought back hold theirs for good.
-  private static let patience = 3
+  /// A transaction that recovery brought back holds its locks for good.
+  private static let patience = "SET lock_timeout = '20s'"
 
-  private func rollBackPrepared(_ condition: String, in session: PostgresConnection) throws {
+  private func isAnybodyHere(_ session: PostgresConnection) throws -> Bool {
+    try session.query(
+      """
+      SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+      """
+    ).rowCount > 0
+  }
+
+  /// Those of the role with OID 10, and those that have locked tables of its.
+  private func rollBackPrepared(in database: String) throws {
+    let session = try connection(Self.helper, database)
+    defer { session.close() }
+    try rollBackPrepared(
+      """
+      (owner = (SELECT rolname FROM pg_roles WHERE oid = 10) OR EXISTS (
+        SELECT FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
+        WHERE l.virtualtransaction = '-1/' || p.transaction::text AND c.relowner = 10
+          AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+          AND c.oid >= 16384))
+      """, in: session)
+  }
+
+  /// - Returns: how many.
+  @discardableResult
+  private func rollBackPrepared(
+    _ condition: String, in session: PostgresConnection
+  ) throws -> Int {
     let found = try session.query(
-      "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND \(condition)"
+      "SELECT gid FROM pg_prepared_xacts AS p WHERE database = current_database() AND \(condition)"
     ).rows.compactMap { $0[0] }
     for name in found {
       try session.execute("ROLLBACK PREPARED \(try SQL.literal(name))")
     }
+    return found.count
   }
 
   private func handOver(_ session: PostgresConnection) throws {

@@ -125,11 +125,14 @@ actor ReadingComputes {
   private func makeRoom(for key: Key, _ project: ProjectRecord, _ core: Core) async throws {
     let end = ContinuousClock.now + .seconds(Self.connectSeconds)
     while entries[key] == nil, let shortage = shortage(for: project) {
-      if await endOne(of: shortage, core) { continue }
-      guard entries.values.contains(where: { shortage.holds($0) && $0.awaitsClient(core) }),
-        ContinuousClock.now < end
-      else { throw shortage.refusal }
-      try await Task.sleep(for: .milliseconds(100))
+      let isMade = await endOne(of: shortage, core)
+      guard ContinuousClock.now < end else { throw shortage.refusal }
+      if isMade { continue }
+      let waits = entries.values.filter { shortage.holds($0) && $0.awaitsClient(core) }
+        .map { $0.awaitsClientUntil.timeIntervalSince(core.clock.now) }
+      guard let least = waits.min() else { throw shortage.refusal }
+      // No sooner than one of them stops waiting; looked at now and then, as one may be given back.
+      try await Task.sleep(for: .seconds(min(max(least, 0.05), 0.5)))
     }
   }
 

@@ -23,15 +23,25 @@ extension LineHistory {
       guard let found = try await firstEnd(after: time) else {
         return try await seek(lsn: chain.uploadedLSN)
       }
-      if let drop = try await earlyDrop(before: found) {
-        do {
-          return try moment(at: drop.end, sought: drop.start)
-        } catch let error as HistoryError where error.code == .beforeStart {
-          // Retention promises the moment without it.
-        }
-      }
+      if let moment = try await momentBeforeDrop(found) { return moment }
       return try moment(at: found.end, sought: found.start)
     }
+  }
+
+  /// `nil` where no drop lies before the end that was found; or where WAL that the promised moment does without is
+  /// missing or damaged: that moment opens without it.
+  private func momentBeforeDrop(_ found: FoundEnd) async throws -> Moment? {
+    for isRepeated in [false, true] {
+      do {
+        guard let drop = try await earlyDrop(before: found) else { return nil }
+        return try moment(at: drop.end, sought: drop.start)
+      } catch let error as HistoryError where error.code == .missing && !isRepeated {
+        try await refresh()  // merged meanwhile
+      } catch let error as HistoryError where error.code != .store {
+        return nil
+      }
+    }
+    return nil
   }
 
   private func seek(lsn: LSN) async throws -> Moment {

@@ -52,6 +52,18 @@ extension WALRecordView {
       && (operation == TransactionOpcode.commit || operation == TransactionOpcode.commitPrepared)
   }
 
+  /// Whether a moment that leaves the record out is another one for whoever looks: it commits a transaction, prepares
+  /// one, or rolls a prepared one back. An abort is none: what it undoes nobody saw.
+  public var settlesTransaction: Bool {
+    guard resourceManager == .transaction else { return false }
+    switch info & TransactionOpcode.mask {
+    case TransactionOpcode.commit, TransactionOpcode.commitPrepared, TransactionOpcode.prepare,
+      TransactionOpcode.abortPrepared:
+      return true
+    default: return false
+    }
+  }
+
   /// When the transaction that the record ends did end; nil for every other record. No allocation.
   public var transactionEndTime: PostgresTimestamp? {
     guard endsTransaction, mainData.count >= 8 else { return nil }

@@ -19,7 +19,7 @@ extension FleetAdapter {
         LineEvents.FileChange(
           kind: .init($0.kind), relation: $0.locator, xid: $0.xid, lsn: $0.lsn, time: $0.time.date)
       }
-      try await self.dateDrops(&events, history)
+      await self.dateDrops(&events, history, from)
       events.deletions = found.deletions.map {
         LineEvents.Deletion(
           start: Self.date(minute: $0.minute), relation: $0.relation, rows: Int(clamping: $0.rows),
@@ -32,20 +32,6 @@ extension FleetAdapter {
       return events
     }
   }
-
-  /// Databases that went are told with the moment that has them still, and with the time of the commit: both lie
-  /// elsewhere than the removal of their files. Of more than ``datedDrops`` the latest are.
-  private func dateDrops(_ events: inout LineEvents, _ history: LineHistory) async throws {
-    let drops = events.changes.indices.filter { events.changes[$0].kind == .databaseDropped }
-    for index in drops.suffix(Self.datedDrops) {
-      let change = events.changes[index]
-      let found = try await history.databaseDrop(at: change.lsn, xid: change.xid)
-      events.changes[index].lsn = found.start
-      if let time = found.time { events.changes[index].time = time.date }
-    }
-  }
-
-  private static let datedDrops = 20
 
   func mostDeleting(
     line: String, from relation: RelFileLocator, in range: Range<LSN>
@@ -74,4 +60,52 @@ extension LineEvents.FileChange.Kind {
       case .databaseCreated: .databaseCreated
       }
   }
+}
+
+/// Drops of databases as their history tells them, each looked at once.
+actor DatabaseDrops {
+  private struct Key: Hashable {
+    var line: LineID
+    var lsn: LSN
+  }
+  struct Drop {
+    /// Where the first thing that the drop did starts.
+    var start: LSN
+    var time: PostgresTimestamp?
+  }
+  private var known: [Key: Drop] = [:]
+  private static let limit = 10_000
+
+  func drop(_ change: LineEvents.FileChange, _ history: LineHistory) async throws -> Drop {
+    let key = Key(line: history.line, lsn: change.lsn)
+    if let drop = known[key] { return drop }
+    let (start, time) = try await history.databaseDrop(at: change.lsn, xid: change.xid)
+    let drop = Drop(start: start, time: time)
+    if known.count >= Self.limit { known = [:] }
+    // Its commit may be on its way.
+    if time != nil { known[key] = drop }
+    return drop
+  }
+}
+
+extension FleetAdapter {
+  /// Databases that went are told with the moment that has them still, and with the time of the commit: both lie
+  /// elsewhere than the removal of their files. Of more than ``datedDrops`` the latest are.
+  private func dateDrops(_ events: inout LineEvents, _ history: LineHistory, _ from: LSN) async {
+    let drops = events.changes.indices.filter { events.changes[$0].kind == .databaseDropped }
+    for index in drops.suffix(Self.datedDrops) {
+      do {
+        let drop = try await self.drops.drop(events.changes[index], history)
+        if drop.start >= from { events.changes[index].lsn = drop.start }
+        if let time = drop.time { events.changes[index].time = time.date }
+      } catch {
+        // The rest of the timeline does not depend on it.
+        log.warning(
+          "a dropped database's moment was not found",
+          metadata: ["lsn": "\(events.changes[index].lsn)", "error": "\(error)"])
+      }
+    }
+  }
+
+  private static let datedDrops = 100
 }

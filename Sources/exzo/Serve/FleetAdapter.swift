@@ -32,6 +32,7 @@ final class FleetAdapter: ComputeFleet {
   var binaries: String { installation.binaries }
   let log = Logger(label: "fleet")
   let timelines = TimelineReader()
+  let drops = DatabaseDrops()
   private let histories = Mutex<[String: LineHistory]>([:])
 
   init(

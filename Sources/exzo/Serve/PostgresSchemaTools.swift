@@ -16,12 +16,13 @@ struct PostgresSchemaTools: SchemaTools {
 
   func dumpSchema(of database: String, on compute: RunningCompute) async throws -> String {
     // --quote-all-identifiers is left out: people read this.
-    try await run(
-      "pg_dump",
+    try await run("pg_dump") {
       [
-        "--schema-only", "--no-password", "--dbname",
+        "--schema-only", "--no-password",
+        "--encoding=\(try dumps.readableEncoding(of: database, on: compute))", "--dbname",
         dumps.connectionString(compute, database, user: dumps.superuser(of: compute)),
-      ])
+      ]
+    }
   }
 
   func copySchema(
@@ -53,18 +54,20 @@ struct PostgresSchemaTools: SchemaTools {
     )
   }
 
-  private func run(_ program: String, _ arguments: [String]) async throws -> String {
+  private func run(
+    _ program: String, _ arguments: @escaping @Sendable () throws -> [String]
+  ) async throws -> String {
     let path = "\(binaries)/\(program)"
     let result = try await withCheckedThrowingContinuation { continuation in
       let thread = Thread {
-        continuation.resume(with: Result { try Self.runBlocking(path, arguments) })
+        continuation.resume(with: Result { try Self.runBlocking(path, arguments()) })
       }
       thread.name = program
       thread.start()
     }
     guard result.status == 0 else {
       if result.error.contains("database") && result.error.contains("does not exist") {
-        throw Self.missing(arguments.last.map { _ in "the database" } ?? "")
+        throw Self.missing("the database")
       }
       throw SchemaToolError("\(program): \(result.error.suffix(2000))")
     }
@@ -96,7 +99,7 @@ struct PostgresSchemaTools: SchemaTools {
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = arguments
     process.environment = [
-      "PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGCONNECT_TIMEOUT": "30", "PGCLIENTENCODING": "UTF8",
+      "PATH": "/usr/bin:/bin", "LC_ALL": "C", "PGCONNECT_TIMEOUT": "30",
     ]
     let output = try file("output", Data())
     let errors = try file("errors", Data())

@@ -16,8 +16,10 @@ struct Schedulers: Service {
     let (ends, end) = AsyncStream.makeStream(of: Result<Void, any Error>?.self)
     let work = Task { try await plane.run() }
     Task { end.yield(await work.result) }
+    // Of its own: a cancelled task is told at once that a stream has ended.
+    let waiter = Task { await ends.first { _ in true } }
     let first = await withTaskCancellationOrGracefulShutdownHandler {
-      await ends.first { _ in true }
+      await waiter.value
     } onCancelOrGracefulShutdown: {
       work.cancel()
       Task {
