@@ -85,14 +85,7 @@ private final class OrderedStore: WrappingObjectStore {
     #expect(await history.gaps().isEmpty)
     let end = await history.uploadedLSN
     #expect(end >= told)
-    var bytes: [UInt8] = []
-    for try await run in history.readWAL(from: Self.start, to: end) { bytes += run.bytes }
-    var expected: [UInt8] = []
-    for (index, (from, seed)) in seeds.enumerated() {
-      let to = index + 1 < seeds.count ? seeds[index + 1].0 : end
-      expected += testBytes(from: from, count: Int(to - from), seed: seed)
-    }
-    #expect(bytes == expected)
+    try await expectBytes(history, seeds)
   }
 
   /// Gives each chunk until it is stored, as capture does; ends with its task.

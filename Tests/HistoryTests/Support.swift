@@ -3,6 +3,7 @@ import ObjectStorage
 import PostgresFormat
 import Synchronization
 import TestSupport
+import Testing
 import Volume
 
 @testable import History
@@ -170,4 +171,17 @@ func mergedChunk(
     }.run()
     return (keys.wal(number), bytes, made.summary)
   }
+}
+
+/// The line's bytes to its end are those of `testChunk`, each part by its start and the seed of its chunks.
+func expectBytes(_ history: LineHistory, _ seeds: [(LSN, UInt64)]) async throws {
+  let end = await history.uploadedLSN
+  var bytes: [UInt8] = []
+  for try await run in history.readWAL(from: seeds[0].0, to: end) { bytes += run.bytes }
+  var expected: [UInt8] = []
+  for (index, (from, seed)) in seeds.enumerated() {
+    let to = index + 1 < seeds.count ? seeds[index + 1].0 : end
+    expected += testBytes(from: from, count: Int(to - from), seed: seed)
+  }
+  #expect(bytes == expected)
 }

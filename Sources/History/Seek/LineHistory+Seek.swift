@@ -163,11 +163,10 @@ extension LineHistory {
         return search.goesOn(with: record)
       }
       guard let found = search.found else { continue }
-      var end = search.previous
-      if end == nil { end = try await lastRecordEnd(at: found) }
+      let end =
+        if let previous = search.previous { previous } else { try await lastRecordEnd(at: found) }
       return FoundEnd(
-        start: found, end: end ?? found, searched: start, hasEarlier: search.hasEarlier,
-        drop: search.drop)
+        start: found, end: end, searched: start, hasEarlier: search.hasEarlier, drop: search.drop)
     }
     return nil
   }

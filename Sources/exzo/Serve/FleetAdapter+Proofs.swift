@@ -82,9 +82,7 @@ private struct DrillLook: Sendable {
   ) async throws -> Value {
     try await compute.onSession(
       database, application: "exzo-drill",
-      options: ConnectionParameters.platformOptions
-        + " -c search_path=pg_catalog -c synchronous_commit=local",
-      body)
+      options: "-c search_path=pg_catalog -c synchronous_commit=local", body)
   }
 
   func answer() async throws { try await onConnection("postgres") { _ = try $0.query("SELECT 1") } }

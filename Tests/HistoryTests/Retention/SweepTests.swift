@@ -34,9 +34,11 @@ private final class AnsweringStore: WrappingObjectStore {
   private let keys = LineKeys(line: lineA)
 
   private func sweep(
-    _ store: any ObjectStore, _ clock: TestClock, longUnlisted: Set<ObjectKey> = []
+    _ store: any ObjectStore, _ clock: TestClock, longUnlisted: Set<ObjectKey> = [],
+    of contents: LineContents? = nil
   ) async throws -> (garbage: [ObjectKey], unlisted: Set<ObjectKey>) {
-    let contents = try await LineContents.load(lineA, store: store)
+    let contents =
+      if let contents { contents } else { try await LineContents.load(lineA, store: store) }
     var sweep = LineSweep(
       contents: contents, neededLayers: [], now: clock.now, grace: Self.grace)
     sweep.longUnlisted = longUnlisted
@@ -46,19 +48,25 @@ private final class AnsweringStore: WrappingObjectStore {
     return (garbage.map(\.key), unlisted)
   }
 
+  /// Of a line with so many chunks of 100 bytes.
+  private func writer(
+    of chunks: UInt64, _ store: any ObjectStore, _ directory: String, _ clock: TestClock
+  ) async throws -> LineWriter {
+    let writer = try await LineWriter.create(
+      testDescription(lineA), environment: testEnvironment(store, directory, clock: clock))
+    for index in 0..<chunks {
+      try await writer.appendChunk(
+        testChunk(lineA, from: Self.start + 100 * index, count: 100))
+    }
+    return writer
+  }
+
   /// The line's bytes from its start, each part by the seed of its chunks.
   private func check(_ store: any ObjectStore, _ seeds: [(LSN, UInt64)], end: LSN) async throws {
     let history = try await LineHistory.open(lineA, store: store)
     #expect(await history.gaps().isEmpty)
     #expect(await history.uploadedLSN == end)
-    var bytes: [UInt8] = []
-    for try await run in history.readWAL(from: Self.start, to: end) { bytes += run.bytes }
-    var expected: [UInt8] = []
-    for (index, (from, seed)) in seeds.enumerated() {
-      let to = index + 1 < seeds.count ? seeds[index + 1].0 : end
-      expected += testBytes(from: from, count: Int(to - from), seed: seed)
-    }
-    #expect(bytes == expected)
+    try await expectBytes(history, seeds)
   }
 
   /// A writer that is gone had chunks on their way that became visible after the next one's manifest.
@@ -90,24 +98,15 @@ private final class AnsweringStore: WrappingObjectStore {
   @Test func whatNoManifestIsBeyondStays() async throws {
     try await withTemporaryDirectory { directory in
       let (store, clock) = (AnsweringStore(), TestClock())
-      let environment = testEnvironment(store, directory, clock: clock)
-      let writer = try await LineWriter.create(testDescription(lineA), environment: environment)
-      for index in 0..<3 {
-        try await writer.appendChunk(
-          testChunk(lineA, from: Self.start + UInt64(100 * index), count: 100))
-      }
+      let writer = try await writer(of: 3, store, directory, clock)
       let chunks = await writer.contents.chunks.map { keys.wal($0.number) }
       let middle = try await store.get(chunks[1], range: nil)
       try await store.delete(chunks[1])
       let before = try await LineContents.load(lineA, store: store)
       try await store.put(chunks[1], .bytes(middle))
       clock.advance(2 * Self.grace.components.seconds)
-      var sweep = LineSweep(
-        contents: before, neededLayers: [], now: clock.now, grace: Self.grace)
-      sweep.longUnlisted = Set(chunks)
-      let listed = try await listAll(
-        prefix: keys.walPrefix, after: nil, store: store)
-      #expect(sweep.garbage(listed).garbage.isEmpty)
+      let found = try await sweep(store, clock, longUnlisted: Set(chunks), of: before)
+      #expect(found.garbage.isEmpty)
     }
   }
 
@@ -116,12 +115,7 @@ private final class AnsweringStore: WrappingObjectStore {
   @Test func aMergeWithoutAnAnswerTakesNothingFromItsWriter() async throws {
     try await withTemporaryDirectory { directory in
       let (store, clock) = (AnsweringStore(), TestClock())
-      let environment = testEnvironment(store, directory, clock: clock)
-      let writer = try await LineWriter.create(testDescription(lineA), environment: environment)
-      for index in 0..<40 {
-        try await writer.appendChunk(
-          testChunk(lineA, from: Self.start + UInt64(100 * index), count: 100))
-      }
+      let writer = try await writer(of: 40, store, directory, clock)
       let end = Self.start + 4000
       let small = Set(await writer.contents.chunks.map { keys.wal($0.number) })
       store.answers(.unanswered)
@@ -150,12 +144,7 @@ private final class AnsweringStore: WrappingObjectStore {
   @Test func mergedChunksOfAnEndedWriterGo() async throws {
     try await withTemporaryDirectory { directory in
       let (store, clock) = (AnsweringStore(), TestClock())
-      let environment = testEnvironment(store, directory, clock: clock)
-      let writer = try await LineWriter.create(testDescription(lineA), environment: environment)
-      for index in 0..<40 {
-        try await writer.appendChunk(
-          testChunk(lineA, from: Self.start + UInt64(100 * index), count: 100))
-      }
+      let writer = try await writer(of: 40, store, directory, clock)
       store.answers(.unanswered)
       await #expect(throws: HistoryError.self) {
         try await writer.mergeChunks(olderThan: .zero)
