@@ -1,5 +1,6 @@
 import APITypes
 import Foundation
+import Synchronization
 
 /// An error answer, or none at all.
 public struct APIClientError: Error, Sendable, Equatable, CustomStringConvertible {
@@ -12,6 +13,8 @@ public struct APIClientError: Error, Sendable, Equatable, CustomStringConvertibl
 
   /// The code where nobody listens at the server's address: the request was not sent.
   public static let refused = "connection_refused"
+  /// The code where a download ended before its end.
+  public static let downloadCut = "download_cut"
 
   public init(status: Int = 0, code: String, message: String, hint: String? = nil) {
     self.status = status
@@ -82,13 +85,29 @@ public struct APIClient: Sendable {
 
   /// Downloads a file below `/api/v2` from a byte on, handing pieces over as they come.
   ///
+  /// Where it is cut off it goes on, as long as each try brings something: at bytes that cannot be read the
+  /// server so gets to say why.
+  ///
   /// - Throws: ``APIClientError``; what was handed over stays so.
   public func download(
     _ request: APIRequest, from offset: Int = 0, _ take: @escaping @Sendable (Data) throws -> Void
   ) async throws {
-    let failure = try await transport.download(
-      request, to: "\(server)/api/v2", key: key, from: offset, take)
-    if let failure { throw Self.error(failure, of: request) }
+    let end = DownloadEnd(offset)
+    while true {
+      let start = end.value
+      do {
+        let failure = try await transport.download(
+          request, to: "\(server)/api/v2", key: key, from: start
+        ) { piece in
+          try take(piece)
+          end.advance(by: piece.count)
+        }
+        if let failure { throw Self.error(failure, of: request) }
+        return
+      } catch let error as APIClientError where error.code == APIClientError.downloadCut {
+        guard end.value > start else { throw error }
+      }
+    }
   }
 
   /// Whether the server says that it is ready; needs no key.
@@ -144,4 +163,14 @@ public struct APIClient: Sendable {
       status: response.status, code: body.code, message: parts[0],
       hint: parts.count > 1 ? parts[1] : hint)
   }
+}
+
+/// Where what came of a download ends.
+private final class DownloadEnd: Sendable {
+  private let bytes: Mutex<Int>
+
+  init(_ offset: Int) { bytes = Mutex(offset) }
+
+  var value: Int { bytes.withLock { $0 } }
+  func advance(by count: Int) { bytes.withLock { $0 += count } }
 }

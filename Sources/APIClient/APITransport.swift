@@ -190,7 +190,8 @@ public struct HTTPTransport: APITransport {
       for try await piece in answer.body { try take(Data(piece.readableBytesView)) }
     } catch let error as HTTPClientError {
       throw APIClientError(
-        code: "download_cut", message: "\(request.target): the download was cut off: \(error)",
+        code: APIClientError.downloadCut,
+        message: "\(request.target): the download was cut off: \(error)",
         hint: "Run it again: it goes on where it ended.")
     }
     return nil

@@ -55,6 +55,8 @@ public struct CaptureConfiguration: Sendable {
   public var clock = CaptureClock()
   /// Looks the server's address up before each connection, and refuses one that is closed.
   public var pin: @Sendable (ConnectionParameters) throws -> ConnectionParameters = { $0 }
+  /// Refuses, by throwing, a server whose WAL the line must not take; asked on each stream's own connection.
+  public var accept: @Sendable (SystemIdentification) throws -> Void = { _ in }
 
   public init(
     connection: ConnectionParameters, line: LineWriter, store: any ObjectStore,

@@ -124,9 +124,7 @@ import Testing
       let log = EventLog(capture)
       try scene.server.psql("CREATE TABLE t (i int)")
       _ = try await capture.flush(to: try scene.flushedLSN(), timeout: .seconds(30))
-      try scene.server.stop(mode: "fast")
-      try run(["touch", "\(scene.server.dataDirectory)/standby.signal"], asPostgresUser: true)
-      try scene.server.start()
+      try Self.startAsStandby(scene)
       try scene.server.psql("SELECT pg_promote()")
       try scene.server.psql("INSERT INTO t SELECT generate_series(1, 1000)")
       let end = try scene.flushedLSN()
@@ -138,5 +136,42 @@ import Testing
       #expect(try stored == scene.serverWAL(await scene.lineStart(), end, timeline: 2))
       try await capture.stop()
     }
+  }
+
+  /// Whoever must not follow there refuses on the stream's own connection: nothing can happen in between.
+  @Test(arguments: [true, false])
+  func aTimelineThatIsRefusedIsNotTaken(isPromotedWhileItStreams: Bool) async throws {
+    try await Scene.run { scene in
+      try scene.server.psql("CREATE TABLE t (i int)")
+      let wanted = try scene.flushedLSN()
+      try Self.startAsStandby(scene)
+      if !isPromotedWhileItStreams { try scene.server.psql("SELECT pg_promote()") }
+      var configuration = scene.configuration(durability: .following)
+      configuration.accept = { system in
+        if system.timeline != TimelineID(1) { throw Refused() }
+      }
+      let capture = try await scene.startCapture(configuration)
+      let log = EventLog(capture)
+      if isPromotedWhileItStreams {
+        #expect(try await capture.flush(to: wanted, timeout: .seconds(30)) >= wanted)
+        try scene.server.psql("SELECT pg_promote()")
+      }
+      let end = try scene.flushedLSN()
+      try scene.server.psql("INSERT INTO t SELECT generate_series(1, 1000)")
+      _ = try await log.first {
+        if case .disconnected(is Refused) = $0 { true } else { false }
+      }
+      #expect(capture.positions.receivedLSN <= end)
+      #expect(!capture.positions.isStreaming)
+      try await capture.stop()
+    }
+  }
+
+  private struct Refused: Error {}
+
+  private static func startAsStandby(_ scene: Scene) throws {
+    try scene.server.stop(mode: "fast")
+    try run(["touch", "\(scene.server.dataDirectory)/standby.signal"], asPostgresUser: true)
+    try scene.server.start()
   }
 }

@@ -32,7 +32,58 @@ private final class ScriptedTransport: APITransport {
   }
 }
 
+/// A server that cuts each download off after some bytes, and cannot read on at `damage`.
+private final class CuttingTransport: APITransport {
+  private let content: Data
+  private let damage: Int
+  private let starts = Mutex<[Int]>([])
+  private let taken = Mutex(Data())
+
+  init(_ content: Data, damage: Int) {
+    self.content = content
+    self.damage = damage
+  }
+
+  var tries: [Int] { starts.withLock { $0 } }
+  var came: Data { taken.withLock { $0 } }
+  @Sendable func take(_ piece: Data) { taken.withLock { $0.append(piece) } }
+
+  func send(
+    _ request: APIRequest, to base: String, key: String?
+  ) async throws -> APIResponse { APIResponse(status: 599, body: Data()) }
+
+  func download(
+    _ request: APIRequest, to base: String, key: String?, from offset: Int,
+    _ take: @escaping @Sendable (Data) throws -> Void
+  ) async throws -> APIResponse? {
+    starts.withLock { $0.append(offset) }
+    if offset == damage {
+      return APIResponse(status: 500, body: Data(#"{"code":"x","message":"it is damaged"}"#.utf8))
+    }
+    let end = min(offset + 40, damage, content.count)
+    if end > offset { try take(content[offset..<end]) }
+    if end == content.count { return nil }
+    throw APIClientError(code: APIClientError.downloadCut, message: "cut off")
+  }
+}
+
 @Suite struct ClientTests {
+  @Test func aDownloadThatIsCutOffGoesOnUntilTheServerSaysWhy() async throws {
+    let content = Data((0..<100).map { UInt8($0) })
+    for (damage, tries) in [(Int.max, [10, 50, 90]), (75, [10, 50, 75]), (10, [10])] {
+      let transport = CuttingTransport(content, damage: damage)
+      let client = APIClient(
+        server: "http://server", key: "k", transport: transport, pause: { _ in })
+      var failure: APIClientError?
+      do {
+        try await client.download(APIRequest(.get, ["x"]), from: 10, transport.take)
+      } catch let error as APIClientError { failure = error }
+      #expect(transport.came == content[10..<min(damage, 100)])
+      #expect(transport.tries == tries)
+      #expect(failure?.message == (damage < 100 ? "it is damaged" : nil))
+    }
+  }
+
   private func client(_ transport: ScriptedTransport) -> APIClient {
     APIClient(server: "http://server", key: "k", transport: transport, pause: { _ in })
   }

@@ -42,17 +42,7 @@ import Testing
 
   private func withSmallDisk(_ body: (String) async throws -> Void) async throws {
     try await withTemporaryDirectory { directory in
-      let disk = "\(directory)/disk"
-      try run(["mkdir", "-p", disk])
-      try run(["mount", "-t", "tmpfs", "-o", "size=1g,mode=0711", "exzo-test", disk])
-      do {
-        try await body(disk)
-      } catch {
-        // The first error is the one to report.
-        _ = try? run(["umount", "-l", disk])
-        throw error
-      }
-      try run(["umount", disk])
+      try await TestSupport.withSmallDisk(in: directory, size: "1g", body)
     }
   }
 

@@ -85,9 +85,9 @@ import Testing
   }
 
   private static func passwordChanged(_ scene: Scene) async throws {
-    try scene.server.psql(
-      "ALTER ROLE replicator PASSWORD 'new one'; SELECT pg_terminate_backend(active_pid) "
-        + "FROM pg_replication_slots")
+    // Each is its own transaction: the role's new password counts before the connection ends.
+    try scene.server.psql("ALTER ROLE replicator PASSWORD 'new one'")
+    try scene.server.psql("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots")
     // First that the connection ended, then why there is no new one.
     let away = try await scene.waitForAttachment {
       $0.string("attachment.error").contains("password authentication failed")

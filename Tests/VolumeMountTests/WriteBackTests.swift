@@ -64,18 +64,15 @@ struct WriteBackTests {
 
   @Test func whatFoundNoRoomIsToldAndNeverReadAsWhatItWas() async throws {
     try await withTemporaryDirectory { directory in
-      let disk = "\(directory)/disk"
-      try run(["mkdir", disk])
-      try run(["mount", "-t", "tmpfs", "-o", "size=16m", "exzo-test", disk])
-      do {
-        try fill(disk)
-      } catch {
-        // The first error is the one to report.
-        _ = try? run(["umount", "-l", "\(disk)/mount"])
-        _ = try? run(["umount", "-l", disk])
-        throw error
+      try await withSmallDisk(in: directory, size: "16m") { disk in
+        do {
+          try fill(disk)
+        } catch {
+          // The first error is the one to report.
+          _ = try? run(["umount", "-l", "\(disk)/mount"])
+          throw error
+        }
       }
-      try run(["umount", disk])
     }
   }
 

@@ -80,6 +80,7 @@ extension WALCapture {
         .wrongServer, "stream WAL",
         detail: "system identifier \(system.systemIdentifier), expected \(line.systemIdentifier)")
     }
+    try configuration.accept(system)
     let (start, timeline) = state.withLock { state in
       state.serverLSN = max(state.serverLSN, system.flushedLSN)
       return (state.received, state.timeline)

@@ -78,13 +78,9 @@ extension Agent {
       spoolDirectory: directory.spool, major: try postgresMajor(specification.major),
       durability: .following)
     configuration.slotName = source.slot
-    let timeline = SourceTimeline(
-      expected: writer.description.timeline, systemIdentifier: source.facts.systemIdentifier)
-    configuration.pin = { parameters in
-      let pinned = try source.pinned(parameters)
-      try timeline.check(pinned)
-      return pinned
-    }
+    let timeline = SourceTimeline(expected: writer.description.timeline)
+    configuration.pin = { try source.pinned($0) }
+    configuration.accept = { try timeline.check($0) }
     return try await WALCapture.open(configuration)
   }
 

@@ -12,23 +12,16 @@ struct SourceMoved: Error, CustomStringConvertible {
   }
 }
 
-/// Looks, before each connection, whether the server still writes the history that the line holds.
+/// Looks, as each stream begins, whether the server still writes the history that the line holds.
 ///
 /// After a failover it writes another: moments across the switch could not be opened, and a promoted standby has
-/// no slot that kept what it wrote meanwhile.
+/// no slot that kept what it wrote meanwhile. One that is promoted later in the stream ends it first.
 struct SourceTimeline: Sendable {
   let expected: TimelineID
-  let systemIdentifier: UInt64
 
-  /// Blocks its thread.
-  /// - Parameter connection: with the address pinned.
-  /// - Throws: ``SourceMoved``; ``PostgresError``.
-  func check(_ connection: ConnectionParameters) throws {
-    let session = try ReplicationConnection(connection)
-    defer { session.close() }
-    let system = try session.identifySystem()
-    // Another server altogether is told apart by whoever streams.
-    guard system.systemIdentifier == systemIdentifier, system.timeline != expected else { return }
+  /// - Throws: ``SourceMoved``.
+  func check(_ system: SystemIdentification) throws {
+    guard system.timeline != expected else { return }
     throw SourceMoved(expected: expected, found: system.timeline)
   }
 }
