@@ -186,15 +186,25 @@ public struct HTTPTransport: APITransport {
       let body = try await answer.body.collect(upTo: Self.longestAnswer)
       return APIResponse(status: Int(answer.status.code), body: Data(body.readableBytesView))
     }
+    var pieces = answer.body.makeAsyncIterator()
+    while let piece = try await Self.next(of: &pieces, request) {
+      try take(Data(piece.readableBytesView))
+    }
+    return nil
+  }
+
+  /// What ends a body early has errors of the client's, the parser's and the socket's own.
+  private static func next(
+    of pieces: inout HTTPClientResponse.Body.AsyncIterator, _ request: APIRequest
+  ) async throws -> ByteBuffer? {
     do {
-      for try await piece in answer.body { try take(Data(piece.readableBytesView)) }
-    } catch let error as HTTPClientError {
+      return try await pieces.next()
+    } catch let error where !(error is CancellationError) {
       throw APIClientError(
         code: APIClientError.downloadCut,
         message: "\(request.target): the download was cut off: \(error)",
         hint: "Run it again: it goes on where it ended.")
     }
-    return nil
   }
 
   public func send(
