@@ -12,7 +12,12 @@ extension WALCapture {
     let sleep = configuration.clock.sleep
     let deadline = Task { [weak self] in
       try await sleep(timeout)
-      self?.endWaiter(key, CaptureError(.timeout, operation, lsn: lsn))
+      guard let self else { return }
+      let detail =
+        state.withLock { $0.isStoreReachable }
+        ? "not done after \(timeout)"
+        : "the object store does not answer; nothing is lost, and it goes on by itself when it does"
+      endWaiter(key, CaptureError(.timeout, operation, lsn: lsn, detail: detail))
     }
     defer { deadline.cancel() }
     return try await withTaskCancellationHandler {

@@ -22,8 +22,12 @@ public protocol ComputeFleet: Sendable {
   /// Opens (a new line at a moment) or wakes (its existing volume) and returns when connections
   /// are accepted. Idempotent by compute id: one that runs is returned as it is.
   func start(_ compute: ComputeRequest) async throws -> RunningCompute
-  /// Stops a compute cleanly; its volume stays. One that does not run is no error.
+  /// Stops a compute cleanly; its volume stays. One that does not run is no error; what it had acknowledged before
+  /// an accident is stored.
   func suspend(computeID: String) async throws
+  /// Whether commits that the line's compute acknowledged may lie on this machine's disk only, as after an
+  /// accident; also while it runs. Fast.
+  func holdsUnstoredWAL(line: String) -> Bool
   /// Stops a compute and deletes its local volume; the history stays. One that is not there is no
   /// error.
   func destroy(computeID: String, line: String) async throws
@@ -94,6 +98,7 @@ extension ComputeFleet {
     line: String, from relation: RelFileLocator, in range: Range<LSN>
   ) async throws -> DeletingTransaction? { nil }
   public func openings() -> (byWay: [String: Int], replayedByReason: [String: Int]) { ([:], [:]) }
+  public func holdsUnstoredWAL(line: String) -> Bool { false }
   public func running(line: String) async -> RunningCompute? {
     await running().first { $0.lineID == line }
   }

@@ -14,7 +14,7 @@ extension RunningCompute {
       ConnectionParameters(
         host: socketDirectory, port: port,
         user: superuser ?? platform, database: database,
-        applicationName: application,
+        connectTimeout: 30, applicationName: application,
         options: "\(ConnectionParameters.platformOptions) \(options)"), size: 1, name: application)
     do {
       let value = try await pool.withConnection(body)

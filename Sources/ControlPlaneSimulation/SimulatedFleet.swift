@@ -38,6 +38,8 @@ public final class SimulatedFleet: ComputeFleet {
     var failures: [String: [ComputeFleetError]] = [:]
     var historyBytes: [String: Int] = [:]
     var health = FleetHealth()
+    /// Lines of computes that ended in an accident.
+    var unstored: [String: String] = [:]
   }
 
   private let state = Mutex(State())
@@ -79,7 +81,16 @@ public final class SimulatedFleet: ComputeFleet {
   public func crash(_ computeID: String) { state.withLock { $0.running[computeID] = nil } }
 
   /// All computes die at once, as when the machine is switched off.
-  public func crash() { state.withLock { $0.running = [:] } }
+  public func crash() {
+    state.withLock { state in
+      for (compute, place) in state.running { state.unstored[compute] = place.lineID }
+      state.running = [:]
+    }
+  }
+
+  public func holdsUnstoredWAL(line: String) -> Bool {
+    state.withLock { $0.unstored.values.contains(line) }
+  }
 
   private func enter(_ name: String, _ subject: String, _ state: inout State) throws {
     state.calls.append("\(name) \(subject)")
@@ -178,6 +189,7 @@ public final class SimulatedFleet: ComputeFleet {
   public func suspend(computeID: String) async throws {
     try state.withLock { state in
       try enter("suspend", computeID, &state)
+      state.unstored[computeID] = nil
       state.running[computeID] = nil
     }
   }

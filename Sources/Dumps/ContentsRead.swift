@@ -80,7 +80,12 @@ struct ContentsRead {
     let rows = try connection.query(
       """
       \(scattered)
-      SELECT n.nspname, c.relname, c.relkind::text AS kind, c.relpersistence::text AS persistence
+      SELECT n.nspname, c.relname, c.relkind::text AS kind, c.relpersistence::text AS persistence,
+        CASE WHEN NOT c.relispartition AND EXISTS (
+          SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid)
+        THEN (SELECT coalesce(string_agg('r.' || quote_ident(a.attname), ', ' ORDER BY a.attname), '')
+          FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+        END AS columns
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
       WHERE (c.relkind IN ('r', 'm', 'f') AND c.oid NOT IN (SELECT relid FROM scattered)
         OR c.oid IN (SELECT root FROM roots)) AND \(notExtension) ORDER BY c.oid
@@ -95,7 +100,10 @@ struct ContentsRead {
         continue
       }
       let isWhole = try row.value("kind", as: String.self) == "p"
-      contents.tables[qualified] = try table("\(isWhole ? "" : "ONLY ")\(qualified)", connection)
+      // Columns that a parent got later stand elsewhere in a child that is made anew.
+      contents.tables[qualified] = try table(
+        "\(isWhole ? "" : "ONLY ")\(qualified)",
+        row: row["columns"].map { "ROW(\($0))" } ?? "(r.*)", connection)
     }
     contents.notes += skipped.sorted { $0.key < $1.key }.map {
       "content not compared of \($0.value) \($0.key)"
@@ -113,13 +121,13 @@ struct ContentsRead {
   }
 
   private static func table(
-    _ source: String, _ connection: PostgresConnection
+    _ source: String, row text: String, _ connection: PostgresConnection
   ) throws -> DatabaseContents.Table {
     let row = try connection.query(
       """
       SELECT count(*)::text AS rows,
-        coalesce(sum(hashtextextended((r.*)::text, 0)::numeric), 0)::text || '/'
-        || coalesce(sum(hashtextextended((r.*)::text, 1)::numeric), 0)::text AS hash
+        coalesce(sum(hashtextextended(\(text)::text, 0)::numeric), 0)::text || '/'
+        || coalesce(sum(hashtextextended(\(text)::text, 1)::numeric), 0)::text AS hash
       FROM \(source) AS r
       """
     ).first

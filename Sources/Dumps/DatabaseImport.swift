@@ -61,9 +61,10 @@ public struct DatabaseImport {
     if !isSameVersion {
       notes.append("schemas not compared: the servers are of versions \(old) and \(new)")
     }
-    let before = try contents(from, source, binaries, isSameVersion, snapshot: snapshot)
-    try to.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    let after = try contents(to, target, binaries, isSameVersion, snapshot: nil)
+    var before = try ContentsRead.contents(in: from)
+    if isSameVersion { before.schema = try schema(source, binaries, snapshot: snapshot) }
+    var after = try Self.imported(in: to)
+    if isSameVersion { after.schema = try schema(target, binaries, snapshot: nil) }
     var comparison = ContentsComparison(source: before, restored: after)
     if comparison.schemaDiffers {
       comparison.expectedSchema = reprintedSchema(binaries, &notes)
@@ -162,12 +163,21 @@ public struct DatabaseImport {
     }
   }
 
-  private func contents(
-    _ connection: PostgresConnection, _ parameters: ConnectionParameters, _ binaries: String,
-    _ readsSchema: Bool, snapshot: String?
-  ) throws -> DatabaseContents {
-    var contents = try ContentsRead.contents(in: connection)
-    if readsSchema { contents.schema = try schema(parameters, binaries, snapshot: snapshot) }
+  /// All but the schema. Policies that a table forces on its owner would hide rows from this session, which is its
+  /// owner's: they are put off for as long as it reads.
+  private static func imported(in connection: PostgresConnection) throws -> DatabaseContents {
+    try connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    let forced = try connection.query(
+      """
+      SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relrowsecurity AND c.relforcerowsecurity
+        AND pg_has_role(c.relowner, 'USAGE')
+      """
+    ).rows.compactMap { $0[0] }
+    for table in forced {
+      try connection.execute("ALTER TABLE \(table) NO FORCE ROW LEVEL SECURITY")
+    }
+    let contents = try ContentsRead.contents(in: connection)
+    try connection.execute("ROLLBACK")
     return contents
   }
 

@@ -8,11 +8,14 @@ struct RestorePlace {
   let source: DumpSource
   let cluster: PostgresConnection
 
-  /// Roles that the entries need: their owners, and those that rights are granted to.
+  /// Roles that the entries need: their owners, those that rights are granted to, and those that rows name.
   static func roles(
     _ known: [String], _ entries: [ArchiveContents.Entry]?
   ) -> [String] {
-    guard let entries else { return known }
+    // Rows may name any role then.
+    guard let entries, !entries.contains(where: { $0.definition.contains("regrole") }) else {
+      return known
+    }
     let owners = Set(entries.map(\.owner))
     let grants = entries.filter { $0.kind.hasSuffix("ACL") || $0.kind == "POLICY" }
       .map(\.definition).joined(separator: "\n")

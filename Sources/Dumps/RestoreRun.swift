@@ -141,16 +141,9 @@ struct RestoreRun {
   }
 
   private func copy(_ archive: String, to script: RestoreScript) throws {
-    let file = try SystemFileSystem().open(archive, .read, operation: "read dump")
-    defer { file.close() }
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 20, alignment: 4096)
-    defer { buffer.deallocate() }
-    var offset: UInt64 = 0
-    while true {
-      let count = try file.read(into: buffer, at: offset, operation: "read dump")
-      if count == 0 { return }
-      try script.write(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
-      offset += UInt64(count)
+    let data = try Data(contentsOf: URL(fileURLWithPath: archive), options: .alwaysMapped)
+    try data.withUnsafeBytes { bytes in
+      try PlainScript.withoutTransactions(bytes) { try script.write($0) }
     }
   }
 

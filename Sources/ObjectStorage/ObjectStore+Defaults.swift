@@ -47,6 +47,7 @@ extension ObjectStore {
   }
 
   public func forget(_ key: ObjectKey) {}
+  public func distrust(_ key: ObjectKey) { forget(key) }
 
   /// Everything below a prefix, asked for a thousand at a time, in order.
   package func listAll(

@@ -30,6 +30,9 @@ public protocol ObjectStore: Sendable {
   func directories(in prefix: String) async throws -> [String]
   /// Lets go of copies that the store keeps nearer, because they do not fit the object any more.
   func forget(_ key: ObjectKey)
+  /// What was read of an object is damaged: lets go of copies kept nearer, and reads from another copy of it from
+  /// now on where there is one.
+  func distrust(_ key: ObjectKey)
   /// The path of a local file that holds the object byte for byte, where there is one: the fast
   /// path for reading ranges without suspension. The file may vanish when the object is deleted.
   func localFile(_ key: ObjectKey) -> String?

@@ -240,15 +240,56 @@ import Testing
         target: created.branch.id, role: "exzodb_owner")
       #expect(byBranch?.endpointID == endpoint)
 
-      // A machine that was switched off: the next engine finds nothing running.
-      installation.fleet.crash()
-      try await installation.working {
-        let shown = EndpointService(core: installation.core)
-        while try await shown.get(
-          EndpointID(endpoint), project: ProjectID(created.project.id),
-          account: installation.account.id
-        ).currentState == .active { await Task.yield() }
+      // A compute that had ended cleanly: the next engine finds nothing running, and nothing to bring in.
+      let compute = try #require(await installation.fleet.running().first)
+      try await installation.fleet.suspend(computeID: compute.computeID)
+      try await Self.wait(for: endpoint, of: created, installation) {
+        $0.currentState == .idle && $0.pendingState == nil
       }
+      #expect(installation.fleet.calls.count { $0.hasPrefix("start") } == 2)
+    }
+  }
+
+  /// Commits that an accident left on this disk only are brought in by nobody's connecting.
+  @Test func whatRanWhenTheMachineWasSwitchedOffRunsAgain() async throws {
+    try await Installation.with { installation in
+      let created = try await installation.newProject()
+      let endpoint = created.endpoints[0].id
+      let fleet = installation.fleet
+      _ = try await installation.working { try await installation.end(created.operations) }
+      fleet.crash()
+      try await Self.wait(for: endpoint, of: created, installation) {
+        $0.currentState == .active && fleet.calls.count { $0.hasPrefix("start ") } == 2
+      }
+      // An idle one is not started: it is suspended once more, which stores them.
+      fleet.crash()
+      try await installation.core.catalog.write { tx in
+        let row = try #require(try tx.endpoint(EndpointID(endpoint)))
+        try OperationSteps.setIdle(row, tx, at: installation.clock.now)
+      }
+      try await Self.wait(for: endpoint, of: created, installation) { _ in
+        fleet.calls.last?.hasPrefix("suspend") ?? false
+      }
+      try await Self.wait(for: endpoint, of: created, installation) {
+        $0.currentState == .idle && $0.pendingState == nil
+      }
+      #expect(fleet.calls.count { $0.hasPrefix("start ") } == 2)
+    }
+  }
+
+  private static func wait(
+    for endpoint: String, of created: API.CreatedProject, _ installation: Installation,
+    until isMet: (API.Endpoint) -> Bool
+  ) async throws {
+    try await installation.working {
+      for _ in 0..<3000 {
+        let shown = try await EndpointService(core: installation.core).get(
+          EndpointID(endpoint), project: ProjectID(created.project.id),
+          account: installation.account.id)
+        if isMet(shown) { return }
+        try await Task.sleep(for: .milliseconds(10))
+      }
+      Issue.record("the endpoint did not become as expected")
     }
   }
 

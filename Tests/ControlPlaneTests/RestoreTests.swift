@@ -94,6 +94,39 @@ struct PastScene: Sendable {
 }
 
 @Suite(.serialized) struct RestoreTests {
+  /// Until its first compute starts a line is what it began as, and that stays so.
+  @Test func timesBeforeALinesFirstComputeOpenAlsoOnceItHasStarted() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let (core, id) = (installation.core, try await scene.row(scene.dev).lineID)
+        let began = try #require(try await core.catalog.read { try $0.line(id) }).createdAt
+        installation.clock.advance(60)
+        let asleep = installation.clock.now
+        let before = try await scene.resolve(scene.dev, .time(asleep))
+        installation.clock.advance(60)
+        let made = try await EndpointService(core: core).create(
+          API.NewEndpoint(branchID: scene.dev.rawValue, type: .readWrite),
+          project: scene.project, account: scene.account)
+        try await installation.end(made.operations)
+        installation.fleet.write(0x100, to: id.rawValue)
+        installation.clock.advance(60)
+        for time in [began, asleep] {
+          let after = try await scene.resolve(scene.dev, .time(time))
+          #expect(after.lsn == before.lsn, "\(time)")
+        }
+        let shown = try await scene.branches.get(
+          scene.dev, project: scene.project, account: scene.account)
+        #expect(shown.branch.restoreWindow?.earliestTimestamp == began)
+        let late = try await scene.resolve(scene.dev, .time(installation.clock.now))
+        #expect(late.lsn == before.lsn + 0x100)
+        await #expect(throws: ControlPlaneError.self) {
+          _ = try await scene.resolve(scene.dev, .time(began.addingTimeInterval(-1)))
+        }
+      }
+    }
+  }
+
   @Test func theBranchTakesAPastStateAndTheFormerOneIsKept() async throws {
     try await Installation.with { installation in
       try await installation.working {

@@ -176,6 +176,77 @@ import Testing
     }
   }
 
+  /// A child's columns stand where a new child's would; rows that name roles; both as `pg_dump` brings them back.
+  @Test func columnsThatMovedAndRolesInRowsAreTheSame() async throws {
+    try await Scene.with { scene in
+      try scene.fill(rows: 10)
+      try scene.psql(
+        """
+        CREATE TABLE par (a int); CREATE TABLE chi ("b ""x" text) INHERITS (par);
+        INSERT INTO chi VALUES (1, 'x'), (2, NULL); ALTER TABLE par ADD COLUMN c int DEFAULT 9;
+        CREATE TABLE late (a int, c int, z text); INSERT INTO late VALUES (1, 2, 'three');
+        CREATE TABLE parent (z text, a int); ALTER TABLE late INHERIT parent;
+        CREATE TABLE named (r regrole);
+        ALTER TABLE par OWNER TO app; ALTER TABLE chi OWNER TO app; ALTER TABLE named OWNER TO app
+        """)
+      try scene.server.psql("CREATE ROLE nobody_owns")
+      try scene.psql("INSERT INTO named VALUES ('nobody_owns')")
+      _ = try await scene.make("d", .custom)
+      let source = try await scene.tools.contents(of: Scene.database, on: scene.compute)
+      try scene.server.psql("ALTER ROLE nobody_owns RENAME TO moved")
+      let notes = try await scene.restore("d", into: "copy")
+      #expect(notes.contains { $0.contains("nobody_owns") }, "\(notes)")
+      let restored = try await scene.tools.contents(of: "copy", on: scene.compute)
+      for table in ["chi", "late", "par", "parent", "named"] {
+        let name = "\"public\".\"\(table)\""
+        #expect(source.tables[name] != nil && source.tables[name] == restored.tables[name], "\(table)")
+      }
+      try scene.psql("UPDATE chi SET c = 8 WHERE a = 2", "copy")
+      let changed = try await scene.tools.contents(of: "copy", on: scene.compute)
+      #expect(source.tables["\"public\".\"chi\""] != changed.tables["\"public\".\"chi\""])
+    }
+  }
+
+  /// Large objects of a plain dump come with a transaction of their own, which must not end the restore's.
+  @Test func aPlainDumpWithLargeObjectsIsRestoredWholeOrNotAtAll() async throws {
+    try await Scene.with { scene in
+      try scene.server.psql("CREATE ROLE app LOGIN")
+      try scene.server.psql("CREATE DATABASE large OWNER app")
+      try scene.psql(
+        """
+        SELECT lo_put(lo_create(777), 10, '\\xff'); SELECT lo_put(lo_create(778), 0, '\\x01');
+        ALTER LARGE OBJECT 777 OWNER TO app; ALTER LARGE OBJECT 778 OWNER TO app;
+        COMMENT ON DATABASE large IS 'with objects';
+        CREATE TABLE t AS SELECT E'BEGIN;\n\nSELECT pg_catalog.lo_open(1, 2)' AS x;
+        CREATE TABLE lines (x text); INSERT INTO lines VALUES ('BEGIN;'), (''),
+          ('SELECT pg_catalog.lo_open(''1'', 131072);'), ('COMMIT;');
+        ALTER TABLE t OWNER TO app; ALTER TABLE lines OWNER TO app; ALTER SCHEMA public OWNER TO app
+        """, "large")
+      _ = try await scene.make("d", .plain, database: "large")
+      let source = try await scene.tools.contents(of: "large", on: scene.compute)
+      _ = try await scene.restore("d", into: "copy")
+      let restored = try await scene.tools.contents(of: "copy", on: scene.compute)
+      #expect(source.tables == restored.tables && source.tables["\"public\".\"lines\""]?.rows == 4)
+      #expect(source.largeObjects == restored.largeObjects && source.largeObjects.rows == 2)
+      // An index that cannot be made comes after them.
+      try scene.psql(
+        """
+        CREATE FUNCTION inner_one(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1; END';
+        CREATE FUNCTION outer_one(text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+          AS 'BEGIN RETURN inner_one($1); END';
+        CREATE INDEX ON t (outer_one(x));
+        ALTER FUNCTION inner_one OWNER TO app; ALTER FUNCTION outer_one OWNER TO app
+        """, "large")
+      _ = try await scene.make("e", .plain, database: "large")
+      await #expect(throws: (any Error).self) { _ = try await scene.restore("e", into: "second") }
+      let left = try scene.server.psql("SELECT count(*) FROM pg_database WHERE datname = 'second'")
+      if left != "0" {
+        #expect(
+          try scene.psql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace", "second") == "0")
+      }
+    }
+  }
+
   /// The database's own `client_encoding` may not take what is in it, neither its rows nor its names.
   @Test(arguments: [API.DumpFormat.custom, .plain])
   func aClientEncodingChangesNothing(_ format: API.DumpFormat) async throws {

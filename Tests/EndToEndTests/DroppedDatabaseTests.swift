@@ -4,6 +4,25 @@ import Testing
 
 /// The way back to a database that was dropped, on a server where nothing else happened.
 @Suite(.serialized, .heavy) struct DroppedDatabaseTests {
+  /// A materialized view that was never filled cannot be counted.
+  @Test func whatCannotBeCountedIsNamedInTheTimeline() async throws {
+    try await withPlatform { platform in
+      let scene = try await Scene(platform, name: "views")
+      try platform.psql(scene.uri, "CREATE TABLE t AS SELECT 1 AS n")
+      try platform.psql(
+        scene.uri, "CREATE MATERIALIZED VIEW empty AS SELECT count(*) FROM t WITH NO DATA")
+      try platform.psql(scene.uri, "DROP MATERIALIZED VIEW empty")
+      let shown = try platform.exzo(
+        ["branches", "timeline", "main", "--project-id", scene.project])
+      #expect(shown.output.contains("empty"), "\(shown)")
+      // Nor does a setting of the tenant's keep the platform out.
+      try platform.psql(scene.uri, "ALTER DATABASE exzodb SET local_preload_libraries = 'nonexist'")
+      let schema = try platform.call(
+        "GET", "/projects/\(scene.project)/branches/\(scene.main)/schema?db_name=exzodb")
+      #expect(schema.status == 200 && schema.text.contains("CREATE TABLE"), "\(schema.text)")
+    }
+  }
+
   @Test func aTimeBeforeADropHasTheDatabase() async throws {
     try await withPlatform { platform in
       let scene = try await Scene(platform, name: "dropped")

@@ -32,6 +32,35 @@ import Testing
     }
   }
 
+  /// As after a power cut: commits lie on local disk only, and nobody connects.
+  @Test func whatWasAcknowledgedIsThereAfterServeAndComputeDiedTogether() async throws {
+    try await withPlatform { platform in
+      let created = try platform.call("POST", "/projects", #"{"project":{"name":"cut"}}"#)
+      let (project, main) = (created.string("project.id"), created.string("branch.id"))
+      try await platform.settle(project)
+      let uri = created.string("connection_uris.0.connection_uri")
+      try platform.psql(uri, "CREATE TABLE t (n int)")
+      let lsn = try platform.psql(
+        uri, "INSERT INTO t SELECT generate_series(1, 100000); SELECT pg_current_wal_insert_lsn()"
+      ).output.trimmingCharacters(in: .newlines)
+      try platform.lose(deletingData: false)
+      try await platform.start()
+      // Asked at once, and again when all has settled.
+      for round in 0..<2 {
+        let branch = try platform.call(
+          "POST", "/projects/\(project)/branches",
+          #"{"branch":{"parent_id":"\#(main)","parent_lsn":"\#(lsn)"},"endpoints":[{"type":"read_write"}]}"#)
+        #expect(branch.status == 201, "round \(round): \(branch.text)")
+        try await platform.settle(project)
+        let rows = try platform.psql(
+          branch.string("connection_uris.0.connection_uri"), "SELECT count(*) FROM t")
+        #expect(rows.output == "100000\n", "round \(round)")
+      }
+      let endpoints = try platform.call("GET", "/projects/\(project)/branches/\(main)/endpoints")
+      #expect(endpoints.string("endpoints.0.current_state") == "active", "\(endpoints.text)")
+    }
+  }
+
   /// Killed at times spread over the making of a branch.
   @Test func aBranchWhoseServeWasKilledMeanwhileIsFinishedByTheNext() async throws {
     try await withPlatform { platform in

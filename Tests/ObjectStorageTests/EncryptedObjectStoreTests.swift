@@ -50,6 +50,55 @@ import Testing
     }
   }
 
+  /// Damage is only seen when an object is opened: whatever it is, its copy in the mirror is read instead.
+  @Test func whatIsDamagedIsReadFromTheMirror() async throws {
+    try await withTemporaryDirectory { directory in
+      let memory = MemoryObjectStore()
+      let first = try await encrypted(memory, directory)
+      let key = ObjectKey("lines/ln-a/object")
+      let body = text(300_000)
+      try await first.put(key, .bytes(body))
+      let mirror = MemoryObjectStore()
+      for name in memory.keys { mirror[name] = memory[name] }
+      for name in memory.keys {
+        let whole = try #require(memory[name])
+        for place in [0, 30, whole.count / 2, whole.count - 1] {
+          var damaged = whole
+          damaged[min(place, whole.count - 1)] ^= 1
+          memory[name] = damaged
+          let cache = try CachedObjectStore(
+            MirroredObjectStore(memory, second: mirror), directory: "\(directory)/cache-\(UUID())",
+            limit: 1 << 30)
+          let store = try await encrypted(cache, directory)
+          #expect(try await store.get(key, range: nil) == body, "\(name) at \(place)")
+          #expect(
+            try await store.slice(key, 70_000..<70_010).bytes == Array(body[70_000..<70_010]),
+            "\(name) at \(place)")
+          let found = try await onThread {
+            var buffer = [UInt8](repeating: 0, count: 100)
+            try buffer.withUnsafeMutableBytes { try store.read(key, at: 299_900, into: $0) }
+            return buffer
+          }
+          #expect(found == Array(body.suffix(100)), "\(name) at \(place)")
+        }
+        memory[name] = whole
+      }
+      // Damaged in both, it is an error that names it.
+      for name in memory.keys where name.contains("lines") || !name.hasPrefix("exzo") {
+        for store in [memory, mirror] {
+          var bytes = try #require(store[name])
+          bytes[bytes.count / 2] ^= 1
+          store[name] = bytes
+        }
+      }
+      let store = try await encrypted(MirroredObjectStore(memory, second: mirror), directory)
+      let error = await #expect(throws: ObjectStorageError.self) {
+        _ = try await store.get(key, range: nil)
+      }
+      #expect(error?.code == .damaged && error?.key == key.name)
+    }
+  }
+
   @Test func nothingInTheStoreIsReadable() async throws {
     try await withTemporaryDirectory { directory in
       let base = MemoryObjectStore()

@@ -163,6 +163,10 @@ enum SourceAdvice {
       return
         "server \(place) does not have the WAL that was followed (\(error)): it went back to a backup, "
         + "or a standby that lagged was promoted. History stays. HINT: \(anew)"
+    case .damagedWAL:
+      return
+        "server \(place) sends WAL that does not go on from what was followed (\(error)): it went back to a "
+        + "backup and has written since, or its WAL is damaged. History stays. HINT: \(anew)"
     default: return "\(error)"
     }
   }

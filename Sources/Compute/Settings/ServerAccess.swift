@@ -13,12 +13,14 @@ public enum ServerAccess {
   /// A session of the platform's on a compute's socket.
   ///
   /// What it writes does not wait for capture, which may start only afterwards; no setting of the endpoint's ends it;
-  /// and no name in it is looked up where tenants can make objects.
+  /// and no name in it is looked up where tenants can make objects. A server whose catalogs lie in a distant store may
+  /// need long for its first session.
   static func parameters(
     _ directory: LineDirectory, user: String = superuser, database: String = "postgres"
   ) -> ConnectionParameters {
     ConnectionParameters(
-      host: directory.run, user: user, database: database, applicationName: "exzo agent",
+      host: directory.run, user: user, database: database, connectTimeout: 30,
+      applicationName: "exzo agent",
       options: ConnectionParameters.platformOptions
         + " -c synchronous_commit=local -c search_path=pg_catalog")
   }

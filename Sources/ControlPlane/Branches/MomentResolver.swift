@@ -93,7 +93,10 @@ struct MomentResolver: Sendable {
 
   private func lineWindow(_ line: LineRecord) async throws -> RestoreWindow {
     guard let point = Self.pointer(line) else {
-      return try await core.fleet.window(line: line.id.rawValue)
+      var window = try await core.fleet.window(line: line.id.rawValue)
+      // Until its first compute started nothing was written: it was what it began as.
+      if Self.start(line) != nil { window.earliestTime = min(window.earliestTime, line.createdAt) }
+      return window
     }
     return RestoreWindow(
       earliestLSN: point.lsn, earliestTime: line.createdAt, latestLSN: point.lsn,
@@ -125,8 +128,12 @@ struct MomentResolver: Sendable {
     do {
       return try await core.fleet.resolve(line: line.id.rawValue, moment: moment)
     } catch let error as ComputeFleetError {
-      guard case .outOfWindow = error.code else { throw error }
-      throw OutsideLine()
+      guard case .outOfWindow(let window) = error.code else { throw error }
+      guard case .time(let time) = moment, Self.start(line) != nil,
+        (line.createdAt..<max(line.createdAt, window.earliestTime)).contains(time)
+      else { throw OutsideLine() }
+      // Before its first compute started.
+      return ResolvedMoment(lineID: line.id.rawValue, lsn: window.earliestLSN, time: time)
     }
   }
 

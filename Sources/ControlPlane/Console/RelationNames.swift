@@ -67,7 +67,9 @@ struct RelationNames: Sendable {
         oid: try row.value("oid"), database: database, schema: try row.value("nspname"),
         name: try row.value("relname"), kind: try row.value("kind"),
         rows: try row.optional("rows", as: Int.self), bytes: try row.value("bytes"))
-      if countsRows || relation.rows == nil, relation.holdsRows, relation.bytes < countedSize {
+      if countsRows || relation.rows == nil, relation.holdsRows, relation.bytes < countedSize,
+        try row.value("populated", as: Bool.self)
+      {
         let table = "\(try SQL.identifier(relation.schema)).\(try SQL.identifier(relation.name))"
         let count = try connection.query("SELECT count(*) AS n FROM ONLY \(table)").first
         relation.rows = try count?.value("n", as: Int.self)
@@ -82,7 +84,7 @@ struct RelationNames: Sendable {
       WHEN 'I' THEN 'index' WHEN 'S' THEN 'sequence' WHEN 't' THEN 'toast table'
       ELSE 'relation' END AS kind,
       CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END AS rows,
-      coalesce(pg_relation_size(c.oid), 0) AS bytes
+      coalesce(pg_relation_size(c.oid), 0) AS bytes, c.relispopulated AS populated
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE pg_relation_filenode(c.oid) = ANY ($1::oid[])
     """

@@ -85,6 +85,11 @@ public final class CachedObjectStore: ObjectStore {
     base.forget(key)
   }
 
+  public func distrust(_ key: ObjectKey) {
+    directory.remove(CacheIdentity(key))
+    base.distrust(key)
+  }
+
   // MARK: Reading
 
   public func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {

@@ -34,18 +34,36 @@ extension EncryptedObjectStore {
   private func whole(_ key: ObjectKey) async throws -> [UInt8] {
     let stored = try await stored(key)
     return try await naming(key.name) {
-      let bytes = try await base.get(stored, range: nil)
-      let header = Int(SealedObject.headerSize)
-      let sealer = try await open(bytes.prefix(header), of: key, stored: stored)
-      guard UInt64(bytes.count) == SealedObject.sealedSize(sealer.header.plainSize) else {
-        throw ObjectStorageError(
-          .damaged, operation: "open sealed object", key: key.name,
-          detail: "\(bytes.count) bytes for \(sealer.header.plainSize) plain ones")
-      }
-      return try await threads.run {
-        try bytes.withUnsafeBytes {
-          try sealer.open(UnsafeRawBufferPointer(rebasing: $0[header...]), firstFrame: 0)
-        }
+      try await twice(key, stored) { try await whole(key, stored) }
+    }
+  }
+
+  /// What is damaged may have been kept nearer, of an object that was replaced, or another copy may be whole: once
+  /// more from there.
+  private func twice<Value>(
+    _ key: ObjectKey, _ stored: ObjectKey, _ read: () async throws -> Value
+  ) async throws -> Value {
+    do {
+      return try await read()
+    } catch let error as ObjectStorageError where error.code == .damaged {
+      close(key)
+      base.distrust(stored)
+      return try await read()
+    }
+  }
+
+  private func whole(_ key: ObjectKey, _ stored: ObjectKey) async throws -> [UInt8] {
+    let bytes = try await base.get(stored, range: nil)
+    let header = Int(SealedObject.headerSize)
+    let sealer = try await open(bytes.prefix(header), of: key, stored: stored)
+    guard UInt64(bytes.count) == SealedObject.sealedSize(sealer.header.plainSize) else {
+      throw ObjectStorageError(
+        .damaged, operation: "open sealed object", key: key.name,
+        detail: "\(bytes.count) bytes for \(sealer.header.plainSize) plain ones")
+    }
+    return try await threads.run {
+      try bytes.withUnsafeBytes {
+        try sealer.open(UnsafeRawBufferPointer(rebasing: $0[header...]), firstFrame: 0)
       }
     }
   }
@@ -53,14 +71,7 @@ extension EncryptedObjectStore {
   public func slice(_ key: ObjectKey, _ range: Range<UInt64>) async throws -> ObjectSlice {
     let stored = try await stored(key)
     return try await naming(key.name) {
-      do {
-        return try await slice(key, stored, range)
-      } catch let error as ObjectStorageError where error.code == .damaged {
-        // What is kept nearer may be of an object that was replaced: once more from afar.
-        close(key)
-        base.forget(stored)
-        return try await slice(key, stored, range)
-      }
+      try await twice(key, stored) { try await slice(key, stored, range) }
     }
   }
 

@@ -66,16 +66,15 @@ actor KeyRing {
 
   func names() async throws -> OpaqueNames {
     if let opened { return opened }
-    let stored: [UInt8]
+    let key: WrappedKey
     do {
-      stored = try await base.get(KeyRing.namesKey, range: nil)
+      key = try await unwrapped(KeyRing.namesKey)
     } catch let error as ObjectStorageError where error.code == .notFound {
       throw ObjectStorageError(
         .misconfigured, operation: "open encrypted store", key: KeyRing.namesKey.name,
         detail: "the store is not encrypted, or this is not a store", cause: error,
         hint: "turn encryption off for this store, or correct its URL")
     }
-    let key = try WrappedKey(stored, name: KeyRing.namesKey.name, masters: try await masters())
     let names = OpaqueNames(key: key.bytes)
     (opened, namesBytes) = (names, key.bytes)
     return names
@@ -85,18 +84,30 @@ actor KeyRing {
   func key(_ id: [UInt8], for object: ObjectKey) async throws -> [UInt8] {
     if let known = keys[id] { return known }
     let name = ObjectKey(KeyRing.dataPrefix + hexadecimal(id))
-    let stored: [UInt8]
+    let key: WrappedKey
     do {
-      stored = try await base.get(name, range: nil)
+      key = try await unwrapped(name)
     } catch let error as ObjectStorageError where error.code == .notFound {
       throw ObjectStorageError(
         .unknownKey, operation: "open sealed object", key: object.name,
         detail: "its key '\(name)' is not in the store", cause: error,
         hint: "the project's key was deleted: what it sealed is lost")
     }
-    let key = try WrappedKey(stored, name: name.name, masters: try await masters())
     keys[id] = key.bytes
     return key.bytes
+  }
+
+  /// Where one copy of a key is damaged, another may be whole.
+  private func unwrapped(_ name: ObjectKey) async throws -> WrappedKey {
+    let masters = try await masters()
+    do {
+      return try WrappedKey(
+        try await base.get(name, range: nil), name: name.name, masters: masters)
+    } catch let error as ObjectStorageError where error.code == .damaged {
+      base.distrust(name)
+      return try WrappedKey(
+        try await base.get(name, range: nil), name: name.name, masters: masters)
+    }
   }
 
   /// The key that this store's own objects are sealed with, made where the project has none.

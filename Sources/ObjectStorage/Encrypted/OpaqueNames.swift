@@ -1,5 +1,6 @@
 import Crypto
 import Foundation
+import Synchronization
 
 /// Names as the store sees them: each part of a key sealed, so that only whoever has the key of
 /// names can read it, and that a directory stays a directory.
@@ -12,6 +13,7 @@ import Foundation
 struct OpaqueNames: Sendable {
   private let proof: SymmetricKey
   private let mask: SymmetricKey
+  private let known = KnownParts()
 
   /// - Parameter key: 32 bytes.
   init(key: [UInt8]) {
@@ -69,14 +71,19 @@ struct OpaqueNames: Sendable {
   func decode(_ part: String, in directory: String) -> String? {
     if OpaqueNames.isNumber(part) { return part }
     guard part.hasPrefix("-") else { return nil }
-    var text = part.dropFirst().replacingOccurrences(of: "-", with: "+")
+    // No plain directory holds a space.
+    let place = "\(directory) \(part)"
+    if let plain = known[place] { return plain }
+    var encoded = part.dropFirst().replacingOccurrences(of: "-", with: "+")
       .replacingOccurrences(of: "_", with: "/")
-    while text.utf8.count % 4 != 0 { text += "=" }
-    guard let data = Data(base64Encoded: text), data.count > 16 else { return nil }
+    while encoded.utf8.count % 4 != 0 { encoded += "=" }
+    guard let data = Data(base64Encoded: encoded), data.count > 16 else { return nil }
     let nonce = Array(data.prefix(16))
     let plain = masked(Array(data.dropFirst(16)), nonce)
     guard self.nonce(plain, directory) == nonce else { return nil }
-    return String(decoding: plain, as: UTF8.self)
+    let text = String(decoding: plain, as: UTF8.self)
+    known[place] = text
+    return text
   }
 
   private func nonce(_ part: [UInt8], _ directory: String) -> [UInt8] {
@@ -95,5 +102,22 @@ struct OpaqueNames: Sendable {
       block += 1
     }
     return result
+  }
+}
+
+/// Parts that were opened before: listings bring the same directories again and again.
+private final class KnownParts: Sendable {
+  private let parts = Mutex<[String: String]>([:])
+  /// About 20 MB.
+  private static let limit = 100_000
+
+  subscript(place: String) -> String? {
+    get { parts.withLock { $0[place] } }
+    set {
+      parts.withLock { parts in
+        if parts.count >= Self.limit { parts = [:] }
+        parts[place] = newValue
+      }
+    }
   }
 }

@@ -1,4 +1,5 @@
 import DurableIO
+import Synchronization
 
 /// A store with a copy of it elsewhere: what the one cannot give is read from the other.
 ///
@@ -9,12 +10,16 @@ import DurableIO
 /// 1. Everything is put into the first store, and listed there: the copy lags behind, and a listing
 ///    of it could hide a line's newest owner.
 /// 2. Objects are immutable, so an object of the copy is the object.
+/// 3. Damage is seen by whoever reads, who ``distrust(_:)``s the object: it is read from the copy from then on.
 ///
 /// ## Not guarded here
 /// Filling the copy: ``ObjectMirror``.
 public final class MirroredObjectStore: ObjectStore {
   private let first: any ObjectStore
   private let second: any ObjectStore
+  private let distrusted = Mutex<Set<ObjectKey>>([])
+  /// Of so many damaged objects the next read finds again that they are.
+  private static let distrustLimit = 100_000
 
   public init(_ first: any ObjectStore, second: any ObjectStore) {
     self.first = first
@@ -23,6 +28,7 @@ public final class MirroredObjectStore: ObjectStore {
 
   public func put(_ key: ObjectKey, _ body: ObjectBody) async throws {
     try await first.put(key, body)
+    _ = distrusted.withLock { $0.remove(key) }
   }
   public func size(_ key: ObjectKey) async throws -> UInt64? { try await first.size(key) }
   public func list(prefix: String, after: ObjectKey?, limit: Int) async throws -> [ObjectListing] {
@@ -36,7 +42,23 @@ public final class MirroredObjectStore: ObjectStore {
   public func localFile(_ key: ObjectKey) -> String? { first.localFile(key) }
   public func forget(_ key: ObjectKey) { first.forget(key) }
 
+  public func distrust(_ key: ObjectKey) {
+    first.distrust(key)
+    distrusted.withLock { keys in
+      if keys.count >= Self.distrustLimit { keys = [] }
+      keys.insert(key)
+    }
+  }
+
+  /// What the copy has of an object whose first one is damaged; `nil` where that is not so, or it has nothing.
+  private func trusted<Value>(_ key: ObjectKey, _ read: () async throws -> Value) async -> Value? {
+    guard distrusted.withLock({ $0.contains(key) }) else { return nil }
+    // The first one's answer or error is what counts then.
+    return try? await read()
+  }
+
   public func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
+    if let found = await trusted(key, { try await second.get(key, range: range) }) { return found }
     do {
       return try await first.get(key, range: range)
     } catch let error as ObjectStorageError where MirroredObjectStore.mayBeElsewhere(error) {
@@ -45,6 +67,7 @@ public final class MirroredObjectStore: ObjectStore {
   }
 
   public func slice(_ key: ObjectKey, _ range: Range<UInt64>) async throws -> ObjectSlice {
+    if let found = await trusted(key, { try await second.slice(key, range) }) { return found }
     do {
       return try await first.slice(key, range)
     } catch let error as ObjectStorageError where MirroredObjectStore.mayBeElsewhere(error) {
@@ -55,6 +78,11 @@ public final class MirroredObjectStore: ObjectStore {
   public func read(
     _ key: ObjectKey, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
   ) throws {
+    if distrusted.withLock({ $0.contains(key) }),
+      (try? second.read(key, at: offset, into: buffer)) != nil
+    {
+      return
+    }
     do {
       try first.read(key, at: offset, into: buffer)
     } catch let failure as ObjectStorageError where MirroredObjectStore.mayBeElsewhere(failure) {

@@ -38,5 +38,6 @@ public final class PrefixedObjectStore: ObjectStore {
     try await base.directories(in: self.prefix + prefix)
   }
   public func forget(_ key: ObjectKey) { base.forget(stored(key)) }
+  public func distrust(_ key: ObjectKey) { base.distrust(stored(key)) }
   public func localFile(_ key: ObjectKey) -> String? { base.localFile(stored(key)) }
 }

@@ -87,6 +87,7 @@ extension ConnectionParameters {
     "default_transaction_deferrable=off", "default_transaction_isolation=read\\ committed",
     "row_security=off", "datestyle=ISO", "intervalstyle=postgres", "extra_float_digits=3",
     "standard_conforming_strings=on", "array_nulls=on", "xmloption=content",
+    "local_preload_libraries=",
   ].map { "-c \($0)" }.joined(separator: " ")
 }
 

@@ -68,6 +68,9 @@ final class DirectoryAdapter: ProxyDirectory {
         default: "22023"
         }
       throw ProxyRefusal(sqlState: state, message: error.message, hint: error.hint)
+    } catch let error as ComputeFleetError where error.code == .temporary {
+      // Appendix A: cannot_connect_now.
+      throw ProxyRefusal(sqlState: "57P03", message: error.message, hint: "Try again.")
     }
   }
 

@@ -30,8 +30,11 @@ extension FleetAdapter {
       // A line whose specification cannot be read is not one that the control plane started.
       let specification = try? fleet.specification(line: line)
     else { return nil }
+    // Until a server elsewhere is copied its commits are there, and old ones come in.
+    let isCopying = status.source.map { $0.phase == .copying || $0.phase == .storing } ?? false
     return FleetHealth.Compute(
-      lineID: line, projectID: specification.projectID, exposureSeconds: status.exposureSeconds,
+      lineID: line, projectID: specification.projectID,
+      exposureSeconds: isCopying ? 0 : status.exposureSeconds,
       walBytes: bytes(below: fleet.directory(line: line).wal), alarms: status.messages)
   }
 

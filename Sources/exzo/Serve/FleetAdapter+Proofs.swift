@@ -12,14 +12,20 @@ extension FleetAdapter {
   func verify(_ promise: LinePromise, bytesPerSecond: UInt64) async throws -> LineProof? {
     guard LineID.isValid(promise.lineID) else { return nil }
     let pace = ReadingPace(bytesPerSecond: bytesPerSecond)
-    let verifier = LineVerifier(store: store) { try await pace.spend($0) }
+    let scratch = Self.verifyingDirectory(fleet.configuration.dataDirectory) + "/\(UUID())"
+    // Of no use afterwards; what a crash leaves goes with the next start.
+    defer { try? FileManager.default.removeItem(atPath: scratch) }
     return try await translating {
+      try FileManager.default.createDirectory(
+        atPath: scratch, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+      let first = try self.verified(scratch)
+      let verifier = LineVerifier(store: first) { try await pace.spend($0) }
       let line = LineID(rawValue: promise.lineID)
       var start = promise.start.map { PostgresTimestamp($0) }
       if let asked = start, !promise.inheritsWindow {
         // What a line promises begins with the line. Where its description is not to be read, the
         // verification below says so.
-        let created = try? await LineHistory.open(line, store: self.store).description.createdAt
+        let created = try? await LineHistory.open(line, store: first).description.createdAt
         start = max(asked, created ?? asked)
       }
       let report = try await verifier.verify(
@@ -29,6 +35,8 @@ extension FleetAdapter {
         problems: report.problems)
     }
   }
+
+  static func verifyingDirectory(_ dataDirectory: String) -> String { "\(dataDirectory)/verifying" }
 
   func drill(_ request: DrillRequest) async throws -> DrillOutcome {
     try await translating {

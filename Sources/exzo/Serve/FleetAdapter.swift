@@ -21,6 +21,8 @@ final class FleetAdapter: ComputeFleet {
   let clock: any WallClock
   /// Copies the store to the second one, where there is one.
   let mirror: ObjectMirror?
+  /// The store as it is to be verified; with a directory for its scratch files.
+  let verified: @Sendable (String) throws -> any ObjectStore
   /// What limits computes to their size, where the machine allows it.
   let controlGroups: ControlGroups?
   /// Which addresses servers elsewhere may have.
@@ -39,6 +41,7 @@ final class FleetAdapter: ComputeFleet {
     fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
     installation: PostgresInstallation, template: TemplateBuilder.Template,
     identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil,
+    verified: @escaping @Sendable (String) throws -> any ObjectStore,
     controlGroups: ControlGroups? = nil,
     networks: NetworkRules, completeLayers: AgentSpecification.CompleteLayers? = nil,
     cachesWrites: Bool? = nil
@@ -54,6 +57,7 @@ final class FleetAdapter: ComputeFleet {
     self.identities = identities
     self.clock = clock
     self.mirror = mirror
+    self.verified = verified
     self.controlGroups = controlGroups
   }
 
@@ -82,6 +86,7 @@ final class FleetAdapter: ComputeFleet {
       case .head: (target, time) = (head.map { .lsn($0) } ?? .head, nil)
       case .lsn(let lsn):
         guard lsn >= window.earliestLSN, lsn <= window.latestLSN else {
+          if lsn > window.latestLSN, head == nil { try self.requireDrained(line) }
           throw ComputeFleetError(.outOfWindow(window), "LSN \(lsn) lies outside the window")
         }
         (target, time) = (.lsn(lsn), nil)
@@ -146,13 +151,16 @@ final class FleetAdapter: ComputeFleet {
   private func storedHead(of line: String, mustBeComplete: Bool) async throws -> LSN? {
     let client = fleet.client(line: line)
     if await client.status()?.phase == .running { return try await client.head() }
-    guard !mustBeComplete || fleet.isDrained(line: line) else {
-      throw ComputeFleetError(
-        .temporary,
-        "find the head of line '\(line)': its compute does not run, and its last WAL is not stored yet; "
-          + "start its endpoint and try again")
-    }
+    if mustBeComplete { try requireDrained(line) }
     return nil
+  }
+
+  private func requireDrained(_ line: String) throws {
+    guard !fleet.isDrained(line: line) else { return }
+    throw ComputeFleetError(
+      .temporary,
+      "find the head of line '\(line)': its compute does not run, and its last WAL is not stored yet; "
+        + "start its endpoint and try again")
   }
 
   /// The line's history as it is in the store now.
@@ -224,20 +232,29 @@ final class FleetAdapter: ComputeFleet {
     try await translating {
       guard let line = self.line(ofCompute: computeID) else { return }
       try await self.fleet.suspend(line: line)
+      do { try await self.drain(line) } catch {
+        // It is as suspended as it was before; what needs its last WAL says so.
+        self.log.error(
+          "last WAL not stored", metadata: ["line": "\(line)", "error": "\(error)"])
+      }
     }
+  }
+
+  func holdsUnstoredWAL(line: String) -> Bool { !fleet.isDrained(line: line) }
+
+  /// After an accident a line's last WAL is stored by another start and a clean stop.
+  private func drain(_ line: String) async throws {
+    guard !fleet.isDrained(line: line), let specification = try fleet.specification(line: line)
+    else { return }
+    _ = try await fleet.start(specification)
+    try await fleet.suspend(line: line)
   }
 
   func destroy(computeID: String, line: String) async throws {
     try await translating {
       try await self.fleet.suspend(line: line)
-      // The volume may go only when the history has all of it: a branch can be recovered. After an
-      // accident its last WAL is stored by another start and a clean stop.
-      if !self.fleet.isDrained(line: line),
-        let specification = try self.fleet.specification(line: line)
-      {
-        _ = try await self.fleet.start(specification)
-        try await self.fleet.suspend(line: line)
-      }
+      // The volume may go only when the history has all of it: a branch can be recovered.
+      try await self.drain(line)
       guard self.fleet.isDrained(line: line) else {
         throw ComputeFleetError(
           .temporary,

@@ -106,6 +106,8 @@ struct Installation {
     let (adapter, binaries) = try await makeFleet(storage, log)
     Poolers.endLeftovers(dataDirectory: data.path)
     adapter.fleet.finishRemovals()
+    // Not there as a rule.
+    try? FileManager.default.removeItem(atPath: FleetAdapter.verifyingDirectory(data.path))
     let poolers = Poolers.program().map {
       Poolers(dataDirectory: data.path, program: $0, identities: adapter.identities, log: log)
     }
@@ -220,7 +222,8 @@ struct Installation {
       fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
-      mirror: storage.mirror, controlGroups: makeControlGroups(log),
+      mirror: storage.mirror, verified: { try storage.first($0) },
+      controlGroups: makeControlGroups(log),
       networks: options.attachNetworks, completeLayers: try completeLayers(),
       cachesWrites: try cachesWrites())
     return (adapter, installation.binaries)

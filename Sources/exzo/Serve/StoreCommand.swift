@@ -99,12 +99,14 @@ struct MirrorNowCommand: AsyncParsableCommand {
   func run() async throws {
     let environment = ProcessInfo.processInfo.environment
     let files = SystemFileSystem()
+    let scratch = FileManager.default.temporaryDirectory.path + "/exzo-mirroring-\(UUID())"
+    // Nothing of use is left in it.
+    defer { try? FileManager.default.removeItem(atPath: scratch) }
     let mirror = try ObjectMirror(
       from: openBareStore(ObjectStoreURL(from), fileSystem: files, environment: environment),
       to: openBareStore(ObjectStoreURL(to), fileSystem: files, environment: environment),
       configuration: .init(
-        scratch: FileManager.default.temporaryDirectory.path + "/exzo-mirroring",
-        rank: { StoreSetup.rank($0.name) }), fileSystem: files)
+        scratch: scratch, rank: { StoreSetup.rank($0.name) }), fileSystem: files)
     let status = try await mirror.pass()
     show(status)
     if status.missingObjects > 0 || status.failure != nil { throw ExitCode.failure }

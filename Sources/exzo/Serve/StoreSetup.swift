@@ -16,6 +16,8 @@ struct StoreSetup: Sendable {
   let mirror: ObjectMirror?
   /// Of the two, those that are buckets.
   let buckets: [(name: String, store: S3ObjectStore)]
+  /// As it lies there.
+  private let bare: any ObjectStore
 
   /// Opens the store, and makes master key and keys where encryption is new.
   ///
@@ -24,7 +26,7 @@ struct StoreSetup: Sendable {
   init(options: ServeOptions, environment: [String: String], log: Logger) async throws {
     let files = SystemFileSystem()
     let bareURL = try ObjectStoreURL(options.objectStore)
-    let bare = try openBareStore(bareURL, fileSystem: files, environment: environment)
+    bare = try openBareStore(bareURL, fileSystem: files, environment: environment)
     let encrypts = try await StoreSetup.encrypts(options, bareURL, bare)
     let sealed: any ObjectStore =
       encrypts ? bare : PrefixedObjectStore(bare, directory: StoreSetup.catalogDirectory)
@@ -52,6 +54,21 @@ struct StoreSetup: Sendable {
     let stores: [(String, (any ObjectStore)?)] = [("object store", bare), ("second store", second)]
     buckets = stores.compactMap { name, store in (store as? S3ObjectStore).map { (name, $0) } }
   }
+
+  /// The first store alone, to look at what lies in it: nothing kept nearer and no mirror answers in its place.
+  ///
+  /// - Parameter directory: for what is read around what was asked for; the caller removes it afterwards.
+  func first(_ directory: String) throws -> any ObjectStore {
+    let files = SystemFileSystem()
+    let near: any ObjectStore =
+      bare is S3ObjectStore
+      ? try CachedObjectStore(bare, directory: "\(directory)/read", limit: Self.readAhead) : bare
+    guard let key = try ObjectStoreURL(url).masterKey else { return near }
+    return try EncryptedObjectStore(
+      near, masterKey: key, scratch: "\(directory)/sealing", fileSystem: files)
+  }
+
+  private static let readAhead: UInt64 = 256 << 20
 
   /// Where a plain store has the catalog, sealed.
   static let catalogDirectory = "catalog"
