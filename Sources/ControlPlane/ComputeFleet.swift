@@ -19,17 +19,15 @@ public protocol ComputeFleet: Sendable {
   func takeOver(line: String) async throws -> ResolvedMoment?
   /// The two ends of what can be restored.
   func window(line: String) async throws -> RestoreWindow
-  /// Opens (a new line at a moment) or wakes (its existing volume) and returns when connections
-  /// are accepted. Idempotent by compute id: one that runs is returned as it is.
+  /// Opens (a new line at a moment) or wakes (its existing volume) and returns when connections are accepted.
+  /// Idempotent by compute id: one that runs is returned as it is.
   func start(_ compute: ComputeRequest) async throws -> RunningCompute
   /// Stops a compute cleanly; its volume stays. One that does not run is no error; what it had acknowledged before
   /// an accident is stored.
   func suspend(computeID: String) async throws
-  /// Whether commits that the line's compute acknowledged may lie on this machine's disk only, as after an
-  /// accident; also while it runs. Fast.
+  /// Whether commits of the line may lie on this machine's disk only, as after an accident; also while it runs.
   func holdsUnstoredWAL(line: String) -> Bool
-  /// Stops a compute and deletes its local volume; the history stays. One that is not there is no
-  /// error.
+  /// Stops a compute and deletes its local volume; the history stays. One that is not there is no error.
   func destroy(computeID: String, line: String) async throws
   /// Opens a moment for reading, beside everything else: a server that cannot write, whatever its
   /// sessions set. Nothing of it enters the history. Idempotent by id.

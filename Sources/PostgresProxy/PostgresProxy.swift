@@ -31,10 +31,6 @@ public final class PostgresProxy: Sendable {
   static let receiveAllocator = AdaptiveRecvByteBufferAllocator(
     minimum: 1024, initial: 8 * 1024, maximum: 128 * 1024)
   private static let backlog: Int32 = 1024
-  /// Threads of every proxy of the process: half the cores, as computes need the rest; fewer threads find
-  /// more sessions ready at once and sleep less often.
-  public static let sharedGroup: any EventLoopGroup = MultiThreadedEventLoopGroup(
-    numberOfThreads: ProcessInfo.processInfo.environment["EXZO_X_LOOPS"].flatMap { Int($0) } ?? max(1, System.coreCount / 2))
 
   private init(environment: ProxyEnvironment, listener: any Channel) {
     self.environment = environment
@@ -43,11 +39,11 @@ public final class PostgresProxy: Sendable {
 
   /// Starts listening; on return clients can connect.
   ///
-  /// - Parameter group: threads to run on; ``sharedGroup`` by default.
+  /// - Parameter group: threads to run on; the process's shared ones, one a core, by default.
   /// - Throws: ``ProxyStartError``; then nothing listens.
   public static func start(
     configuration: ProxyConfiguration, directory: any ProxyDirectory, logger: Logger,
-    group: any EventLoopGroup = PostgresProxy.sharedGroup
+    group: any EventLoopGroup = .singletonMultiThreadedEventLoopGroup
   ) async throws -> PostgresProxy {
     let state = configuration.stateDirectory
     var files = configuration.certificateFiles.map { ($0.certificate, $0.key) }

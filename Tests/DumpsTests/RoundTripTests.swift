@@ -199,7 +199,8 @@ import Testing
       let restored = try await scene.tools.contents(of: "copy", on: scene.compute)
       for table in ["chi", "late", "par", "parent", "named"] {
         let name = "\"public\".\"\(table)\""
-        #expect(source.tables[name] != nil && source.tables[name] == restored.tables[name], "\(table)")
+        #expect(
+          source.tables[name] != nil && source.tables[name] == restored.tables[name], "\(table)")
       }
       try scene.psql("UPDATE chi SET c = 8 WHERE a = 2", "copy")
       let changed = try await scene.tools.contents(of: "copy", on: scene.compute)
@@ -242,7 +243,9 @@ import Testing
       let left = try scene.server.psql("SELECT count(*) FROM pg_database WHERE datname = 'second'")
       if left != "0" {
         #expect(
-          try scene.psql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace", "second") == "0")
+          try scene.psql(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace", "second")
+            == "0")
       }
     }
   }

@@ -49,7 +49,8 @@ import Testing
       for round in 0..<2 {
         let branch = try platform.call(
           "POST", "/projects/\(project)/branches",
-          #"{"branch":{"parent_id":"\#(main)","parent_lsn":"\#(lsn)"},"endpoints":[{"type":"read_write"}]}"#)
+          #"{"branch":{"parent_id":"\#(main)","parent_lsn":"\#(lsn)"},"endpoints":[{"type":"read_write"}]}"#
+        )
         #expect(branch.status == 201, "round \(round): \(branch.text)")
         try await platform.settle(project)
         let rows = try platform.psql(

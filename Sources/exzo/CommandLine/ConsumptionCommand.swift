@@ -66,7 +66,8 @@ struct ConsumptionCommand: AsyncParsableCommand {
         APIRequest(.get, ["consumption_history", "transfer"]), as: API.TransferResponse.self)
       let transfers = answer.value.transfers
       try session.show(
-        answer, rows: options.projectID.map { id in transfers.filter { $0.projectID == id } } ?? transfers,
+        answer,
+        rows: options.projectID.map { id in transfers.filter { $0.projectID == id } } ?? transfers,
         [
           Column("PROJECT") { $0.projectID }, Column("ENDPOINT") { $0.endpointID },
           Column("SESSIONS") { $0.sessionKind }, Column("BYTES") { "\($0.bytes)" },
