@@ -14,6 +14,7 @@ public struct Housekeeping: Sendable {
   let directory: EndpointDirectory
   let scheduler: BackupScheduler?
   private let meter: UsageMeter
+  private let leftWAL: LeftWAL
 
   private struct Step {
     var name: String
@@ -35,6 +36,7 @@ public struct Housekeeping: Sendable {
     self.directory = directory
     self.scheduler = scheduler
     meter = UsageMeter(core: core)
+    leftWAL = LeftWAL(core: core)
   }
 
   private static let expiredBatch = 100
@@ -98,6 +100,7 @@ public struct Housekeeping: Sendable {
     [
       Step("enforce quotas") { try await QuotaService(core: core).enforce() },
       Step("suspend idle endpoints") { try await suspendIdle() },
+      Step("store what accidents left", rounds: 20) { try await leftWAL.round() },
       Step("delete expired branches", rounds: 5) { try await deleteExpired() },
       Step("end past moments") { try await core.reading.endIdle(core) },
       Step("keep replicas") { try await ReplicaComputes(core: core).round() },

@@ -166,7 +166,8 @@ public struct DatabaseImport {
   /// All but the schema. Policies that a table forces on its owner would hide rows from this session, which is its
   /// owner's: they are put off for as long as it reads.
   private static func imported(in connection: PostgresConnection) throws -> DatabaseContents {
-    try connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    try connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE")
+    try connection.execute("SET LOCAL lock_timeout = '30s'")
     let forced = try connection.query(
       """
       SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relrowsecurity AND c.relforcerowsecurity

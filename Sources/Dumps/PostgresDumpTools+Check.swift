@@ -2,13 +2,28 @@ import ControlPlane
 import Foundation
 import ObjectStorage
 
+/// The store itself, where nothing that is kept nearer or elsewhere answers in its place.
+public struct CheckedStore: Sendable {
+  /// Scratch files of each check lie below it while it goes on.
+  public var directory: String
+  public var open: @Sendable (String) throws -> any ObjectStore
+
+  public init(directory: String, open: @escaping @Sendable (String) throws -> any ObjectStore) {
+    self.directory = directory
+    self.open = open
+  }
+}
+
 /// Reads what the store holds of a dump, byte by byte.
 extension PostgresDumpTools {
   public func check(
     dump: String, project: String, bytesPerSecond: UInt64
   ) async throws -> DumpProof {
-    let store = try store(project)
+    let scratch = checkedStore.map { "\($0.directory)/\(UUID())" }
+    // Of no use afterwards; what a crash leaves goes with the next start.
+    defer { if let scratch { try? FileManager.default.removeItem(atPath: scratch) } }
     return try await storing {
+      let store = try self.store(project, scratch: scratch)
       var proof = DumpProof()
       let manifest: StoredManifest
       do {
@@ -31,6 +46,13 @@ extension PostgresDumpTools {
       }
       return proof
     }
+  }
+
+  private func store(_ project: String, scratch: String?) throws -> any ObjectStore {
+    guard let checkedStore, let scratch else { return try store(project) }
+    try FileManager.default.createDirectory(
+      atPath: scratch, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    return try checkedStore.open(scratch)
   }
 
   /// What is wrong with a pack; `nil` where nothing is.

@@ -31,6 +31,7 @@ public final class PostgresDumpTools: DumpTools {
   private let openStore: @Sendable (String) throws -> any ObjectStore
   /// The system's user that reads what tenants wrote; `nil` for our own.
   private let identity: @Sendable (String) throws -> (uid: UInt32, gid: UInt32)?
+  let checkedStore: CheckedStore?
   private let stores = Mutex<[String: any ObjectStore]>([:])
 
   /// Local disk of one dump in directory format; bytes.
@@ -41,12 +42,13 @@ public final class PostgresDumpTools: DumpTools {
   ///   - scratch: a directory of its own on local disk; emptied.
   ///   - spoolLimit: bytes of local disk that one dump in directory format takes, about.
   ///   - store: opens the object store for a project.
+  ///   - checked: what ``check(dump:project:bytesPerSecond:)`` reads instead of it.
   ///   - identity: who runs `psql` for a project.
   public init(
     binaries: String, scratch: String,
     superuser: String = PostgresTenantConfigurator.superuser, spoolLimit: Int = 256 << 20,
     log: Logger,
-    store: @escaping @Sendable (String) throws -> any ObjectStore,
+    store: @escaping @Sendable (String) throws -> any ObjectStore, checked: CheckedStore? = nil,
     identity: @escaping @Sendable (String) throws -> (uid: UInt32, gid: UInt32)? = { _ in nil }
   ) throws {
     self.binaries = binaries
@@ -55,6 +57,7 @@ public final class PostgresDumpTools: DumpTools {
     self.spoolLimit = spoolLimit
     self.log = log
     openStore = store
+    checkedStore = checked
     self.identity = identity
     // Programs of a killed process may still write: what they put back goes at the next start.
     for name in (try? FileManager.default.contentsOfDirectory(atPath: scratch)) ?? [] {

@@ -267,12 +267,21 @@ import Testing
         let row = try #require(try tx.endpoint(EndpointID(endpoint)))
         try OperationSteps.setIdle(row, tx, at: installation.clock.now)
       }
-      try await Self.wait(for: endpoint, of: created, installation) { _ in
-        fleet.calls.last?.hasPrefix("suspend") ?? false
+      let core = installation.core
+      let housekeeping = Housekeeping(core: core, directory: EndpointDirectory(core: core))
+      // The first try fails; the next comes a minute later.
+      fleet.fail("suspend", with: [ComputeFleetError(.permanent, "it is stuck")])
+      for suspensions in [1, 2] {
+        try await housekeeping.round()
+        try await housekeeping.round()
+        try await Self.wait(for: endpoint, of: created, installation) {
+          $0.currentState == .idle && $0.pendingState == nil
+            && fleet.calls.count { $0.hasPrefix("suspend") } == suspensions
+        }
+        installation.clock.advance(61)
       }
-      try await Self.wait(for: endpoint, of: created, installation) {
-        $0.currentState == .idle && $0.pendingState == nil
-      }
+      try await housekeeping.round()
+      #expect(fleet.calls.count { $0.hasPrefix("suspend") } == 2)
       #expect(fleet.calls.count { $0.hasPrefix("start ") } == 2)
     }
   }

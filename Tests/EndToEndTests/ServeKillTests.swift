@@ -45,12 +45,20 @@ import Testing
       ).output.trimmingCharacters(in: .newlines)
       try platform.lose(deletingData: false)
       try await platform.start()
-      // Asked at once, and again when all has settled.
-      for round in 0..<2 {
-        let branch = try platform.call(
+      func ask() throws -> Platform.Answer {
+        try platform.call(
           "POST", "/projects/\(project)/branches",
           #"{"branch":{"parent_id":"\#(main)","parent_lsn":"\#(lsn)"},"endpoints":[{"type":"read_write"}]}"#
         )
+      }
+      // Asked at once, and again when all has settled.
+      for round in 0..<2 {
+        var branch = try ask()
+        // Right after its start serve may have to say "try again", but never that there is no such moment.
+        for _ in 0..<60 where branch.status == 503 {
+          try await Task.sleep(for: .seconds(1))
+          branch = try ask()
+        }
         #expect(branch.status == 201, "round \(round): \(branch.text)")
         try await platform.settle(project)
         let rows = try platform.psql(

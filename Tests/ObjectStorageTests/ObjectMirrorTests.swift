@@ -94,6 +94,44 @@ import Testing
     }
   }
 
+  /// A copy outlives the damage of what it is a copy of: it is what damaged objects are read from.
+  @Test func whatIsDamagedInTheFirstStoreTakesNoCopysPlace() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), MemoryObjectStore())
+      let file = "\(directory)/master-key"
+      try MasterKeys(current: .random()).text.write(toFile: file, atomically: true, encoding: .utf8)
+      let store = try EncryptedObjectStore(
+        first, masterKey: .file(file), project: "p", scratch: "\(directory)/sealing",
+        fileSystem: SystemFileSystem())
+      try await store.setUp()
+      let key = ObjectKey("lines/ln-a/object")
+      try await store.put(key, .bytes([UInt8](repeating: 7, count: 2000)))
+      let mirror = try mirror(first, second, directory)
+      try await mirror.pass()
+      let whole = first.copy()
+      for name in whole.keys {
+        let bytes = try #require(whole[name])
+        var flipped = bytes
+        flipped[bytes.count - 5] ^= 1
+        for damaged in [flipped, Array(bytes.dropLast(20)), Array(bytes.prefix(10)), []] {
+          first[name] = damaged
+          let status = try await mirror.pass()
+          #expect(second[name] == bytes, "\(name), \(damaged.count) bytes")
+          // A flipped bit of an object shows only when it is opened.
+          let isSeen = damaged.count != bytes.count || name == "exzo/names"
+          #expect((status.failure?.contains(name) ?? false) == isSeen, "\(status)")
+          #expect(status.missingObjects == 0)
+        }
+        first[name] = bytes
+        #expect(try await mirror.pass().failure == nil)
+        // A copy that is damaged instead is made again.
+        second[name] = Array(bytes.dropLast(1))
+        try await mirror.pass()
+        #expect(second[name] == bytes, "\(name)")
+      }
+    }
+  }
+
   @Test func deletionFollowsWithDelayAndNeverEmptiesTheCopy() async throws {
     try await withTemporaryDirectory { directory in
       let (first, second) = (MemoryObjectStore(), MemoryObjectStore())

@@ -1,5 +1,6 @@
 import DurableIO
 import Foundation
+import Logging
 import ObjectStorage
 
 /// Opens the object store that a URL names.
@@ -22,7 +23,10 @@ public func openObjectStore(
   if let mirror = options["mirror"] {
     let second = try openBareStore(
       ObjectStoreURL(mirror), fileSystem: fileSystem, environment: environment)
-    store = MirroredObjectStore(store, second: second)
+    store = MirroredObjectStore(store, second: second) { key in
+      Logger(label: "store").error(
+        "an object is damaged, its copy in the mirror is read", metadata: ["object": "\(key)"])
+    }
   }
   if let directory = options["cache"], !options.isLocal {
     store = try CachedObjectStore(

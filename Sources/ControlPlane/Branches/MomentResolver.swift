@@ -17,7 +17,7 @@ struct MomentResolver: Sendable {
   private let promise: RetentionWindow
 
   /// How long a line whose compute is starting or stopping is waited for.
-  private static let patience = Duration.seconds(10)
+  private static let patience = Duration.seconds(30)
 
   private var line: LineRecord { lines[0] }
 

@@ -95,38 +95,15 @@ public final class OperationEngine: Sendable {
     let running = Set(await core.fleet.running().map(\.computeID))
     try await core.catalog.write { tx in
       try tx.releaseClaims(of: self.node)
-      for endpoint in try tx.endpoints(in: .active) + tx.endpoints(in: .idle) {
+      for endpoint in try tx.endpoints(in: .active) {
         guard let compute = try ReplicaComputes.compute(of: endpoint, tx),
           !running.contains(compute.id.rawValue)
         else { continue }
-        if endpoint.state == .active {
-          try OperationSteps.setIdle(endpoint, tx, at: self.core.clock.now)
-        }
-        try self.storeRest(of: endpoint, compute, tx)
+        try OperationSteps.setIdle(endpoint, tx, at: self.core.clock.now)
+        try LeftWAL(core: self.core).startAgain(endpoint, compute, tx)
       }
       try self.takeAwayLeftComputes(tx)
     }
-  }
-
-  /// Commits that were acknowledged before an accident lie on this disk only until their compute has run again:
-  /// nobody must have to connect for them to be seen in the branch's head and past.
-  private func storeRest(
-    of endpoint: EndpointRecord, _ compute: ComputeRecord, _ tx: CatalogTransaction
-  ) throws {
-    guard endpoint.type == .readWrite, core.fleet.holdsUnstoredWAL(line: compute.lineID.rawValue),
-      let project = try tx.project(endpoint.projectID), var now = try tx.endpoint(endpoint.id)
-    else { return }
-    let locks = [OperationLock.endpoint(endpoint.id), OperationLock.branch(endpoint.branchID)]
-    // Whatever is at work on it does the same.
-    guard try tx.holder(of: locks, in: project.id) == nil else { return }
-    let wasActive = endpoint.state == .active && !endpoint.isDisabled
-    now.pendingState = wasActive ? .active : .idle
-    try tx.update(now)
-    _ = try tx.enqueue(
-      OperationRecord(
-        wasActive ? .startCompute : .suspendCompute, core, project: project,
-        branch: endpoint.branchID, endpoint: endpoint.id,
-        locks: [OperationLock.endpoint(endpoint.id)]))
   }
 
   private func takeAwayLeftComputes(_ tx: CatalogTransaction) throws {

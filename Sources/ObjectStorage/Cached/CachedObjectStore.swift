@@ -86,8 +86,9 @@ public final class CachedObjectStore: ObjectStore {
   }
 
   public func distrust(_ key: ObjectKey) {
-    directory.remove(CacheIdentity(key))
+    // First: what is fetched from now on is of the other copy.
     base.distrust(key)
+    directory.remove(CacheIdentity(key))
   }
 
   // MARK: Reading

@@ -42,6 +42,18 @@ struct WrappedKey: Sendable, Equatable {
     stored.count == size ? Array(stored[20..<28]) : nil
   }
 
+  /// Whether they are the bytes that were put; needs no master key.
+  static func isWhole(_ stored: [UInt8]) -> Bool {
+    guard stored.count == size else { return false }
+    let (magic, crc) = stored.withUnsafeBytes {
+      (
+        UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: 0, as: UInt32.self)),
+        UInt32(littleEndian: $0.loadUnaligned(fromByteOffset: size - 4, as: UInt32.self))
+      )
+    }
+    return magic == WrappedKey.magic && crc == crc32c(Array(stored.dropLast(4)))
+  }
+
   init(purpose: Purpose, id: [UInt8], bytes: [UInt8]) {
     self.purpose = purpose
     self.id = id
@@ -58,10 +70,7 @@ struct WrappedKey: Sendable, Equatable {
         Value(littleEndian: $0.loadUnaligned(fromByteOffset: offset, as: Value.self))
       }
     }
-    let crc = crc32c(Array(stored.dropLast(4)))
-    guard number(0) == WrappedKey.magic, number(WrappedKey.size - 4) == crc else {
-      throw damaged("no key, or checksum wrong")
-    }
+    guard WrappedKey.isWhole(stored) else { throw damaged("no key, or checksum wrong") }
     guard number(4) == WrappedKey.version, let purpose = Purpose(rawValue: number(6)) else {
       throw damaged("version \(number(4) as UInt16): made by a later Exzo")
     }

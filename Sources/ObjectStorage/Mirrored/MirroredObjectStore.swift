@@ -20,10 +20,16 @@ public final class MirroredObjectStore: ObjectStore {
   private let distrusted = Mutex<Set<ObjectKey>>([])
   /// Of so many damaged objects the next read finds again that they are.
   private static let distrustLimit = 100_000
+  private let onDamage: @Sendable (ObjectKey) -> Void
 
-  public init(_ first: any ObjectStore, second: any ObjectStore) {
+  /// - Parameter onDamage: told of each object whose first copy is distrusted, as it is named in the store.
+  public init(
+    _ first: any ObjectStore, second: any ObjectStore,
+    onDamage: @escaping @Sendable (ObjectKey) -> Void = { _ in }
+  ) {
     self.first = first
     self.second = second
+    self.onDamage = onDamage
   }
 
   public func put(_ key: ObjectKey, _ body: ObjectBody) async throws {
@@ -44,10 +50,11 @@ public final class MirroredObjectStore: ObjectStore {
 
   public func distrust(_ key: ObjectKey) {
     first.distrust(key)
-    distrusted.withLock { keys in
+    let isNew = distrusted.withLock { keys in
       if keys.count >= Self.distrustLimit { keys = [] }
-      keys.insert(key)
+      return keys.insert(key).inserted
     }
+    if isNew { onDamage(key) }
   }
 
   /// What the copy has of an object whose first one is damaged; `nil` where that is not so, or it has nothing.

@@ -142,11 +142,13 @@ public final class ObjectMirror: Sendable {
     let changed = try await keysWereWrappedAgain(here, there)
     (status.objects, status.bytes) = (here.count, here.values.reduce(0, +))
     let rank = configuration.rank
-    let missing = here.filter {
+    let candidates = here.filter {
       there[$0.key] != $0.value || (changed && ObjectMirror.isKey($0.key))
     }
-    .map { (rank: rank($0.key), key: $0.key, size: $0.value) }
-    .sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }
+    let damaged = try await damaged(candidates, there)
+    let missing = candidates.filter { !damaged.contains($0.key) }
+      .map { (rank: rank($0.key), key: $0.key, size: $0.value) }
+      .sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }
     var left = missing.map(\.key)
     for group in Dictionary(grouping: missing, by: \.rank).sorted(by: { $0.key < $1.key }) {
       let copied = try await copy(
@@ -159,6 +161,10 @@ public final class ObjectMirror: Sendable {
     status.missingBytes = left.reduce(0) { $0 + (here[$1] ?? 0) }
     status.missing = left.prefix(ObjectMirror.listedMissing).map(\.name)
     if left.isEmpty { status.completeAsOf = started }
+    if let first = damaged.min(), status.failure == nil {
+      status.failure =
+        "\(damaged.count) objects of the first store are damaged, such as '\(first)': their copies are kept as they are"
+    }
     try await delete(Array(there.keys.filter { here[$0] == nil }), of: there.count, &status)
   }
 
@@ -177,6 +183,31 @@ public final class ObjectMirror: Sendable {
       if try await first.get(names, range: nil) != second.get(names, range: nil) { return true }
     }
     return false
+  }
+
+  /// Objects of the first store that must not take the place of their copies, which are better.
+  private func damaged(
+    _ candidates: [ObjectKey: UInt64], _ there: [ObjectKey: UInt64]
+  ) async throws -> Set<ObjectKey> {
+    var found: Set<ObjectKey> = []
+    for (key, size) in candidates {
+      guard let copy = there[key] else { continue }
+      if try await !mayReplace(key, size: size, copy: copy) { found.insert(key) }
+    }
+    return found
+  }
+
+  /// A key says itself whether it is whole, a sealed object how long it is; of others the longer one is no cut-off one.
+  private func mayReplace(_ key: ObjectKey, size: UInt64, copy: UInt64) async throws -> Bool {
+    if ObjectMirror.isKey(key) {
+      return WrappedKey.isWhole(try await first.get(key, range: nil))
+    }
+    let head = try await first.slice(key, 0..<SealedObject.headerSize).bytes
+    do {
+      return SealedObject.sealedSize(try SealedHeader(head[...], key: key).plainSize) == size
+    } catch let error as ObjectStorageError where error.code == .damaged {
+      return size > copy
+    }
   }
 
   private func listing(_ store: any ObjectStore) async throws -> [ObjectKey: UInt64] {

@@ -231,8 +231,13 @@ final class FleetAdapter: ComputeFleet {
   func suspend(computeID: String) async throws {
     try await translating {
       guard let line = self.line(ofCompute: computeID) else { return }
+      let ran = await self.fleet.client(line: line).status() != nil
       try await self.fleet.suspend(line: line)
-      do { try await self.drain(line) } catch {
+      // What ran and could not store its last WAL now could not a moment later either.
+      if ran { return }
+      do { try await self.drain(line) } catch let error as CancellationError {
+        throw error
+      } catch {
         // It is as suspended as it was before; what needs its last WAL says so.
         self.log.error(
           "last WAL not stored", metadata: ["line": "\(line)", "error": "\(error)"])
@@ -244,8 +249,11 @@ final class FleetAdapter: ComputeFleet {
 
   /// After an accident a line's last WAL is stored by another start and a clean stop.
   private func drain(_ line: String) async throws {
-    guard !fleet.isDrained(line: line), let specification = try fleet.specification(line: line)
+    guard !fleet.isDrained(line: line), var specification = try fleet.specification(line: line)
     else { return }
+    // It may have run before this installation was moved or got another store.
+    specification.objectStore = objectStoreURL
+    specification.binaries = installation.binaries
     _ = try await fleet.start(specification)
     try await fleet.suspend(line: line)
   }

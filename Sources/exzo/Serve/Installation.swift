@@ -270,6 +270,9 @@ struct Installation {
     return try PostgresDumpTools(
       binaries: binaries, scratch: "\(options.dataDirectory)/dumps", log: Logger(label: "dumps"),
       store: { try openObjectStore(url, fileSystem: SystemFileSystem(), project: $0) },
+      checked: CheckedStore(
+        directory: FleetAdapter.verifyingDirectory(options.dataDirectory),
+        open: { try storage.first($0) }),
       identity: { project in
         guard getuid() == 0 else { return nil }
         let identity = try identities.identity(project: project)
