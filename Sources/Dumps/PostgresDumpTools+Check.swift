@@ -5,12 +5,24 @@ import ObjectStorage
 /// The store itself, where nothing that is kept nearer or elsewhere answers in its place.
 public struct CheckedStore: Sendable {
   /// Scratch files of each check lie below it while it goes on.
-  public var directory: String
-  public var open: @Sendable (String) throws -> any ObjectStore
+  private let directory: String
+  private let open: @Sendable (String) throws -> any ObjectStore
 
   public init(directory: String, open: @escaping @Sendable (String) throws -> any ObjectStore) {
     self.directory = directory
     self.open = open
+  }
+
+  /// Opens the store for one check.
+  public func lend<Value>(
+    _ body: (any ObjectStore) async throws -> Value
+  ) async throws -> Value {
+    let scratch = "\(directory)/\(UUID())"
+    try FileManager.default.createDirectory(
+      atPath: scratch, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+    // Of no use afterwards; what a crash leaves goes with the next start.
+    defer { try? FileManager.default.removeItem(atPath: scratch) }
+    return try await body(try open(scratch))
   }
 }
 
@@ -19,40 +31,38 @@ extension PostgresDumpTools {
   public func check(
     dump: String, project: String, bytesPerSecond: UInt64
   ) async throws -> DumpProof {
-    let scratch = checkedStore.map { "\($0.directory)/\(UUID())" }
-    // Of no use afterwards; what a crash leaves goes with the next start.
-    defer { if let scratch { try? FileManager.default.removeItem(atPath: scratch) } }
-    return try await storing {
-      let store = try self.store(project, scratch: scratch)
-      var proof = DumpProof()
-      let manifest: StoredManifest
-      do {
-        manifest = try await self.manifest(dump, store)
-      } catch let error as DumpError {
-        proof.objects = 1
-        proof.problems = ["dump '\(dump)': object '\(StoredManifest.key(dump))': \(error.message)"]
-        return proof
-      } catch let error as ObjectStorageError where error.code != .unavailable {
-        proof.objects = 1
-        proof.problems = ["dump '\(dump)': object '\(StoredManifest.key(dump))': \(error)"]
-        return proof
+    try await storing {
+      guard let checkedStore = self.checkedStore else {
+        return try await self.proof(of: dump, in: try self.store(project), bytesPerSecond)
       }
-      proof.objects = 1 + manifest.packs.count
-      for (number, pack) in manifest.packs.enumerated() {
-        let key = StoredManifest.key(dump, pack: number)
-        let problem = try await Self.problem(of: pack, key, store, bytesPerSecond)
-        proof.bytes += pack.size
-        if let problem { proof.problems.append("dump '\(dump)': object '\(key)': \(problem)") }
-      }
-      return proof
+      return try await checkedStore.lend { try await self.proof(of: dump, in: $0, bytesPerSecond) }
     }
   }
 
-  private func store(_ project: String, scratch: String?) throws -> any ObjectStore {
-    guard let checkedStore, let scratch else { return try store(project) }
-    try FileManager.default.createDirectory(
-      atPath: scratch, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-    return try checkedStore.open(scratch)
+  private func proof(
+    of dump: String, in store: any ObjectStore, _ bytesPerSecond: UInt64
+  ) async throws -> DumpProof {
+    var proof = DumpProof()
+    let manifest: StoredManifest
+    do {
+      manifest = try await self.manifest(dump, store)
+    } catch let error as DumpError {
+      proof.objects = 1
+      proof.problems = ["dump '\(dump)': object '\(StoredManifest.key(dump))': \(error.message)"]
+      return proof
+    } catch let error as ObjectStorageError where error.code != .unavailable {
+      proof.objects = 1
+      proof.problems = ["dump '\(dump)': object '\(StoredManifest.key(dump))': \(error)"]
+      return proof
+    }
+    proof.objects = 1 + manifest.packs.count
+    for (number, pack) in manifest.packs.enumerated() {
+      let key = StoredManifest.key(dump, pack: number)
+      let problem = try await Self.problem(of: pack, key, store, bytesPerSecond)
+      proof.bytes += pack.size
+      if let problem { proof.problems.append("dump '\(dump)': object '\(key)': \(problem)") }
+    }
+    return proof
   }
 
   /// What is wrong with a pack; `nil` where nothing is.

@@ -28,18 +28,26 @@ struct LeftWAL: Sendable {
   /// Looks for idle endpoints whose computes hold some; call it from time to time.
   func round() async throws {
     let now = core.clock.now
-    let hasSome = try await core.catalog.write { tx in
+    // Most of the time there are none, and nothing is to be written then.
+    let found = try await core.catalog.read { tx in
+      try tx.endpoints(in: .idle).filter { endpoint in
+        guard tries.isDue(endpoint.id, now) else { return false }
+        return try tx.compute(of: endpoint.id).map { holdsSome(endpoint, $0) } ?? false
+      }
+    }
+    guard !found.isEmpty else { return }
+    try await core.catalog.write { tx in
       var left = Self.atOnce
-      for endpoint in try tx.endpoints(in: .idle) where left > 0 && tries.isDue(endpoint.id, now) {
-        guard let compute = try tx.compute(of: endpoint.id), holdsSome(endpoint, compute),
+      for endpoint in found where left > 0 {
+        // Somebody may have started it meanwhile.
+        guard let endpoint = try tx.endpoint(endpoint.id), endpoint.state == .idle,
           try enqueue(.suspendCompute, endpoint, to: .idle, tx)
         else { continue }
         tries.note(endpoint.id, now)
         left -= 1
       }
-      return left < Self.atOnce
     }
-    if hasSome { core.added.fire() }
+    core.added.fire()
   }
 
   private func holdsSome(_ endpoint: EndpointRecord, _ compute: ComputeRecord) -> Bool {

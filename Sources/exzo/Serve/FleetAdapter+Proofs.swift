@@ -12,31 +12,24 @@ extension FleetAdapter {
   func verify(_ promise: LinePromise, bytesPerSecond: UInt64) async throws -> LineProof? {
     guard LineID.isValid(promise.lineID) else { return nil }
     let pace = ReadingPace(bytesPerSecond: bytesPerSecond)
-    let scratch = Self.verifyingDirectory(fleet.configuration.dataDirectory) + "/\(UUID())"
-    // Of no use afterwards; what a crash leaves goes with the next start.
-    defer { try? FileManager.default.removeItem(atPath: scratch) }
+    let line = LineID(rawValue: promise.lineID)
     return try await translating {
-      try FileManager.default.createDirectory(
-        atPath: scratch, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-      let first = try self.verified(scratch)
-      let verifier = LineVerifier(store: first) { try await pace.spend($0) }
-      let line = LineID(rawValue: promise.lineID)
-      var start = promise.start.map { PostgresTimestamp($0) }
-      if let asked = start, !promise.inheritsWindow {
-        // What a line promises begins with the line. Where its description is not to be read, the
-        // verification below says so.
-        let created = try? await LineHistory.open(line, store: first).description.createdAt
-        start = max(asked, created ?? asked)
+      let report = try await self.checkedStore.lend { store in
+        var start = promise.start.map { PostgresTimestamp($0) }
+        if let asked = start, !promise.inheritsWindow {
+          // What a line promises begins with the line. Where its description is not to be read, the
+          // verification below says so.
+          let created = try? await LineHistory.open(line, store: store).description.createdAt
+          start = max(asked, created ?? asked)
+        }
+        return try await LineVerifier(store: store) { try await pace.spend($0) }.verify(
+          line, moments: promise.moments + promise.readings.map(\.lsn), windowStart: start)
       }
-      let report = try await verifier.verify(
-        line, moments: promise.moments + promise.readings.map(\.lsn), windowStart: start)
       return LineProof(
         objects: report.objects, bytes: Int(report.bytes), moments: report.moments,
         problems: report.problems)
     }
   }
-
-  static func verifyingDirectory(_ dataDirectory: String) -> String { "\(dataDirectory)/verifying" }
 
   func drill(_ request: DrillRequest) async throws -> DrillOutcome {
     try await translating {

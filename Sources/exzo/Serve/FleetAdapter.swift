@@ -1,5 +1,6 @@
 import Compute
 import ControlPlane
+import Dumps
 import DurableIO
 import Foundation
 import History
@@ -21,8 +22,8 @@ final class FleetAdapter: ComputeFleet {
   let clock: any WallClock
   /// Copies the store to the second one, where there is one.
   let mirror: ObjectMirror?
-  /// The store as it is to be verified; with a directory for its scratch files.
-  let verified: @Sendable (String) throws -> any ObjectStore
+  /// What is verified.
+  let checkedStore: CheckedStore
   /// What limits computes to their size, where the machine allows it.
   let controlGroups: ControlGroups?
   /// Which addresses servers elsewhere may have.
@@ -41,7 +42,7 @@ final class FleetAdapter: ComputeFleet {
     fleet: AgentFleet, store: any ObjectStore, objectStoreURL: String,
     installation: PostgresInstallation, template: TemplateBuilder.Template,
     identities: IdentityRegistry, clock: any WallClock, mirror: ObjectMirror? = nil,
-    verified: @escaping @Sendable (String) throws -> any ObjectStore,
+    checkedStore: CheckedStore,
     controlGroups: ControlGroups? = nil,
     networks: NetworkRules, completeLayers: AgentSpecification.CompleteLayers? = nil,
     cachesWrites: Bool? = nil
@@ -57,7 +58,7 @@ final class FleetAdapter: ComputeFleet {
     self.identities = identities
     self.clock = clock
     self.mirror = mirror
-    self.verified = verified
+    self.checkedStore = checkedStore
     self.controlGroups = controlGroups
   }
 

@@ -107,7 +107,7 @@ struct Installation {
     Poolers.endLeftovers(dataDirectory: data.path)
     adapter.fleet.finishRemovals()
     // Not there as a rule.
-    try? FileManager.default.removeItem(atPath: FleetAdapter.verifyingDirectory(data.path))
+    try? FileManager.default.removeItem(atPath: checkedDirectory)
     let poolers = Poolers.program().map {
       Poolers(dataDirectory: data.path, program: $0, identities: adapter.identities, log: log)
     }
@@ -222,7 +222,7 @@ struct Installation {
       fleet: fleet, store: store, objectStoreURL: storage.url,
       installation: installation, template: template,
       identities: try IdentityRegistry(dataDirectory: directory), clock: options.clock,
-      mirror: storage.mirror, verified: { try storage.first($0) },
+      mirror: storage.mirror, checkedStore: checkedStore(storage),
       controlGroups: makeControlGroups(log),
       networks: options.attachNetworks, completeLayers: try completeLayers(),
       cachesWrites: try cachesWrites())
@@ -263,6 +263,12 @@ struct Installation {
     }
   }
 
+  private var checkedDirectory: String { "\(options.dataDirectory)/verifying" }
+
+  private func checkedStore(_ storage: StoreSetup) -> CheckedStore {
+    CheckedStore(directory: checkedDirectory, open: { try storage.first($0) })
+  }
+
   private func makeDumpTools(
     _ storage: StoreSetup, _ fleet: FleetAdapter, _ binaries: String
   ) throws -> PostgresDumpTools {
@@ -270,9 +276,7 @@ struct Installation {
     return try PostgresDumpTools(
       binaries: binaries, scratch: "\(options.dataDirectory)/dumps", log: Logger(label: "dumps"),
       store: { try openObjectStore(url, fileSystem: SystemFileSystem(), project: $0) },
-      checked: CheckedStore(
-        directory: FleetAdapter.verifyingDirectory(options.dataDirectory),
-        open: { try storage.first($0) }),
+      checked: checkedStore(storage),
       identity: { project in
         guard getuid() == 0 else { return nil }
         let identity = try identities.identity(project: project)
