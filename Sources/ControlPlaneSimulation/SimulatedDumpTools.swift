@@ -32,7 +32,7 @@ public final class SimulatedDumpTools: DumpTools {
   /// Whether what is restored differs from its source by a row.
   public func alterRestores(_ altered: Bool) { state.withLock { $0.altered = altered } }
 
-  /// While held, dumps that are being made report their progress and do not end.
+  /// While held, dumps that are being made report their progress and do not end, nor does what is brought back.
   public func hold(_ isHeld: Bool) { state.withLock { $0.isHeld = isHeld } }
 
   private func note(_ name: String, _ subject: String) throws {
@@ -131,6 +131,7 @@ public final class SimulatedDumpTools: DumpTools {
   ) async throws {
     try note(isCommitted ? "tidy" : name, subject)
     guard !isCommitted else { return }
+    while state.withLock({ $0.isHeld }) { try await Task.sleep(for: .milliseconds(5)) }
     let owner = state.withLock { state in
       if state.operations.insert(operation).inserted { state.committed.append(subject) }
       return state.owner

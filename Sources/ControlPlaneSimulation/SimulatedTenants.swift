@@ -10,6 +10,11 @@ public final class SimulatedTenants: TenantConfigurator {
   /// Lines whose clients were disconnected, in order.
   public var disconnected: [String] { cut.withLock { $0 } }
 
+  private let failures = Mutex<[ComputeFleetError]>([])
+
+  /// The next calls of ``apply(_:to:)`` throw these.
+  public func failApplying(with errors: [ComputeFleetError]) { failures.withLock { $0 += errors } }
+
   private let busy = Mutex<Set<String>>([])
 
   /// Computes that clients use, by id.
@@ -38,7 +43,8 @@ public final class SimulatedTenants: TenantConfigurator {
   public func apply(
     _ configuration: TenantConfiguration, to compute: RunningCompute
   ) async throws -> TenantContents {
-    lines.withLock { lines in
+    if let failure = failures.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) { throw failure }
+    return lines.withLock { lines in
       var contents =
         lines[compute.lineID]
         ?? TenantContents(

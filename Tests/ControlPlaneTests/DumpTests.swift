@@ -331,4 +331,31 @@ struct DumpScene: Sendable {
       }
     }
   }
+
+  @Test(.timeLimit(.minutes(1))) func clientsConnectWhileATableIsBroughtBack() async throws {
+    try await DumpScene.with { scene in
+      let (installation, endpoint) = (scene.past.installation, scene.past.endpoint.rawValue)
+      let directory = EndpointDirectory(core: scene.core)
+      let before = try await directory.wake(endpoint)
+      scene.tools.hold(true)
+      func recover() async throws -> API.Operation {
+        try await scene.service.recover(
+          API.RecoverTableRequest(
+            database: "exzodb", table: "public.orders", lsn: "0/1500100", newName: "then"),
+          branch: scene.past.main, project: scene.project, account: scene.account
+        ).operations[0]
+      }
+      let recovery = try await recover()
+      #expect(try await directory.wake(endpoint).computeID == before.computeID)
+      let now = try await scene.core.catalog.read { try $0.operation(OperationID(recovery.id)) }
+      #expect(now?.isFinal == false)
+      // Its failure is none of theirs, whether they came before or after.
+      scene.tools.fail("recover", with: [DumpError("the table is gone")])
+      scene.tools.hold(false)
+      _ = try await installation.end([recovery])
+      let failing = try await recover()
+      #expect(try await directory.wake(endpoint).computeID == before.computeID)
+      #expect(try await installation.end([failing])[0].status == .failed)
+    }
+  }
 }

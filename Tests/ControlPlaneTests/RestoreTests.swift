@@ -303,6 +303,32 @@ struct PastScene: Sendable {
     }
   }
 
+  /// The branch has its new state by then: nothing goes on in the former one.
+  @Test(.timeLimit(.minutes(1)), arguments: ["old", nil])
+  func aRestoreThatFailsAfterTheMoveEndsTheFormerCompute(preserve: String?) async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        installation.tenants.failApplying(
+          with: [ComputeFleetError(.damaged, "there is no such collation")])
+        let ended = try await scene.restore(lsn: "0/1500100", preserve: preserve)
+        #expect(ended.map(\.status) == [.failed, .skipped], "\(ended)")
+        let main = try await scene.row(scene.main)
+        #expect(main.lineID.rawValue != scene.line)
+        while await installation.fleet.running().map(\.lineID) != [main.lineID.rawValue] {
+          try await Task.sleep(for: .milliseconds(5))
+        }
+        try await scene.checkEndpoint()
+        if let preserve {
+          #expect(try await scene.row(named: preserve).lineID.rawValue == scene.line)
+        }
+        let directory = EndpointDirectory(core: installation.core)
+        #expect(
+          try await directory.wake(scene.endpoint.rawValue).lineID == main.lineID.rawValue)
+      }
+    }
+  }
+
   @Test func anEndpointThatSleepsOpensTheRestoredStateWhenItWakes() async throws {
     try await Installation.with { installation in
       try await installation.working {

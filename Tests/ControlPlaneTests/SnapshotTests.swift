@@ -140,6 +140,53 @@ import Testing
     }
   }
 
+  /// Each of two looks at a snapshot may replace the branch, the second one what the first has put there; and one
+  /// that does not come to it leaves no compute behind.
+  @Test(.timeLimit(.minutes(1))) func theSecondOfTwoRestoresReplacesTheFirst() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let service = SnapshotService(core: installation.core)
+        let snapshot = try await service.create(
+          SnapshotService.Request(lsn: "0/1500100"), branch: scene.main, project: scene.project,
+          account: scene.account
+        ).snapshot
+        var looks: [BranchID] = []
+        for name in ["first", "second"] {
+          let restored = try await service.restore(
+            SnapshotID(snapshot.id), API.SnapshotRestoreRequest(name: name),
+            project: scene.project, account: scene.account)
+          try await installation.end(restored.operations)
+          looks.append(BranchID(restored.branch.id))
+        }
+        func finalize(_ look: BranchID, _ oldName: String?) async throws -> [API.Operation] {
+          let operations = try await scene.branches.finalizeRestore(
+            look, name: oldName, project: scene.project, account: scene.account)
+          return try await installation.end(operations)
+        }
+        installation.fleet.fail("start", with: [ComputeFleetError(.damaged, "layer 'x'")])
+        #expect(try await finalize(looks[0], "kept").map(\.status) == [.failed, .skipped])
+        #expect(await installation.fleet.running().map(\.lineID) == [scene.line])
+        for (look, oldName) in zip(looks, ["main-1", "main-2"]) {
+          let ended = try await finalize(look, oldName)
+          #expect(ended.allSatisfy { $0.status == .finished }, "\(ended)")
+          #expect(try await scene.row(named: "main").id == look)
+          try await scene.checkEndpoint()
+        }
+        #expect(try await scene.row(named: "main-2").id == looks[0])
+        #expect(try await scene.row(named: "main-1").id == scene.main)
+        let endpoint = try await installation.core.catalog.read { try $0.endpoint(scene.endpoint) }
+        #expect(endpoint?.branchID == looks[1])
+        // A third look would replace what stands there now.
+        let third = try await service.restore(
+          SnapshotID(snapshot.id), API.SnapshotRestoreRequest(name: "third"),
+          project: scene.project, account: scene.account)
+        try await installation.end(third.operations)
+        #expect(try await scene.row(named: "third").restoredAs == looks[1])
+      }
+    }
+  }
+
   /// What is listed of a branch is what its moment holds, owners included.
   @Test func aBranchOfThePastHasTheOwnersOfThen() async throws {
     try await Installation.with { installation in

@@ -118,8 +118,8 @@ struct BranchRestore: Sendable {
     restore = try tx.enqueue(restore)
     let retire = try tx.enqueue(
       OperationRecord(
-        request.preserveUnderName == nil ? .deleteBranch : .retireCompute, core, project: project,
-        branch: details.preserved, locks: [lock], after: [restore.id]))
+        details.retirement, core, project: project, branch: details.preserved, locks: [lock],
+        after: [restore.id]))
     let presenter = Presenter(core: core)
     return API.BranchOperations(
       branch: presenter.branch(branch, isDefault: project.defaultBranchID == branch.id),
@@ -136,6 +136,9 @@ struct RestoreDetails: Sendable {
   var preserved: BranchID
   /// `nil`: the former state is a deleted branch.
   var preservedName: String?
+
+  /// What ends the former state's compute once the pointer has moved.
+  var retirement: OperationKind { preservedName == nil ? .deleteBranch : .retireCompute }
 
   var values: [String: String] {
     var values = [

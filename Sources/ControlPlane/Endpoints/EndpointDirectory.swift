@@ -98,26 +98,30 @@ public final class EndpointDirectory: Sendable {
       guard let (subject, holder) = found else {
         throw ControlPlaneError(.endpointNotFound, "wake endpoint '\(id)': there is none")
       }
-      if let holder {
-        await core.ended.wait(since: generation, timeout: .milliseconds(250))
-        try Task.checkCancellation()
-        try await checkOutcome(of: holder)
-      } else if let running = try await runningCompute(of: subject) {
+      if let running = try await runningCompute(of: subject, beside: holder) {
         // Commits of the session must find their line again after a recovery.
         if subject.project.durability == ProjectRecord.objectStoreDurability {
           try await core.settle()
         }
         return running
+      } else if let holder {
+        await core.ended.wait(since: generation, timeout: .milliseconds(250))
+        try Task.checkCancellation()
+        try await checkOutcome(of: holder)
       } else {
         try await start(subject)
       }
     }
   }
 
-  /// The compute, if the catalog and the fleet agree that it runs.
-  private func runningCompute(of subject: EndpointSubject) async throws -> RunningCompute? {
+  /// The compute, if the catalog and the fleet agree that it runs, and no operation is about to change it.
+  /// - Parameter holder: the operation that is under way.
+  private func runningCompute(
+    of subject: EndpointSubject, beside holder: OperationRecord?
+  ) async throws -> RunningCompute? {
     guard subject.endpoint.state == .active,
-      subject.running != nil || subject.endpoint.type == .readOnly
+      subject.running != nil || subject.endpoint.type == .readOnly,
+      holder.map({ OperationKind.besideClients.has($0) }) ?? true
     else { return nil }
     let found = await core.fleet.running(line: subject.compute.lineID.rawValue)
     return found?.computeID == subject.compute.id.rawValue ? found : nil
@@ -137,10 +141,7 @@ public final class EndpointDirectory: Sendable {
   /// A start that failed is told to those who wait for it.
   private func checkOutcome(of operation: OperationRecord) async throws {
     guard let now = try await core.catalog.read({ try $0.operation(operation.id) }),
-      now.status == .failed || now.status == .skipped,
-      // A restore that failed leaves the endpoint as it was.
-      now.kind != OperationKind.restoreBranch.rawValue,
-      now.kind != OperationKind.finalizeRestore.rawValue
+      now.status == .failed || now.status == .skipped, OperationKind.starts.has(now)
     else { return }
     throw ControlPlaneError(
       .computeFailed, "wake endpoint '\(now.endpointID?.rawValue ?? "")': \(now.error ?? "failed")")

@@ -249,6 +249,8 @@ public final class OperationEngine: Sendable {
   private static func attempts(of operation: OperationRecord, after error: any Error) -> Int {
     guard let kind = OperationKind(rawValue: operation.kind) else { return attempts }
     if OperationKind.removals.contains(kind) { return removalAttempts }
+    // What is left to do is about the state that the branch has by now.
+    if OperationKind.moves.contains(kind), operation.stepsDone > 1 { return partRemovalAttempts }
     if OperationKind.partRemovals.contains(kind) { return partRemovalAttempts }
     return hasNoRoom(error) ? roomAttempts : attempts
   }

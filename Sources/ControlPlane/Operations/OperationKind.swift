@@ -35,6 +35,17 @@ enum OperationKind: String, CaseIterable, Sendable {
   /// The same, but others wait for them: of branches that go on.
   static let partRemovals: Set<OperationKind> = [.deleteEndpoint, .retireCompute]
 
+  /// Kinds by which a branch's endpoints come to lead to another line: their second step moves them.
+  static let moves: Set<OperationKind> = [.restoreBranch, .finalizeRestore]
+  /// Kinds that work in a running compute as its clients do, who go on beside them.
+  static let besideClients: Set<OperationKind> = [.restoreDump, .recoverTable]
+  /// Kinds that bring a compute up: where one fails, whoever waits for the compute is told. After others the
+  /// compute is there, or can be started.
+  static let starts: Set<OperationKind> = [
+    .createProject, .createBranch, .createSchemaBranch, .startCompute, .restartCompute,
+    .applyEndpointSettings, .attachSource,
+  ]
+
   /// The word for it that the oldest client knows.
   var action: API.OperationAction {
     switch self {
@@ -82,6 +93,12 @@ enum OperationKind: String, CaseIterable, Sendable {
     case .attachSource: [.copySource, .markBranchReady]
     case .detachSource: [.releaseSource]
     }
+  }
+}
+
+extension Set<OperationKind> {
+  func has(_ operation: OperationRecord) -> Bool {
+    OperationKind(rawValue: operation.kind).map(contains) ?? false
   }
 }
 

@@ -113,19 +113,38 @@ extension OperationSteps {
     try await core.catalog.write { try $0.deleteCompute(id) }
   }
 
-  /// After a restore that failed before the pointer moved: what it opened is to be ended.
+  /// After a restore that failed: before the pointer moved, what it opened is to be ended; afterwards, the former
+  /// state's compute, which nobody leads to any more, and with it the sessions that still talk to it.
   func abandonRestore(_ operation: OperationRecord, _ tx: CatalogTransaction) throws {
-    guard operation.kind == OperationKind.restoreBranch.rawValue,
+    guard OperationKind.moves.has(operation),
       let branch = try operation.branchID.flatMap({ try tx.branch($0) }),
       let project = try tx.project(operation.projectID)
     else { return }
+    if operation.kind == OperationKind.finalizeRestore.rawValue {
+      return try abandonFinalization(of: branch, operation, project, tx)
+    }
     let details = try RestoreDetails(operation)
-    guard branch.lineID != details.line else { return }
-    var discard = OperationRecord(
-      .discardCompute, core, project: project, branch: branch.id,
+    let hasMoved = branch.lineID == details.line
+    var rest = OperationRecord(
+      hasMoved ? details.retirement : .discardCompute, core, project: project,
+      branch: hasMoved ? details.preserved : branch.id,
       locks: [OperationLock.branch(details.preserved)])
-    discard.details = ["compute": details.compute.rawValue]
-    _ = try tx.enqueue(discard)
+    if !hasMoved { rest.details = ["compute": details.compute.rawValue] }
+    _ = try tx.enqueue(rest)
+  }
+
+  /// The branch of the two that no endpoint leads to keeps no compute.
+  private func abandonFinalization(
+    of restored: BranchRecord, _ operation: OperationRecord, _ project: ProjectRecord,
+    _ tx: CatalogTransaction
+  ) throws {
+    let hasMoved = restored.restoreStatus == RestoreStatus.finalized
+    guard let target = operation.details["target"].map({ BranchID($0) }) else { return }
+    let left = hasMoved ? target : restored.id
+    guard try tx.endpoints(of: left).isEmpty else { return }
+    _ = try tx.enqueue(
+      OperationRecord(
+        .retireCompute, core, project: project, branch: left, locks: [OperationLock.branch(left)]))
   }
 }
 

@@ -96,9 +96,14 @@ extension BranchService {
       }
       // Repeated: it has happened.
       if branch.restoreStatus == RestoreStatus.finalized { return [] }
+      // Another restore of the branch may have taken its place meanwhile.
+      guard let target = try tx.livingHeir(of: target) else {
+        throw ControlPlaneError(
+          .branchNotFound, "\(action): the branch '\(target)' that it is to replace was deleted",
+          hint: "rename this branch, or restore the snapshot without a target")
+      }
       return try RestoreFinalization.enqueue(
-        branch, try core.branch(tx, target, of: project.id), oldName: name, force: force,
-        after: [], core, project, tx)
+        branch, target, oldName: name, force: force, after: [], core, project, tx)
     }
     core.added.fire()
     return operations.map(Presenter(core: core).operation)
