@@ -62,6 +62,31 @@ import Testing
     }
   }
 
+  /// Its catalog cannot be read in the store, but its own database is whole.
+  @Test func aRecoveryThatCannotBeTakesNothingFromTheOldMachine() async throws {
+    try await withTemporaryDirectory { directory in
+      let site = try Site(directory)
+      let first = try site.machine("first")
+      try await first.start()
+      defer { try? first.lose(deletingData: false) }  // processes only; errors were reported
+      let keyFile = try site.copyMasterKey(of: first)
+      try first.kill()
+      try site.damageCatalog()
+      let refused = try run(
+        site.arguments("second") + ["--recover-from", site.store, "--master-key", keyFile],
+        allowFailure: true)
+      #expect(refused.status == 1)
+      #expect(refused.errorOutput.contains("recover the catalog"), "\(refused.errorOutput)")
+      // The store is still the old machine's, which stores its catalog anew.
+      try await first.start()
+      try first.kill()
+      let second = try site.machine("second", recovering: keyFile)
+      try await second.start()
+      defer { try? second.lose(deletingData: false) }  // processes only; errors were reported
+      #expect(second.log.contains("Recovered: 1 accounts"), "\(second.log.suffix(2000))")
+    }
+  }
+
   @Test func recoveryIsRefusedPlainlyWhereItCannotBe() async throws {
     try await withTemporaryDirectory { directory in
       let site = try Site(directory)

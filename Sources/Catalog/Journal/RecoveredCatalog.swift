@@ -19,7 +19,7 @@ public struct RecoveredCatalog: Sendable {
   /// A base that is damaged is passed over where the one before it is whole: the changes since are kept
   /// with it.
   /// - Throws: ``CatalogError``: `.noCatalog`; `.damaged` naming the object that is damaged or missing;
-  ///   `.tooNew`. The store's errors.
+  ///   `.tooNew` where a later version wrote the rows. The store's errors.
   public static func load(_ store: any ObjectStore) async throws -> RecoveredCatalog {
     try await load(store, known: Migration.all)
   }
@@ -55,6 +55,7 @@ public struct RecoveredCatalog: Sendable {
     _ store: any ObjectStore, _ warnings: [String], _ known: [Migration]
   ) async throws {
     let (header, _) = try JournalHeader.split(base)
+    try header.check(known, base)
     var time = header.madeAt
     var last = base.previous
     var found: [JournalObject] = []
@@ -67,7 +68,9 @@ public struct RecoveredCatalog: Sendable {
           "recover the catalog: '\(JournalKeys.changes(object.previous))' is missing, which '\(key)' "
             + "goes on from\nHINT: recover from the second store, if there is one")
       }
-      time = max(time, try JournalHeader.split(object).0.madeAt)
+      let (header, _) = try JournalHeader.split(object)
+      try header.check(known, object)
+      time = max(time, header.madeAt)
       last = number
       found.append(object)
     }
@@ -96,13 +99,33 @@ public struct RecoveredCatalog: Sendable {
   ///
   /// A database that holds the token already is left as it is. The schema is that of the rows; opening
   /// the catalog brings it to today's.
-  /// - Throws: ``CatalogError``: `.tooNew` where a later version wrote the rows; `.unavailable`.
+  /// - Throws: ``CatalogError``: `.tooNew` where a later version made the database; `.diskFull`;
+  ///   `.unavailable`.
   public func restore(into parameters: ConnectionParameters, token: String) async throws {
+    try await put(into: parameters, token, isRehearsal: false)
+  }
+
+  /// Does what ``restore(into:token:)`` does and takes it back: what would stand against it is thrown, and
+  /// the database is as it was.
+  public func rehearse(in parameters: ConnectionParameters, token: String) async throws {
+    try await put(into: parameters, token, isRehearsal: true)
+  }
+
+  private struct TakenBack: Error {}
+
+  private func put(
+    into parameters: ConnectionParameters, _ token: String, isRehearsal: Bool
+  ) async throws {
     let pool = PostgresConnectionPool(parameters, size: 1, name: "recovery")
     do {
       try await pool.withConnection { connection in
         if try Self.stage(connection) == token { return }
-        try connection.withTransaction { try self.fill($0, token) }
+        do {
+          try connection.withTransaction {
+            try self.fill($0, token)
+            if isRehearsal { throw TakenBack() }
+          }
+        } catch is TakenBack {}
       }
       await pool.close()
     } catch {
@@ -129,7 +152,7 @@ public struct RecoveredCatalog: Sendable {
       CREATE TEMPORARY TABLE import_lines (position bigint, line jsonb) ON COMMIT DROP
       """)
     let (header, lines) = try JournalHeader.split(base)
-    try migrate(connection, header, base)
+    try migrate(connection, header)
     // Of an attempt that was cut off after it had filled the database.
     try connection.execute("DELETE FROM exzo.journal_changes; DELETE FROM exzo.journal_state")
     for table in try JournalRows(connection: connection).tables() {
@@ -140,7 +163,7 @@ public struct RecoveredCatalog: Sendable {
     var sequences = header.sequences
     for object in changes {
       let (header, lines) = try JournalHeader.split(object)
-      try migrate(connection, header, object)
+      try migrate(connection, header)
       try connection.execute("TRUNCATE import_lines")
       try load(lines, connection)
       try connection.execute(Self.applyChanges)
@@ -154,17 +177,7 @@ public struct RecoveredCatalog: Sendable {
     try CatalogTransaction(connection: connection).beginRecovery(token)
   }
 
-  private func migrate(
-    _ connection: PostgresConnection, _ header: JournalHeader, _ object: JournalObject
-  ) throws {
-    let known = Set(migrations.map(\.number))
-    guard known.isSuperset(of: header.migrations) else {
-      let unknown = Set(header.migrations).subtracting(known).sorted()
-      throw CatalogError(
-        .tooNew,
-        "recover the catalog: '\(object.key)' needs schema \(unknown), which a later version made\n"
-          + "HINT: recover with that version of Exzo")
-    }
+  private func migrate(_ connection: PostgresConnection, _ header: JournalHeader) throws {
     let needed = migrations.filter { header.migrations.contains($0.number) }
     try Migration.applyWithin(needed, connection)
   }
@@ -218,6 +231,18 @@ public struct RecoveredCatalog: Sendable {
       END LOOP;
     END $body$
     """
+}
+
+extension JournalHeader {
+  /// Refuses rows that need a schema which this version does not know.
+  fileprivate func check(_ known: [Migration], _ object: JournalObject) throws {
+    let unknown = Set(migrations).subtracting(known.map(\.number)).sorted()
+    guard !unknown.isEmpty else { return }
+    throw CatalogError(
+      .tooNew,
+      "recover the catalog: '\(object.key)' needs schema \(unknown), which a later version made\n"
+        + "HINT: recover with that version of Exzo")
+  }
 }
 
 extension CatalogTransaction {

@@ -1,4 +1,5 @@
 import Catalog
+import Compute
 import Foundation
 import Logging
 import ObjectStorage
@@ -76,24 +77,42 @@ struct StoreHold {
     try Self.write(recovery, options)
   }
 
-  /// Takes the store, for a start or a recovery.
+  /// Takes the store, for a start or a recovery. An installation that another has taken it from ends its
+  /// computes: nothing that they write counts any more.
   func claim(recovering: Bool) async throws -> InstallationClaim {
     let notice = InstallationNotice(
       host: ProcessInfo.processInfo.hostName, dataDirectory: options.dataDirectory,
       reason: recovering ? "recovery" : "start", takenAt: Date().timeIntervalSince1970)
-    return try await ownership.claim(
-      as: notice, url: options.objectStore, takesOver: recovering)
+    do {
+      return try await ownership.claim(
+        as: notice, url: options.objectStore, takesOver: recovering)
+    } catch let error as CatalogError where error.code == .fenced {
+      let fleet = AgentFleet(
+        configuration: .init(
+          dataDirectory: options.dataDirectory, agentProgram: "", environment: [:]), log: log)
+      await JournalService.endComputes(fleet, log)
+      throw ServeError(error.message)
+    }
   }
 
-  /// Reads the catalog from the store, puts the key of passwords in its place, and fills the metadata
-  /// database.
+  /// Starts the metadata server, reads the catalog from the store and puts it there for a trial.
+  ///
+  /// Before the store is taken: whoever holds it may be at work, and is not to be fenced off by a recovery
+  /// that then cannot be.
+  func rehearse(_ recovery: Progress, _ metadata: any MetadataServer) async throws {
+    let found = try await RecoveredCatalog.load(storage.catalogStore)
+    try await metadata.start()
+    try await found.rehearse(in: metadata.connectionParameters, token: recovery.token)
+  }
+
+  /// Reads the catalog from the store as it is now that nobody else writes it, puts the key of passwords in
+  /// its place, and fills the metadata database.
   func fill(_ recovery: Progress, _ metadata: any MetadataServer) async throws {
     let recovered = try await RecoveredCatalog.load(storage.catalogStore)
     for warning in recovered.warnings { log.warning("\(warning)") }
     if let digits = recovered.secretKey {
       try PrivateFile.write(Array((digits + "\n").utf8), to: "\(options.dataDirectory)/secret-key")
     }
-    try await metadata.start()
     try await recovered.restore(into: metadata.connectionParameters, token: recovery.token)
     let time = Date(timeIntervalSince1970: recovered.writtenAt).formatted(.iso8601)
     log.notice("catalog recovered", metadata: ["written": "\(time)"])
