@@ -97,10 +97,10 @@ public struct RecoveredCatalog: Sendable {
 
   /// Puts everything into an empty database, in one transaction, and notes `token` there.
   ///
-  /// A database that holds the token already is left as it is. The schema is that of the rows; opening
-  /// the catalog brings it to today's.
-  /// - Throws: ``CatalogError``: `.tooNew` where a later version made the database; `.diskFull`;
-  ///   `.unavailable`.
+  /// A database that holds the token already is left as it is, also after that recovery's end. The schema is
+  /// that of the rows; opening the catalog brings it to today's.
+  /// - Throws: ``CatalogError``: `.server` where the database holds somebody's accounts; `.tooNew` where a
+  ///   later version made it; `.diskFull`; `.unavailable`.
   public func restore(into parameters: ConnectionParameters, token: String) async throws {
     try await put(into: parameters, token, isRehearsal: false)
   }
@@ -119,7 +119,8 @@ public struct RecoveredCatalog: Sendable {
     let pool = PostgresConnectionPool(parameters, size: 1, name: "recovery")
     do {
       try await pool.withConnection { connection in
-        if try Self.stage(connection) == token { return }
+        if try Self.holds(token, connection) { return }
+        try Self.requireUnused(connection, parameters)
         do {
           try connection.withTransaction {
             try self.fill($0, token)
@@ -137,11 +138,30 @@ public struct RecoveredCatalog: Sendable {
     }
   }
 
-  private static func stage(_ connection: PostgresConnection) throws -> String? {
+  private static func holds(_ token: String, _ connection: PostgresConnection) throws -> Bool {
     let table = try connection.query("SELECT to_regclass('exzo.journal_state')").first?[0]
-    guard table != nil else { return nil }
-    return try connection.query("SELECT value FROM exzo.journal_state WHERE name = 'recovery'")
-      .first?[0]
+    guard table != nil else { return false }
+    return try connection.query(
+      """
+      SELECT 1 FROM exzo.journal_state WHERE name IN ('recovery', 'recovered') AND value = $1
+      """, parameters: [.text(token)]
+    ).first != nil
+  }
+
+  /// Every installation has an account from its first start on.
+  private static func requireUnused(
+    _ connection: PostgresConnection, _ parameters: ConnectionParameters
+  ) throws {
+    let table = try connection.query("SELECT to_regclass('exzo.accounts')").first?[0]
+    guard table != nil else { return }
+    let accounts = try connection.query("SELECT count(*) FROM exzo.accounts").first?[0] ?? "?"
+    guard accounts != "0" else { return }
+    throw CatalogError(
+      .server,
+      "recover the catalog into \(parameters): it holds an installation's catalog already "
+        + "(\(accounts) accounts), which is left as it is\n"
+        + "HINT: name an empty database with --metadata-url, or leave --recover-from out to serve "
+        + "what is there. If nobody needs it any more: DROP SCHEMA exzo CASCADE in that database")
   }
 
   private func fill(_ connection: PostgresConnection, _ token: String) throws {
@@ -153,7 +173,7 @@ public struct RecoveredCatalog: Sendable {
       """)
     let (header, lines) = try JournalHeader.split(base)
     try migrate(connection, header)
-    // Of an attempt that was cut off after it had filled the database.
+    // What came with the schema; what of that is wanted is in the base.
     try connection.execute("DELETE FROM exzo.journal_changes; DELETE FROM exzo.journal_state")
     for table in try JournalRows(connection: connection).tables() {
       try connection.execute("DELETE FROM exzo.\(try SQL.identifier(table))")
@@ -256,7 +276,9 @@ extension CatalogTransaction {
       "INSERT INTO exzo.journal_state (name, value) VALUES ('recovery', $1)", .text(token))
   }
 
+  /// Ends the recovery; its token stays, for a start that does not know of the end yet.
   public func finishRecovery() throws {
-    try run("DELETE FROM exzo.journal_state WHERE name = 'recovery'")
+    try run("DELETE FROM exzo.journal_state WHERE name = 'recovered'")
+    try run("UPDATE exzo.journal_state SET name = 'recovered' WHERE name = 'recovery'")
   }
 }

@@ -61,7 +61,9 @@ struct StoreHold {
       }
       return known.isFinished ? nil : known
     }
-    guard !FileManager.default.fileExists(atPath: "\(options.dataDirectory)/metadata") else {
+    // With --metadata-url there is no directory 'metadata', but every start takes the store.
+    let traces = ["\(options.dataDirectory)/metadata", recordPath(options.dataDirectory)]
+    guard !traces.contains(where: { FileManager.default.fileExists(atPath: $0) }) else {
       throw ServeError(
         "recover into '\(options.dataDirectory)': it holds an installation already",
         hint: "name an empty --data-dir, or leave --recover-from out to serve what is there")
