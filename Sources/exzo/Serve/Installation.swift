@@ -34,7 +34,8 @@ struct Installation {
     let hold = StoreHold(
       options: options,
       storage: try await StoreSetup(
-        options: options, environment: ProcessInfo.processInfo.environment, log: log), log: log)
+        options: options, environment: ProcessInfo.processInfo.environment,
+        recovering: begun != nil, log: log), log: log)
     do {
       if let begun { try await hold.rehearse(begun, metadata) }
       let claim = try await hold.claim(recovering: begun != nil)
