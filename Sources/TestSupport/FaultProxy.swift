@@ -9,6 +9,8 @@ public final class FaultProxy: Sendable {
   public enum Fault: Sendable {
     /// The server is not asked; the client gets this status.
     case status(Int)
+    /// The server is not asked; the client gets this status and an error in XML with this code.
+    case refusal(Int, String)
     /// The server is not asked; the connection is reset.
     case resetBefore
     /// The server does the work; its answer is lost in a reset.
@@ -108,6 +110,9 @@ public final class FaultProxy: Sendable {
     switch fault {
     case .status(let status):
       return client.write(HTTPMessage(status: status, body: []).encoded)
+    case .refusal(let status, let code):
+      let body = "<Error><Code>\(code)</Code><Message>no</Message></Error>"
+      return client.write(HTTPMessage(status: status, body: Array(body.utf8)).encoded)
     case .resetBefore:
       client.reset()
       return false

@@ -109,15 +109,27 @@ struct JournalSetup: Sendable {
   func restored<Value: Sendable>(
     _ copy: RecoveredCatalog, _ ask: @escaping @Sendable (PostgresConnection) throws -> Value
   ) async throws -> Value {
+    let target = try await emptyDatabase()
+    try await copy.restore(into: target, token: "token")
+    // Again: nothing happens.
+    try await copy.restore(into: target, token: "token")
+    return try await asked(target, ask)
+  }
+
+  func emptyDatabase() async throws -> ConnectionParameters {
     let name = "copy_\(UUID().uuidString.prefix(8).lowercased())"
     try await catalog.snapshotless { _ = try $0.query("CREATE DATABASE \(name)") }
     var target = parameters
     target.database = name
+    return target
+  }
+
+  func asked<Value: Sendable>(
+    _ target: ConnectionParameters,
+    _ ask: @escaping @Sendable (PostgresConnection) throws -> Value
+  ) async throws -> Value {
     let pool = PostgresConnectionPool(target, size: 1, name: "copy")
     do {
-      try await copy.restore(into: target, token: "token")
-      // Again: nothing happens.
-      try await copy.restore(into: target, token: "token")
       let value = try await pool.withConnection(ask)
       await pool.close()
       return value

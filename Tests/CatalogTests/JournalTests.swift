@@ -301,11 +301,11 @@ import Testing
       let journal = try await setup.journal()
       try await setup.execute("INSERT INTO exzo.migrations VALUES (99999, 'of tomorrow')")
       try await journal.publishAll()
-      let copy = try await RecoveredCatalog.load(setup.store)
+      // Known by reading alone, before anything is taken from anyone.
       let error = await #expect(throws: CatalogError.self) {
-        try await setup.restored(copy) { _ in }
+        _ = try await RecoveredCatalog.load(setup.store)
       }
-      #expect(error?.code == .tooNew)
+      #expect(error?.code == .tooNew && error?.message.contains("99999") == true)
     }
   }
 

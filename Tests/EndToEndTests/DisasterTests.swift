@@ -62,6 +62,31 @@ import Testing
     }
   }
 
+  /// Its catalog cannot be read in the store, but its own database is whole.
+  @Test func aRecoveryThatCannotBeTakesNothingFromTheOldMachine() async throws {
+    try await withTemporaryDirectory { directory in
+      let site = try Site(directory)
+      let first = try site.machine("first")
+      try await first.start()
+      defer { try? first.lose(deletingData: false) }  // processes only; errors were reported
+      let keyFile = try site.copyMasterKey(of: first)
+      try first.kill()
+      try site.damageCatalog()
+      let refused = try run(
+        site.arguments("second") + ["--recover-from", site.store, "--master-key", keyFile],
+        allowFailure: true)
+      #expect(refused.status == 1)
+      #expect(refused.errorOutput.contains("recover the catalog"), "\(refused.errorOutput)")
+      // The store is still the old machine's, which stores its catalog anew.
+      try await first.start()
+      try first.kill()
+      let second = try site.machine("second", recovering: keyFile)
+      try await second.start()
+      defer { try? second.lose(deletingData: false) }  // processes only; errors were reported
+      #expect(second.log.contains("Recovered: 1 accounts"), "\(second.log.suffix(2000))")
+    }
+  }
+
   @Test func recoveryIsRefusedPlainlyWhereItCannotBe() async throws {
     try await withTemporaryDirectory { directory in
       let site = try Site(directory)
@@ -113,6 +138,47 @@ import Testing
     }
   }
 
+  /// A source that was mistyped leaves nothing behind, and the command goes through once it is corrected.
+  @Test func aSourceThatWasMistypedCanBeCorrected() async throws {
+    try await withTemporaryDirectory { directory in
+      let site = try Site(directory)
+      let first = try site.machine("first")
+      try await first.start()
+      let keyFile = try site.copyMasterKey(of: first)
+      try first.lose(deletingData: true)
+      let files = FileManager.default
+      func attempt(_ source: String, _ more: [String] = []) throws -> String {
+        let result = try run(
+          site.arguments("second") + ["--recover-from", source] + more, allowFailure: true)
+        #expect(result.status == 1, "\(source) \(more)")
+        return result.errorOutput
+      }
+      // No such directory, and one that holds no store; with a key of its own it would be made one.
+      try files.createDirectory(
+        atPath: "\(directory)/empty", withIntermediateDirectories: true)
+      #expect(try attempt("file://\(directory)/typo").contains("'\(directory)/typo'"))
+      #expect(try attempt("file://\(directory)/empty").contains("the object store holds none"))
+      #expect(!files.fileExists(atPath: "\(directory)/typo"))
+      #expect(try files.contentsOfDirectory(atPath: "\(directory)/empty/objects") == [])
+      for name in ["recovery.json", "master-key"] {
+        #expect(!files.fileExists(atPath: "\(directory)/second/data/\(name)"), "\(name)")
+      }
+      // Begun, and nothing is in the database yet: another source, if only in other words, takes its place.
+      let away = ["--master-key", keyFile, "--metadata-url", "postgresql://u@127.0.0.1:1/d"]
+      #expect(try attempt(site.store, away).contains("reach metadata database"))
+      #expect(files.fileExists(atPath: "\(directory)/second/data/recovery.json"))
+      let reworded = site.store + "?region=here"
+      let second = try site.machine("second", recovering: keyFile, from: reworded)
+      try await second.start()
+      defer { try? second.lose(deletingData: false) }  // processes only; errors were reported
+      #expect(second.log.contains("Recovered: 1 accounts"), "\(second.log.suffix(2000))")
+      // Then no more.
+      try second.shutDown()
+      let refused = try attempt(site.store, ["--master-key", keyFile])
+      #expect(refused.contains("was recovered from '\(reworded)'"), "\(refused)")
+    }
+  }
+
   /// Killed at times spread over a recovery; gone on with by the next start, nothing served before its end.
   @Test func aRecoveryThatWasCutOffIsGoneOnWith() async throws {
     try await withTemporaryDirectory { directory in
@@ -130,8 +196,10 @@ import Testing
         try second.lose(deletingData: false)
       }
       // Without the flag nothing half recovered is served.
-      let progress = try String(
-        contentsOfFile: "\(directory)/second/data/recovery.json", encoding: .utf8)
+      // Not there where none of them came as far as the catalog.
+      let written = FileManager.default.contents(
+        atPath: "\(directory)/second/data/recovery.json")
+      let progress = String(decoding: written ?? Data(), as: UTF8.self)
       if progress.contains("\"isFinished\":false") {
         let refused = try run(site.arguments("second"), allowFailure: true)
         #expect(refused.status == 1)

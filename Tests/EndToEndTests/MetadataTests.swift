@@ -40,6 +40,39 @@ import Testing
     }
   }
 
+  /// `--recover-from` beside the database of an installation, from another data directory or its own.
+  @Test func aRecoveryWipesNoCatalogInADatabase() async throws {
+    try await withTemporaryDirectory { directory in
+      chmod(directory, 0o711)
+      let server = try StockServer(in: "\(directory)/elsewhere")
+      try server.start()
+      try server.psql("CREATE ROLE keeper LOGIN; CREATE DATABASE meta OWNER keeper")
+      let url = "postgresql://keeper@/meta?host=\(server.directory)&port=\(server.port)"
+      let store = "file://\(directory)/store"
+      let arguments = ["--metadata-url", url, "--object-store", store]
+      try await withPlatform(arguments: arguments) { platform in
+        platform.end(SIGTERM)
+        let data = "\(platform.directory)/data"
+        for (place, reason) in [
+          ("\(directory)/other", "holds an installation's catalog already"),
+          (data, "it holds an installation already"),
+        ] {
+          let refused = try run(
+            [
+              "timeout", "60", Platform.program, "serve", "--data-dir", place, "--http",
+              "127.0.0.1:0", "--postgres", "127.0.0.1:0", "--metadata-url", url, "--recover-from",
+              store, "--master-key", "\(data)/master-key",
+            ], allowFailure: true)
+          #expect(refused.status == 1)
+          #expect(refused.errorOutput.contains(reason), "\(refused.errorOutput)")
+          #expect(try server.psql("SELECT count(*) FROM exzo.accounts", database: "meta") == "1")
+        }
+        // Nor was its store taken.
+        try await platform.start()
+      }
+    }
+  }
+
   @Test func whatCannotBeUsedIsRefusedBeforeAnythingStarts() async throws {
     try await withTemporaryDirectory { directory in
       for (url, reason) in [

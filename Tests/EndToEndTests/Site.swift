@@ -67,6 +67,24 @@ struct Site {
     try bytes.write(to: URL(fileURLWithPath: path))
     return "lines/\(scene.line)/wal/\(newest)"
   }
+
+  /// Changes a byte of all that the store has of the catalog, but for the keys that it is sealed with.
+  func damageCatalog() throws {
+    let files = FileManager.default
+    let root = "\(directory)/store/objects/catalog"
+    var count = 0
+    for name in try files.subpathsOfDirectory(atPath: root) where !name.hasPrefix("exzo") {
+      let path = "\(root)/\(name)"
+      var isDirectory: ObjCBool = false
+      guard files.fileExists(atPath: path, isDirectory: &isDirectory), !isDirectory.boolValue,
+        var bytes = files.contents(atPath: path)
+      else { continue }
+      bytes[bytes.count - 1] ^= 0x10
+      try bytes.write(to: URL(fileURLWithPath: path))
+      count += 1
+    }
+    #expect(count > 1)
+  }
 }
 
 extension Platform {

@@ -236,6 +236,27 @@ import Testing
     }
   }
 
+  /// As a second store that is away for as long.
+  @Test func aCopyFromBeforeTwoRotationsOpens() async throws {
+    try await withTemporaryDirectory { directory in
+      let base = MemoryObjectStore()
+      let store = try await encrypted(base, directory)
+      try await store.put(ObjectKey("a/b"), .bytes(text(1000)))
+      let copy = MemoryObjectStore()
+      for name in base.keys { copy[name] = base[name] }
+      let path = "\(directory)/master-key"
+      for _ in 0..<2 {
+        let next = try MasterKeySource.file(path).load().rotated()
+        try next.text.write(toFile: path, atomically: true, encoding: .utf8)
+        #expect(try await EncryptedObjectStore.rewrapKeys(of: base, masters: next) == 2)
+      }
+      for place in [base, copy] {
+        let again = try await encrypted(place, directory)
+        #expect(try await again.get(ObjectKey("a/b"), range: nil) == text(1000))
+      }
+    }
+  }
+
   @Test func plainAndEncryptedStoresAreNotMixed() async throws {
     try await withTemporaryDirectory { directory in
       let plain = MemoryObjectStore()

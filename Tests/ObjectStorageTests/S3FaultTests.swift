@@ -71,6 +71,24 @@ import Testing
     }
   }
 
+  /// To restart serve alone would leave computes with the old ones: their WAL would stay on the machine.
+  @Test(arguments: [(400, "ExpiredToken"), (403, "InvalidToken"), (403, "InvalidAccessKeyId")])
+  func expiredCredentialsLeadToServeAndToTheComputes(status: Int, code: String) async throws {
+    try await withObjectServer { server, _ in
+      let proxy = try FaultProxy(upstream: server.port) { _ in .refusal(status, code) }
+      defer { proxy.stop() }
+      let store = try s3Store(server.url(port: proxy.port), server)
+      let error = await #expect(throws: ObjectStorageError.self) {
+        _ = try await store.get(key, range: nil)
+      }
+      #expect(error?.code == .denied)
+      let text = error.map { "\($0)" } ?? ""
+      for part in [code, "AWS_", "restart exzo serve", "'exzo endpoints restart ID'"] {
+        #expect(text.contains(part), "\(text)")
+      }
+    }
+  }
+
   /// The whole object is checked against the sum that it was put with.
   @Test func aTurnedByteInAWholeReadIsFound() async throws {
     try await withObjectServer { server, _ in

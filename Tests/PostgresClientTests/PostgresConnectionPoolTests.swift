@@ -59,6 +59,22 @@ import Testing
     await pool.close()
   }
 
+  /// Trying again for as long as a server may be away would change nothing.
+  @Test(.timeLimit(.minutes(1))) func aServerThatCannotReadItsRolesIsReportedAtOnce() async throws {
+    try await withServer { server, parameters in
+      let roles = try server.psql("SELECT pg_relation_filepath('pg_authid')")
+      try server.stop()
+      #expect(truncate("\(server.dataDirectory)/\(roles)", 0) == 0)
+      try server.start()
+      let pool = PostgresConnectionPool(parameters, size: 1, reconnectWithin: .seconds(600))
+      let error = await #expect(throws: PostgresError.self) {
+        try await pool.withConnection { _ in }
+      }
+      #expect(error?.message.contains("could not read block") == true, "\(error as Any)")
+      await pool.close()
+    }
+  }
+
   @Test func aTransactionLeftOpenIsRolledBack() async throws {
     try await withServer { _, parameters in
       let pool = PostgresConnectionPool(parameters, size: 1)

@@ -19,7 +19,7 @@ public struct RecoveredCatalog: Sendable {
   /// A base that is damaged is passed over where the one before it is whole: the changes since are kept
   /// with it.
   /// - Throws: ``CatalogError``: `.noCatalog`; `.damaged` naming the object that is damaged or missing;
-  ///   `.tooNew`. The store's errors.
+  ///   `.tooNew` where a later version wrote the rows. The store's errors.
   public static func load(_ store: any ObjectStore) async throws -> RecoveredCatalog {
     try await load(store, known: Migration.all)
   }
@@ -55,6 +55,7 @@ public struct RecoveredCatalog: Sendable {
     _ store: any ObjectStore, _ warnings: [String], _ known: [Migration]
   ) async throws {
     let (header, _) = try JournalHeader.split(base)
+    try header.check(known, base)
     var time = header.madeAt
     var last = base.previous
     var found: [JournalObject] = []
@@ -67,7 +68,9 @@ public struct RecoveredCatalog: Sendable {
           "recover the catalog: '\(JournalKeys.changes(object.previous))' is missing, which '\(key)' "
             + "goes on from\nHINT: recover from the second store, if there is one")
       }
-      time = max(time, try JournalHeader.split(object).0.madeAt)
+      let (header, _) = try JournalHeader.split(object)
+      try header.check(known, object)
+      time = max(time, header.madeAt)
       last = number
       found.append(object)
     }
@@ -94,15 +97,36 @@ public struct RecoveredCatalog: Sendable {
 
   /// Puts everything into an empty database, in one transaction, and notes `token` there.
   ///
-  /// A database that holds the token already is left as it is. The schema is that of the rows; opening
-  /// the catalog brings it to today's.
-  /// - Throws: ``CatalogError``: `.tooNew` where a later version wrote the rows; `.unavailable`.
+  /// A database that holds the token already is left as it is, also after that recovery's end. The schema is
+  /// that of the rows; opening the catalog brings it to today's.
+  /// - Throws: ``CatalogError``: `.server` where the database holds somebody's accounts; `.tooNew` where a
+  ///   later version made it; `.diskFull`; `.unavailable`.
   public func restore(into parameters: ConnectionParameters, token: String) async throws {
+    try await put(into: parameters, token, isRehearsal: false)
+  }
+
+  /// Does what ``restore(into:token:)`` does and takes it back: what would stand against it is thrown, and
+  /// the database is as it was.
+  public func rehearse(in parameters: ConnectionParameters, token: String) async throws {
+    try await put(into: parameters, token, isRehearsal: true)
+  }
+
+  private struct TakenBack: Error {}
+
+  private func put(
+    into parameters: ConnectionParameters, _ token: String, isRehearsal: Bool
+  ) async throws {
     let pool = PostgresConnectionPool(parameters, size: 1, name: "recovery")
     do {
       try await pool.withConnection { connection in
-        if try Self.stage(connection) == token { return }
-        try connection.withTransaction { try self.fill($0, token) }
+        if try Self.holds(token, connection) { return }
+        try Self.requireUnused(connection, parameters)
+        do {
+          try connection.withTransaction {
+            try self.fill($0, token)
+            if isRehearsal { throw TakenBack() }
+          }
+        } catch is TakenBack {}
       }
       await pool.close()
     } catch {
@@ -114,11 +138,30 @@ public struct RecoveredCatalog: Sendable {
     }
   }
 
-  private static func stage(_ connection: PostgresConnection) throws -> String? {
+  private static func holds(_ token: String, _ connection: PostgresConnection) throws -> Bool {
     let table = try connection.query("SELECT to_regclass('exzo.journal_state')").first?[0]
-    guard table != nil else { return nil }
-    return try connection.query("SELECT value FROM exzo.journal_state WHERE name = 'recovery'")
-      .first?[0]
+    guard table != nil else { return false }
+    return try connection.query(
+      """
+      SELECT 1 FROM exzo.journal_state WHERE name IN ('recovery', 'recovered') AND value = $1
+      """, parameters: [.text(token)]
+    ).first != nil
+  }
+
+  /// Every installation has an account from its first start on.
+  private static func requireUnused(
+    _ connection: PostgresConnection, _ parameters: ConnectionParameters
+  ) throws {
+    let table = try connection.query("SELECT to_regclass('exzo.accounts')").first?[0]
+    guard table != nil else { return }
+    let accounts = try connection.query("SELECT count(*) FROM exzo.accounts").first?[0] ?? "?"
+    guard accounts != "0" else { return }
+    throw CatalogError(
+      .server,
+      "recover the catalog into \(parameters): it holds an installation's catalog already "
+        + "(\(accounts) accounts), which is left as it is\n"
+        + "HINT: name an empty database with --metadata-url, or leave --recover-from out to serve "
+        + "what is there. If nobody needs it any more: DROP SCHEMA exzo CASCADE in that database")
   }
 
   private func fill(_ connection: PostgresConnection, _ token: String) throws {
@@ -129,8 +172,8 @@ public struct RecoveredCatalog: Sendable {
       CREATE TEMPORARY TABLE import_lines (position bigint, line jsonb) ON COMMIT DROP
       """)
     let (header, lines) = try JournalHeader.split(base)
-    try migrate(connection, header, base)
-    // Of an attempt that was cut off after it had filled the database.
+    try migrate(connection, header)
+    // What came with the schema; what of that is wanted is in the base.
     try connection.execute("DELETE FROM exzo.journal_changes; DELETE FROM exzo.journal_state")
     for table in try JournalRows(connection: connection).tables() {
       try connection.execute("DELETE FROM exzo.\(try SQL.identifier(table))")
@@ -140,7 +183,7 @@ public struct RecoveredCatalog: Sendable {
     var sequences = header.sequences
     for object in changes {
       let (header, lines) = try JournalHeader.split(object)
-      try migrate(connection, header, object)
+      try migrate(connection, header)
       try connection.execute("TRUNCATE import_lines")
       try load(lines, connection)
       try connection.execute(Self.applyChanges)
@@ -154,17 +197,7 @@ public struct RecoveredCatalog: Sendable {
     try CatalogTransaction(connection: connection).beginRecovery(token)
   }
 
-  private func migrate(
-    _ connection: PostgresConnection, _ header: JournalHeader, _ object: JournalObject
-  ) throws {
-    let known = Set(migrations.map(\.number))
-    guard known.isSuperset(of: header.migrations) else {
-      let unknown = Set(header.migrations).subtracting(known).sorted()
-      throw CatalogError(
-        .tooNew,
-        "recover the catalog: '\(object.key)' needs schema \(unknown), which a later version made\n"
-          + "HINT: recover with that version of Exzo")
-    }
+  private func migrate(_ connection: PostgresConnection, _ header: JournalHeader) throws {
     let needed = migrations.filter { header.migrations.contains($0.number) }
     try Migration.applyWithin(needed, connection)
   }
@@ -220,6 +253,18 @@ public struct RecoveredCatalog: Sendable {
     """
 }
 
+extension JournalHeader {
+  /// Refuses rows that need a schema which this version does not know.
+  fileprivate func check(_ known: [Migration], _ object: JournalObject) throws {
+    let unknown = Set(migrations).subtracting(known.map(\.number)).sorted()
+    guard !unknown.isEmpty else { return }
+    throw CatalogError(
+      .tooNew,
+      "recover the catalog: '\(object.key)' needs schema \(unknown), which a later version made\n"
+        + "HINT: recover with that version of Exzo")
+  }
+}
+
 extension CatalogTransaction {
   /// The mark of a recovery that is not finished: the token that ``RecoveredCatalog`` left.
   public func unfinishedRecovery() throws -> String? {
@@ -231,7 +276,9 @@ extension CatalogTransaction {
       "INSERT INTO exzo.journal_state (name, value) VALUES ('recovery', $1)", .text(token))
   }
 
+  /// Ends the recovery; its token stays, for a start that does not know of the end yet.
   public func finishRecovery() throws {
-    try run("DELETE FROM exzo.journal_state WHERE name = 'recovery'")
+    try run("DELETE FROM exzo.journal_state WHERE name = 'recovered'")
+    try run("UPDATE exzo.journal_state SET name = 'recovered' WHERE name = 'recovery'")
   }
 }

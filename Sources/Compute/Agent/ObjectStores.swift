@@ -60,7 +60,8 @@ public struct ObjectStoreURL: Sendable {
 
   public let url: String
   public let isLocal: Bool
-  let path: String
+  /// Of a local store: its directory.
+  public let path: String
   private let parameters: [String: String]
 
   public init(_ url: String) throws {

@@ -143,7 +143,8 @@ struct AlertConditions: Sendable {
             kind: .captureLag, subject: compute.lineID, projectID: project,
             message: "commits of the last \(Int(compute.exposureSeconds)) s of \(place) "
               + "are on this machine only",
-            hint: "look whether the object store answers: 'exzo store speed'"))
+            hint: "look whether the object store answers: 'exzo store speed'; where credentials "
+              + "were renewed restart serve, then the compute: 'exzo endpoints restart ID'"))
       }
       if compute.walBytes > settings.walBytes {
         found.append(

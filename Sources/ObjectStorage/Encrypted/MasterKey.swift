@@ -36,6 +36,12 @@ public struct MasterKeys: Sendable {
     self.former = former
   }
 
+  /// With a new key as the current one. All others stay at hand: a second store that has not been copied to
+  /// since still needs the ones from before.
+  public func rotated() -> MasterKeys {
+    MasterKeys(current: .random(), former: [current] + former)
+  }
+
   func key(id: [UInt8]) -> MasterKey? { ([current] + former).first { $0.id == id } }
 
   private static let word = "exzo-master-key-1"

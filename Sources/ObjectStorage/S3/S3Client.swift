@@ -92,6 +92,11 @@ struct S3Client: Sendable {
 
   // MARK: What a status means
 
+  /// Computes outlive serve, with the environment that they were started in.
+  private static let renewal =
+    "restart exzo serve with them, then each running compute, which has the old ones: "
+    + "'exzo endpoints list', 'exzo endpoints restart ID'"
+
   private func refusal(_ response: S3Response, _ operation: String, _ key: String) -> Failed {
     // Proxies answer in other words; then the status alone tells.
     let answer = try? S3Answer(response.body)
@@ -110,10 +115,13 @@ struct S3Client: Sendable {
     case (_, "RequestTimeTooSkewed"):
       return .final(failure(.denied, "set this machine's clock"))
     case (_, "ExpiredToken"), (_, "InvalidToken"):
-      return .final(failure(.denied, "restart exzo serve with fresh AWS_* credentials"))
+      return .final(failure(.denied, "get fresh AWS_* credentials; \(S3Client.renewal)"))
     case (401, _), (403, _):
       return .final(
-        failure(.denied, "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"))
+        failure(
+          .denied,
+          "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy; if the credentials "
+            + "were renewed, \(S3Client.renewal)"))
     case (301, _), (307, _), (308, _), (400, "AuthorizationHeaderMalformed"):
       return .final(failure(.misconfigured, "give the bucket's region: ?region=…"))
     case (507, _), (_, "QuotaExceeded"), (_, "XMinioStorageFull"):

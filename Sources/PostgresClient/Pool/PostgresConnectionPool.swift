@@ -190,11 +190,17 @@ extension PostgresConnectionPool {
 }
 
 extension PostgresError {
-  /// Not so where the server answered and refused the user, password or database: it will again.
+  /// Not so where the server answered and refused the user, password or database, or could not read what it needs for
+  /// a session: it will again.
   var isWorthRetrying: Bool {
-    !["authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied"]
-      .contains { message.contains($0) || (hint ?? "").contains($0) }
+    !Self.lastingRefusals.contains { message.contains($0) || (hint ?? "").contains($0) }
   }
+
+  /// Of a session that does not come about libpq tells no SQLSTATE.
+  private static let lastingRefusals = [
+    "authentication failed", "does not exist", "no pg_hba.conf entry", "no password supplied",
+    "could not read block", "invalid page in block",
+  ]
 }
 
 /// Puts the calling thread to sleep; never called on the cooperative pool.

@@ -34,9 +34,11 @@ struct Installation {
     let hold = StoreHold(
       options: options,
       storage: try await StoreSetup(
-        options: options, environment: ProcessInfo.processInfo.environment, log: log), log: log)
-    let claim = try await self.claim(hold, recovering: begun != nil, log)
+        options: options, environment: ProcessInfo.processInfo.environment,
+        recovering: begun != nil, log: log), log: log)
     do {
+      if let begun { try await hold.rehearse(begun, metadata) }
+      let claim = try await hold.claim(recovering: begun != nil)
       if let begun { try await hold.fill(begun, metadata) } else { try await metadata.start() }
       try await serve(metadata, data, Held(hold: hold, claim: claim, recovery: begun), log)
     } catch {
@@ -61,22 +63,6 @@ struct Installation {
     var hold: StoreHold
     var claim: InstallationClaim
     var recovery: StoreHold.Progress?
-  }
-
-  /// Takes the store. An installation that another has taken it from ends its computes: nothing that they
-  /// write counts any more.
-  private func claim(
-    _ hold: StoreHold, recovering: Bool, _ log: Logger
-  ) async throws -> InstallationClaim {
-    do {
-      return try await hold.claim(recovering: recovering)
-    } catch let error as CatalogError where error.code == .fenced {
-      let fleet = AgentFleet(
-        configuration: .init(
-          dataDirectory: options.dataDirectory, agentProgram: "", environment: [:]), log: log)
-      await JournalService.endComputes(fleet, log)
-      throw ServeError(error.message)
-    }
   }
 
   /// Brings computes and lines of a catalog that was just recovered to this machine.

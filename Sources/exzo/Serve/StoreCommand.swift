@@ -21,9 +21,10 @@ struct RotateMasterKeyCommand: AsyncParsableCommand {
     commandName: "rotate-master-key",
     abstract: "Wrap the store's keys with a new master key; no history is rewritten.",
     discussion: """
-      The file then holds the new key and, below it, the former one, which opens nothing in the store
-      any more; delete its line when no copy of the store from before is left. An interrupted
-      rotation is finished by the next one.
+      The file then holds the new key and, below it, all former ones. They open nothing in the store any
+      more, but a copy of it from before needs them: run 'exzo store mirror' before you delete their lines,
+      and keep them as long as there is any other such copy. An interrupted rotation is finished by the
+      next one.
       """)
 
   @Option(help: "file:///… or s3://…, as given to serve.") var objectStore: String
@@ -37,7 +38,7 @@ struct RotateMasterKeyCommand: AsyncParsableCommand {
     let stores = try await sealedParts(of: bare)
     // What an interrupted rotation left is wrapped with the current key first.
     for store in stores { _ = try await EncryptedObjectStore.rewrapKeys(of: store, masters: keys) }
-    let next = MasterKeys(current: .random(), former: [keys.current])
+    let next = keys.rotated()
     try PrivateFile.write(Array(next.text.utf8), to: masterKey)
     var count = 0
     for store in stores {
@@ -47,6 +48,8 @@ struct RotateMasterKeyCommand: AsyncParsableCommand {
       """
       \(count) keys are wrapped with master key \(next.current.name), in \(masterKey).
       KEEP A COPY ELSEWHERE: if it is lost, the content of the object store is lost.
+      Former keys in that file: \(next.former.count). If there is a second store, run 'exzo store mirror'
+      before you delete their lines: until then it needs them.
       """)
   }
 }

@@ -23,10 +23,15 @@ struct StoreSetup: Sendable {
   ///
   /// Encryption is on where the store is encrypted; for a new store where `--encryption on` says so, or
   /// it is a bucket and nothing says otherwise.
-  init(options: ServeOptions, environment: [String: String], log: Logger) async throws {
+  /// - Parameter recovering: whether a recovery reads it: then nothing is made in it, nor a key for it.
+  init(
+    options: ServeOptions, environment: [String: String], recovering: Bool, log: Logger
+  ) async throws {
     let files = SystemFileSystem()
     let bareURL = try ObjectStoreURL(options.objectStore)
+    if recovering { try StoreSetup.requireDirectory(bareURL) }
     bare = try openBareStore(bareURL, fileSystem: files, environment: environment)
+    if recovering { try await StoreSetup.requireCatalog(options, bare) }
     let encrypts = try await StoreSetup.encrypts(options, bareURL, bare)
     let sealed: any ObjectStore =
       encrypts ? bare : PrefixedObjectStore(bare, directory: StoreSetup.catalogDirectory)
@@ -80,6 +85,33 @@ struct StoreSetup: Sendable {
       store,
       masterKey: options.masterKeyCommand.map { .command($0) } ?? .file(options.masterKeyFile),
       scratch: "\(options.dataDirectory)/catalog-sealing", fileSystem: SystemFileSystem())
+  }
+
+  /// Opening a local store would make it.
+  private static func requireDirectory(_ url: ObjectStoreURL) throws {
+    guard url.isLocal, !FileManager.default.fileExists(atPath: url.path) else { return }
+    throw ServeError(
+      "recover from '\(url.url)': there is no directory '\(url.path)'",
+      hint: "see whether it is mounted, and whether the address is right")
+  }
+
+  /// Refuses a store without anything sealed: its catalog would be, and its keys would be made as for a new
+  /// one.
+  private static func requireCatalog(
+    _ options: ServeOptions, _ bare: any ObjectStore
+  ) async throws {
+    if try await EncryptedObjectStore.isEncrypted(bare) { return }
+    let part = PrefixedObjectStore(bare, directory: catalogDirectory)
+    guard try await EncryptedObjectStore.isEncrypted(part) else {
+      throw ServeError(
+        "recover from '\(options.objectStore)': the object store holds none of Exzo's catalogs",
+        hint: "name the store, with its prefix, that the lost installation used")
+    }
+    guard options.encryption != true else {
+      throw ServeError(
+        "use --encryption on: the object store '\(options.objectStore)' is not encrypted",
+        hint: "leave --encryption out: what is recovered is served as it lies there")
+    }
   }
 
   private static func encrypts(

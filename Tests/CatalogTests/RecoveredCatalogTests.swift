@@ -1,0 +1,99 @@
+import PostgresClient
+import TestSupport
+import Testing
+
+@testable import Catalog
+
+/// A recovered catalog, and the database that it is put into.
+@Suite(.serialized, .needsPostgres()) struct RecoveredCatalogTests {
+  private static let projects: @Sendable (PostgresConnection) throws -> String? = {
+    try $0.query("SELECT count(*) FROM exzo.projects").first?[0]
+  }
+
+  private func stored(_ setup: JournalSetup) async throws -> RecoveredCatalog {
+    try await setup.seed(projects: 2)
+    try await setup.journal().publishAll()
+    return try await RecoveredCatalog.load(setup.store)
+  }
+
+  private func attempt(
+    _ copy: RecoveredCatalog, _ target: ConnectionParameters, _ isRehearsal: Bool
+  ) async throws {
+    if isRehearsal { return try await copy.rehearse(in: target, token: "token") }
+    try await copy.restore(into: target, token: "token")
+  }
+
+  @Test func aRehearsalLeavesTheDatabaseAsItWas() async throws {
+    try await JournalSetup.with { setup in
+      let copy = try await stored(setup)
+      let target = try await setup.emptyDatabase()
+      try await copy.rehearse(in: target, token: "token")
+      let schema = try await setup.asked(target) {
+        try $0.query("SELECT to_regnamespace('exzo')::text").first?[0]
+      }
+      #expect(schema == nil)
+      try await copy.restore(into: target, token: "token")
+      #expect(try await setup.asked(target, Self.projects) == "2")
+      // One that goes on finds its own mark.
+      try await copy.rehearse(in: target, token: "token")
+      #expect(try await setup.asked(target, Self.projects) == "2")
+    }
+  }
+
+  @Test func aDatabaseThatAnInstallationUsesIsLeftAsItIs() async throws {
+    try await JournalSetup.with { setup in
+      let copy = try await stored(setup)
+      try await setup.seed(projects: 1, from: 50)
+      // Also one that another recovery has filled.
+      let filled = try await setup.emptyDatabase()
+      try await copy.restore(into: filled, token: "another")
+      for (target, projects) in [(setup.parameters, "3"), (filled, "2")] {
+        for isRehearsal in [true, false] {
+          let error = await #expect(throws: CatalogError.self) {
+            try await attempt(copy, target, isRehearsal)
+          }
+          #expect(error?.code == .server)
+          let text = error?.message ?? ""
+          #expect(text.contains("\(target)") && text.contains("--metadata-url"), "\(text)")
+          #expect(try await setup.asked(target, Self.projects) == projects)
+        }
+      }
+    }
+  }
+
+  /// The end is in the database before the data directory knows of it.
+  @Test func aRecoveryThatHasEndedIsNotDoneAgain() async throws {
+    try await JournalSetup.with { setup in
+      let copy = try await stored(setup)
+      let target = try await setup.emptyDatabase()
+      try await copy.restore(into: target, token: "token")
+      try await setup.asked(target) { connection in
+        let tx = CatalogTransaction(connection: connection)
+        try tx.finishRecovery()
+        #expect(try tx.unfinishedRecovery() == nil)
+        _ = try connection.execute("DELETE FROM exzo.projects WHERE id = 'p1'")
+      }
+      try await copy.restore(into: target, token: "token")
+      #expect(try await setup.asked(target, Self.projects) == "1")
+    }
+  }
+
+  @Test func aRehearsalMeetsWhatStandsAgainstARestore() async throws {
+    try await JournalSetup.with { setup in
+      let copy = try await stored(setup)
+      let target = try await setup.emptyDatabase()
+      try await setup.asked(target) {
+        _ = try $0.execute(
+          """
+          CREATE SCHEMA exzo;
+          CREATE TABLE exzo.migrations (number int PRIMARY KEY, title text);
+          INSERT INTO exzo.migrations VALUES (99999, 'of tomorrow')
+          """)
+      }
+      let error = await #expect(throws: CatalogError.self) {
+        try await copy.rehearse(in: target, token: "token")
+      }
+      #expect(error?.code == .tooNew)
+    }
+  }
+}
