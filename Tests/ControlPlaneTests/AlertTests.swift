@@ -29,6 +29,26 @@ private final class Receiver: AlertChannel {
   }
 }
 
+/// A receiver that holds each message until its task is cancelled.
+private struct HangingReceiver: AlertChannel {
+  let name: String
+  func send(_ message: API.AlertMessage) async throws { try await Task.sleep(for: .seconds(3600)) }
+}
+
+/// What is wrong, as a test has it.
+private final class Wrong: Sendable {
+  private let state = Mutex<[AlertCondition]>([])
+  var all: [AlertCondition] { state.withLock { $0 } }
+  func add(_ condition: AlertCondition) { state.withLock { $0.append(condition) } }
+}
+
+extension AlertService {
+  /// Sends what is due, to one receiver after the other.
+  fileprivate func deliver() async throws {
+    for channel in core.settings.alerts.channels { try await deliver(to: channel) }
+  }
+}
+
 @Suite(.serialized) struct AlertTests {
   private func condition(_ subject: String) -> AlertCondition {
     AlertCondition(
@@ -98,6 +118,29 @@ private final class Receiver: AlertChannel {
       installation.clock.advance(600)
       try await alerts.deliver()
       #expect(hook.taken.sorted() == ["raised capture_lag a", "raised capture_lag b"])
+    }
+  }
+
+  @Test func aReceiverThatHangsHoldsUpNothingAndEndsWithTheTask() async throws {
+    try await Installation.with { installation in
+      let (hook, wrong) = (Receiver("webhook"), Wrong())
+      var core = installation.core
+      core.settings.alerts.channels = [HangingReceiver(name: "command"), hook]
+      let alerts = AlertService(core: core)
+      let task = Task { await alerts.run(every: .milliseconds(10)) { wrong.all } }
+      for subject in ["a", "b"] {
+        wrong.add(condition(subject))
+        for _ in 0..<600 where hook.taken.last != "raised capture_lag \(subject)" {
+          try await Task.sleep(for: .milliseconds(10))
+        }
+      }
+      task.cancel()
+      await task.value
+      #expect(hook.taken == ["raised capture_lag a", "raised capture_lag b"])
+      // What was cut off is nobody's failed attempt.
+      let notices = try await alerts.list(account: installation.account, limit: 10)
+        .flatMap(\.notices).filter { $0.channel == "command" }
+      #expect(notices.map(\.attempts) == [0, 0] && notices.allSatisfy { $0.error == nil })
     }
   }
 

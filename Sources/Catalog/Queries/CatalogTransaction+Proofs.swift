@@ -115,13 +115,15 @@ extension CatalogTransaction {
     try first(where: "t.id = $1", .text(id))
   }
 
-  /// Notices that are to be sent now, oldest first.
-  public func dueNotices(at date: Date, limit: Int) throws -> [AlertNoticeRecord] {
+  /// Notices that are to be sent to a receiver now, oldest first.
+  public func dueNotices(
+    to channel: String, at date: Date, limit: Int
+  ) throws -> [AlertNoticeRecord] {
     try select(
       where: """
-        t.delivered_at IS NULL AND t.next_attempt_at <= $1::timestamptz
-        ORDER BY t.created_at, t.id LIMIT $2::int
-        """, .init(date), .init(limit))
+        t.delivered_at IS NULL AND t.channel = $1 AND t.next_attempt_at <= $2::timestamptz
+        ORDER BY t.created_at, t.id LIMIT $3::int
+        """, .text(channel), .init(date), .init(limit))
   }
 
   public func notices(of alert: String) throws -> [AlertNoticeRecord] {

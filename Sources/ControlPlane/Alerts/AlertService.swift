@@ -9,11 +9,12 @@ import Synchronization
 /// *State and invariants*: 1. Of one kind and subject one alert is open at most. 2. An alert and the
 /// notices of it are one transaction: what was raised is told, though serve dies in between. 3. A notice is
 /// sent until its receiver takes it, or ``attempts`` are used up; a receiver may get one twice. 4. What
-/// comes back within ``patience`` seconds was never over.
+/// comes back within ``patience`` seconds was never over. 5. A receiver that is slow holds up neither the
+/// looking nor the other receivers.
 ///
-/// *Concurrency*: ``run()`` once.
+/// *Concurrency*: ``run(every:)`` once.
 public final class AlertService: Sendable {
-  private let core: Core
+  let core: Core
   /// When each open alert's condition was last seen.
   private let seen = Mutex<[Subject: Date]>([:])
 
@@ -54,15 +55,30 @@ public final class AlertService: Sendable {
       })
   }
 
-  /// Watches and tells until the task is cancelled.
+  /// Watches, and tells each receiver beside the others, until the task is cancelled.
   func run(every interval: Duration = .seconds(5)) async {
+    await run(every: interval) { try await AlertConditions(core: self.core).now() }
+  }
+
+  /// - Parameter look: finds what is wrong now.
+  func run(
+    every interval: Duration, _ look: @escaping @Sendable () async throws -> [AlertCondition]
+  ) async {
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.loop(interval) { try await self.round(try await look()) } }
+      for channel in core.settings.alerts.channels {
+        group.addTask { await self.loop(interval) { try await self.deliver(to: channel) } }
+      }
+    }
+  }
+
+  private func loop(_ interval: Duration, _ work: () async throws -> Void) async {
     await PausedLoop(every: interval).run(
       onFailure: {
         core.logger.error("alerts could not be kept", metadata: ["error": "\($0)"])
       },
       {
-        try await round(await AlertConditions(core: core).now())
-        try await deliver()
+        try await work()
         return false
       })
   }
@@ -126,13 +142,11 @@ public final class AlertService: Sendable {
     }
   }
 
-  /// Sends what is due.
-  func deliver() async throws {
+  /// Sends a receiver what is due.
+  func deliver(to channel: any AlertChannel) async throws {
     let now = core.clock.now
-    let channels = core.settings.alerts.channels
-    guard !channels.isEmpty else { return }
     let due = try await core.catalog.read { tx in
-      try tx.dueNotices(at: now, limit: Self.batch).compactMap { notice in
+      try tx.dueNotices(to: channel.name, at: now, limit: Self.batch).compactMap { notice in
         try tx.alert(notice.alertID).map { (notice, $0) }
       }
     }
@@ -140,18 +154,14 @@ public final class AlertService: Sendable {
       var sent = notice
       sent.attemptsCount += 1
       do {
-        guard let channel = channels.first(where: { $0.name == notice.channel }) else {
-          throw ControlPlaneError(
-            .unavailable, "tell '\(notice.channel)': it is not set up any more")
-        }
         try await channel.send(
           API.AlertMessage(event: notice.event, alert: Self.present(alert, [])))
         sent.deliveredAt = core.clock.now
         sent.nextAttemptAt = nil
         sent.error = nil
-      } catch is CancellationError {
-        throw CancellationError()
       } catch {
+        // What was cut off is sent by the next process; it is not the receiver's fault.
+        try Task.checkCancellation()
         sent.error = "\(error)"
         let pause = Self.firstPause * Double(1 << min(sent.attemptsCount - 1, 10))
         sent.nextAttemptAt =

@@ -1,5 +1,6 @@
 import APITypes
 import AsyncHTTPClient
+import Compute
 import ControlPlane
 import Foundation
 import NIOCore
@@ -23,7 +24,7 @@ struct WebhookChannel: AlertChannel {
 }
 
 /// Alerts by a shell command: JSON on standard input, the main words in the environment; status 0 takes
-/// one.
+/// one. What it leaves in the background is not waited for; what takes too long is ended with all that it started.
 struct CommandChannel: AlertChannel {
   let command: String
   var name: String { "command" }
@@ -37,6 +38,12 @@ struct CommandChannel: AlertChannel {
         "EXZO_ALERT_EVENT": message.event, "EXZO_ALERT_KIND": message.alert.kind.rawValue,
         "EXZO_ALERT_SUBJECT": message.alert.subject, "EXZO_ALERT_MESSAGE": message.alert.message,
       ], seconds: Self.seconds)
+    guard !result.isTimedOut else {
+      throw ServeError(
+        "run the alert command: it had not ended after \(Int(Self.seconds)) s and was killed: "
+          + "\(result.output.suffix(500))",
+        hint: "give it a time limit of its own, such as 'curl --max-time 20'")
+    }
     guard result.status == 0 else {
       throw ServeError(
         "run the alert command: status \(result.status): \(result.output.suffix(500))")
