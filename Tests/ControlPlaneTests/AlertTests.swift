@@ -144,6 +144,22 @@ extension AlertService {
     }
   }
 
+  @Test func whatIsFoundTwiceIsToldOnceAndWhatCannotBeKeptHoldsUpNothing() async throws {
+    try await with { installation, alerts, hook, _ in
+      // Longer than an index takes.
+      let unkept = condition(installation.core.random.text(20_000))
+      for _ in 0..<2 {
+        try await alerts.round([condition("a"), unkept, condition("a"), condition("b")])
+        try await alerts.deliver()
+      }
+      #expect(hook.taken == ["raised capture_lag a", "raised capture_lag b"])
+      installation.clock.advance(20)
+      try await alerts.round([unkept, condition("b")])
+      try await alerts.deliver()
+      #expect(hook.taken.last == "resolved capture_lag a")
+    }
+  }
+
   @Test func whatWasRaisedIsToldByTheNextProcess() async throws {
     try await with { installation, alerts, hook, _ in
       try await alerts.round([condition("a")])

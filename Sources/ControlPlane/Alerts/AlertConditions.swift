@@ -24,9 +24,17 @@ struct AlertConditions: Sendable {
   func now() async throws -> [AlertCondition] {
     let health = await core.fleet.health()
     let (attached, lost) = try await AttachmentConditions(core: core).now()
+    let followed = try await core.catalog.read { tx in
+      Set(try tx.liveAttachments().map(\.lineID.rawValue))
+    }
     var running = health
     // Told once, in the words of the attachment.
     running.computes.removeAll { lost.contains($0.lineID) }
+    for index in running.computes.indices
+    where followed.contains(running.computes[index].lineID) {
+      // What a standby of ours keeps from one restartpoint to the next is held by no slot.
+      running.computes[index].walBytes = 0
+    }
     return try await backups() + expiries() + proofs() + attached
       + computes(running) + machine(health)
       + stores(health)

@@ -101,16 +101,30 @@ public final class AlertService: Sendable {
       }
       seen = seen.filter { known[$0.key] != nil || now.timeIntervalSince($0.value) < Self.patience }
     }
-    let new = conditions.filter { known[Self.subject($0)] == nil }
-    guard !new.isEmpty || !over.isEmpty else { return }
-    let ended = over
-    try await core.catalog.write { tx in
-      for condition in new { try self.raise(condition, at: now, tx) }
-      for var alert in ended {
-        alert.resolvedAt = now
-        try tx.update(alert)
-        try self.announce(alert, "resolved", at: now, tx)
+    // Whoever finds the same twice in one round tells of one thing.
+    var told = Set(known.keys)
+    for condition in conditions where told.insert(Self.subject(condition)).inserted {
+      try await write { tx in try self.raise(condition, at: now, tx) }
+    }
+    for alert in over {
+      try await write { tx in
+        var ended = alert
+        ended.resolvedAt = now
+        try tx.update(ended)
+        try self.announce(ended, "resolved", at: now, tx)
       }
+    }
+  }
+
+  /// One alert's change. Where it cannot be made the others are made all the same, and the next round tries again.
+  private func write(
+    _ change: @escaping @Sendable (CatalogTransaction) throws -> Void
+  ) async throws {
+    do {
+      try await core.catalog.write { try change($0) }
+    } catch {
+      try Task.checkCancellation()
+      core.logger.error("an alert could not be kept", metadata: ["error": "\(error)"])
     }
   }
 
