@@ -144,6 +144,40 @@ extension AlertService {
     }
   }
 
+  @Test func whatIsOverIsToldAfterItWasRaisedOrNotAtAll() async throws {
+    try await with { installation, alerts, hook, command in
+      hook.refuse(true)
+      try await alerts.round([condition("a")])
+      // Refused often enough that the next attempt comes after the end.
+      for _ in 0..<8 {
+        try await alerts.deliver()
+        installation.clock.advance(5)
+      }
+      try await alerts.round([])
+      hook.refuse(false)
+      try await alerts.deliver()
+      #expect(hook.taken == [])
+      #expect(command.taken == ["raised capture_lag a", "resolved capture_lag a"])
+      installation.clock.advance(600)
+      for _ in 0..<2 { try await alerts.deliver() }
+      #expect(hook.taken == command.taken)
+      // Given up.
+      hook.refuse(true)
+      try await alerts.round([condition("b")])
+      for _ in 0..<AlertService.attempts {
+        try await alerts.deliver()
+        installation.clock.advance(600)
+      }
+      try await alerts.round([])
+      installation.clock.advance(20)
+      try await alerts.round([])
+      hook.refuse(false)
+      for _ in 0..<2 { try await alerts.deliver() }
+      #expect(hook.taken.count == 2)
+      #expect(command.taken.last == "resolved capture_lag b")
+    }
+  }
+
   @Test func whatIsFoundTwiceIsToldOnceAndWhatCannotBeKeptHoldsUpNothing() async throws {
     try await with { installation, alerts, hook, _ in
       // Longer than an index takes.

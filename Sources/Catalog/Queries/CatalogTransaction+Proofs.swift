@@ -115,13 +115,16 @@ extension CatalogTransaction {
     try first(where: "t.id = $1", .text(id))
   }
 
-  /// Notices that are to be sent to a receiver now, oldest first.
+  /// Notices that are to be sent to a receiver now, oldest first. None overtakes an earlier one of its alert, and none
+  /// comes after one that was given up: what a receiver was never told is not taken back.
   public func dueNotices(
     to channel: String, at date: Date, limit: Int
   ) throws -> [AlertNoticeRecord] {
     try select(
       where: """
         t.delivered_at IS NULL AND t.channel = $1 AND t.next_attempt_at <= $2::timestamptz
+        AND NOT EXISTS (SELECT FROM exzo.alert_notices AS e WHERE e.alert_id = t.alert_id
+          AND e.channel = t.channel AND e.created_at < t.created_at AND e.delivered_at IS NULL)
         ORDER BY t.created_at, t.id LIMIT $3::int
         """, .text(channel), .init(date), .init(limit))
   }

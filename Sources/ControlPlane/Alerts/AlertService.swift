@@ -10,7 +10,7 @@ import Synchronization
 /// notices of it are one transaction: what was raised is told, though serve dies in between. 3. A notice is
 /// sent until its receiver takes it, or ``attempts`` are used up; a receiver may get one twice. 4. What
 /// comes back within ``patience`` seconds was never over. 5. A receiver that is slow holds up neither the
-/// looking nor the other receivers.
+/// looking nor the other receivers. 6. What takes an alert back goes to a receiver that took the alert, after it.
 ///
 /// *Concurrency*: ``run(every:)`` once.
 public final class AlertService: Sendable {
