@@ -5,10 +5,18 @@ import ControlPlane
 import Foundation
 import NIOCore
 
-/// Alerts by `POST` to a URL, as JSON; any status of 200 to 299 takes one.
+/// Alerts by `POST` to a URL, as JSON; any status of 200 to 299 takes one. Redirects are not followed: after most of
+/// them the request would be a `GET`, which tells nobody anything.
 struct WebhookChannel: AlertChannel {
   let url: String
   var name: String { "webhook" }
+
+  private static let client: HTTPClient = {
+    var configuration = HTTPClient.Configuration.singletonConfiguration
+    configuration.redirectConfiguration = .disallow
+    return HTTPClient(
+      eventLoopGroup: HTTPClient.defaultEventLoopGroup, configuration: configuration)
+  }()
 
   func send(_ message: API.AlertMessage) async throws {
     var request = HTTPClientRequest(url: url)
@@ -16,7 +24,13 @@ struct WebhookChannel: AlertChannel {
     request.headers.add(name: "Content-Type", value: "application/json")
     request.headers.add(name: "User-Agent", value: "exzo")
     request.body = .bytes(ByteBuffer(bytes: try APICoding.encode(message)))
-    let answer = try await HTTPClient.shared.execute(request, timeout: .seconds(10))
+    let answer = try await Self.client.execute(request, timeout: .seconds(10))
+    if let place = answer.headers.first(name: "Location"), (300..<400).contains(answer.status.code)
+    {
+      throw ServeError(
+        "tell the webhook: it answered \(answer.status.code), a redirect to '\(place)'",
+        hint: "name the URL that takes the message itself in --alert-webhook")
+    }
     guard (200..<300).contains(answer.status.code) else {
       throw ServeError("tell the webhook: it answered \(answer.status.code)")
     }
