@@ -35,7 +35,7 @@ struct AlertConditions: Sendable {
       // What a standby of ours keeps from one restartpoint to the next is held by no slot.
       running.computes[index].walBytes = 0
     }
-    return try await backups() + expiries() + proofs() + attached
+    return try await backups() + expiries() + ProofConditions(core: core).now() + attached
       + computes(running) + machine(health)
       + stores(health)
   }
@@ -78,45 +78,6 @@ struct AlertConditions: Sendable {
           hint: "it goes when its children are gone: delete them, or give them an expiry, too")
       }
     }
-  }
-
-  private func proofs() async throws -> [AlertCondition] {
-    let (drills, verification) = try await core.catalog.read { tx in
-      (
-        try tx.lastDrills(),
-        try tx.verifications(of: nil, limit: 1).first { $0.finishedAt != nil }
-      )
-    }
-    var found: [AlertCondition] = []
-    for drill in drills {
-      if drill.status == API.ProofStatus.failed.rawValue {
-        found.append(
-          AlertCondition(
-            kind: .drillFailed, subject: drill.branchID.rawValue, projectID: drill.projectID,
-            message: "the restore drill of branch '\(drill.branchID)' failed: \(drill.error ?? "")",
-            hint: "'exzo verify' names damaged objects; 'exzo drills run' repeats the drill"))
-      } else if let took = drill.result.millisecondsToOpen,
-        let objective = drill.result.objectiveMilliseconds, took > objective
-      {
-        found.append(
-          AlertCondition(
-            kind: .drillSlow, subject: drill.branchID.rawValue, projectID: drill.projectID,
-            message: "a moment of branch '\(drill.branchID)' took \(took) ms to open, "
-              + "\(objective) ms are the objective",
-            hint: "look at the load of the machine and the speed of the object store"))
-      }
-    }
-    if let verification, verification.status == API.ProofStatus.failed.rawValue {
-      found.append(
-        AlertCondition(
-          kind: .verificationFailed, subject: "everything", projectID: nil,
-          message:
-            "the object store holds \(verification.result.problemsCount) things that are not "
-            + "right: \(verification.result.problems.first ?? "")",
-          hint: "'exzo verify --all --last' lists them; what a second store has can be copied back")
-      )
-    }
-    return found
   }
 
   /// Names of branches by the lines that computes write.
