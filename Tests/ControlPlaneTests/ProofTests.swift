@@ -68,4 +68,41 @@ import Testing
       }
     }
   }
+
+  /// The store may be away for a while: only what is refused again and again, at the same moment, is a failure.
+  @Test func aDrillFailsWhereTheHistoryGivesTheMomentAtNoAttempt() async throws {
+    try await Installation.with { installation in
+      let scene = try await installation.working { try await PastScene(installation) }
+      let (fleet, service) = (installation.fleet, DrillService(core: installation.core))
+      fleet.setDrill(DrillOutcome(toOpen: .milliseconds(1)))
+      func drill(_ codes: [ComputeFleetError.Code]) async throws -> (API.Drill, attempts: [String])
+      {
+        installation.clock.advance(60)
+        let before = fleet.calls.count
+        fleet.fail("drill", with: codes.map { ComputeFleetError($0, "so it is") })
+        let asked = try await service.start(
+          branch: scene.main, project: scene.project, account: scene.account)
+        #expect(try await service.work(pauses: [.zero, .zero]))
+        let drill = try await service.get(
+          asked.id, project: scene.project, account: scene.account)
+        return (drill, fleet.calls[before...].filter { $0.hasPrefix("drill ") })
+      }
+      func told() async throws -> [API.AlertKind] {
+        try await AlertConditions(core: installation.core).now().map(\.kind)
+      }
+      let away = try await drill([.temporary, .temporary, .temporary])
+      #expect(away.0.status == .error && away.0.error == "so it is")
+      #expect(try await told() == [.proofNotMade])
+      let damaged = try await drill([.damaged, .damaged, .damaged])
+      #expect(damaged.0.status == .failed)
+      #expect(damaged.attempts.count == 3 && Set(damaged.attempts).count == 1, "\(damaged)")
+      #expect(try await told() == [.drillFailed])
+      let never = try await drill([.permanent])
+      #expect(never.0.status == .error && never.attempts.count == 1)
+      #expect(try await told() == [.drillFailed, .proofNotMade])
+      let late = try await drill([.temporary, .damaged])
+      #expect(late.0.status == .passed && late.0.error == nil && late.attempts.count == 3)
+      #expect(try await told() == [])
+    }
+  }
 }
