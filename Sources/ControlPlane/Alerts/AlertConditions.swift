@@ -23,10 +23,10 @@ struct AlertConditions: Sendable {
 
   func now() async throws -> [AlertCondition] {
     let health = await core.fleet.health()
-    let (attached, lost) = try await AttachmentConditions(core: core).now()
-    let followed = try await core.catalog.read { tx in
-      Set(try tx.liveAttachments().map(\.lineID.rawValue))
+    let (open, followed) = try await core.catalog.read { tx in
+      (try tx.openAlerts(), Set(try tx.liveAttachments().map(\.lineID.rawValue)))
     }
+    let (attached, lost) = try await AttachmentConditions(core: core).now(open: open)
     var running = health
     // Told once, in the words of the attachment.
     running.computes.removeAll { lost.contains($0.lineID) }
