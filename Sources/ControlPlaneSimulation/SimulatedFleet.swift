@@ -73,6 +73,11 @@ public final class SimulatedFleet: ComputeFleet {
     state.withLock { $0.health.computes = computes }
   }
 
+  /// What is told of the second store from now on.
+  public func setMirror(_ mirror: FleetHealth.Mirror) {
+    state.withLock { $0.health.mirror = mirror }
+  }
+
   public func health() async -> FleetHealth { state.withLock { $0.health } }
 
   /// What drills find from now on; before that this fleet opens no scratch lines.

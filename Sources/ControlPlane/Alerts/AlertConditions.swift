@@ -37,7 +37,7 @@ struct AlertConditions: Sendable {
     }
     return try await backups() + expiries() + ProofConditions(core: core).now() + attached
       + computes(running) + machine(health)
-      + stores(health)
+      + stores(health, open: open)
   }
 
   private func backups() async throws -> [AlertCondition] {
@@ -145,7 +145,7 @@ struct AlertConditions: Sendable {
     ]
   }
 
-  private func stores(_ health: FleetHealth) -> [AlertCondition] {
+  private func stores(_ health: FleetHealth, open: [AlertRecord]) -> [AlertCondition] {
     var found: [AlertCondition] = []
     if let status = core.journal?.status, let age = status.exposure,
       age / .seconds(1) > settings.storeSilence
@@ -157,18 +157,33 @@ struct AlertConditions: Sendable {
             + (status.failure ?? "no answer"),
           hint: "what is changed meanwhile is on this machine only"))
     }
-    if let mirror = health.mirror,
-      mirror.lag.map({ $0 > settings.mirrorLag }) ?? false
-        || mirror.failure != nil && mirror.lag == nil
-    {
-      let lag = mirror.lag.map { "is \(Int($0)) s behind" } ?? "was never complete"
-      found.append(
-        AlertCondition(
-          kind: .mirrorLag, subject: "second store", projectID: nil,
-          message: "the second store \(lag), \(mirror.missingObjects) objects are missing"
-            + (mirror.failure.map { ": \($0)" } ?? ""),
-          hint: "'exzo store mirror-status' says what it lacks"))
+    if let mirror = health.mirror, let condition = behind(mirror, open: open) {
+      found.append(condition)
     }
     return found
+  }
+
+  /// A copy that is behind, or that fails for as long: it may hold all but what is damaged.
+  private func behind(_ mirror: FleetHealth.Mirror, open: [AlertRecord]) -> AlertCondition? {
+    let (subject, now) = ("second store", core.clock.now)
+    core.mirrorFailures.note(mirror.failure, of: subject, at: now)
+    let failing = core.mirrorFailures[subject].map { now.timeIntervalSince($0.since) }
+    // What was told of before serve began anew is not over while it fails.
+    let isTold = open.contains { $0.kind == API.AlertKind.mirrorLag.rawValue }
+    let state: String
+    if let lag = mirror.lag, lag > settings.mirrorLag {
+      state = "is \(Int(lag)) s behind"
+    } else if mirror.lag == nil, failing != nil {
+      state = "was never complete"
+    } else if let failing, failing > settings.mirrorLag || isTold {
+      state = "has not been copied to without failures for \(Int(failing)) s"
+    } else {
+      return nil
+    }
+    return AlertCondition(
+      kind: .mirrorLag, subject: subject, projectID: nil,
+      message: "the second store \(state), \(mirror.missingObjects) objects are missing"
+        + (mirror.failure.map { ": \($0)" } ?? ""),
+      hint: "'exzo store mirror-status' says what it lacks")
   }
 }
