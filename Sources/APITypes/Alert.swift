@@ -60,6 +60,8 @@ extension API {
     case drillFailed = "drill_failed"
     case drillSlow = "drill_slow"
     case verificationFailed = "verification_failed"
+    /// A drill or a verification could not be done, and says nothing.
+    case proofNotMade = "proof_not_made"
     case lowDisk = "low_disk"
     case slotGrowth = "slot_growth"
     /// A server elsewhere is not followed any more.

@@ -78,7 +78,7 @@ extension API {
     public var databases: Int?
     public var tables: Int?
     public var rows: Int?
-    /// `passed`, `failed`, or why it was not run.
+    /// `passed`, `failed`, or why it was not run, or not to its end.
     public var amcheck: String?
     public var error: String?
     public var createdAt: Date

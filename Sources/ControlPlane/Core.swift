@@ -64,6 +64,10 @@ struct Core: Sendable {
   var journal: CatalogJournal?
   /// Computes that serve past moments for reading.
   let reading = ReadingComputes()
+  /// Why lines that should follow a server elsewhere do not begin to, by line.
+  let notFollowed = Troubles()
+  /// What the second store complains of.
+  let mirrorFailures = Troubles()
   private let active = ActiveEndpoints()
   /// What timelines' events were found to be.
   let eventNames = EventNames()

@@ -38,6 +38,7 @@ public final class SimulatedFleet: ComputeFleet {
     var failures: [String: [ComputeFleetError]] = [:]
     var historyBytes: [String: Int] = [:]
     var health = FleetHealth()
+    var drill: DrillOutcome?
     /// Lines of computes that ended in an accident.
     var unstored: [String: String] = [:]
   }
@@ -72,7 +73,25 @@ public final class SimulatedFleet: ComputeFleet {
     state.withLock { $0.health.computes = computes }
   }
 
+  /// What is told of the second store from now on.
+  public func setMirror(_ mirror: FleetHealth.Mirror) {
+    state.withLock { $0.health.mirror = mirror }
+  }
+
   public func health() async -> FleetHealth { state.withLock { $0.health } }
+
+  /// What drills find from now on; before that this fleet opens no scratch lines.
+  public func setDrill(_ outcome: DrillOutcome) { state.withLock { $0.drill = outcome } }
+
+  public func drill(_ request: DrillRequest) async throws -> DrillOutcome {
+    try state.withLock { state in
+      try enter("drill", "\(request.lineID) \(request.lsn)", &state)
+      guard let outcome = state.drill else {
+        throw ComputeFleetError(.permanent, "drill: this fleet opens no scratch lines")
+      }
+      return outcome
+    }
+  }
 
   /// The line is gone from the store.
   public func forget(line: String) { state.withLock { $0.lines[line] = nil } }

@@ -11,6 +11,7 @@ public final class SimulatedSources: Sendable {
     /// Lines whose agent runs.
     var running: Set<String> = []
     var slots: Set<String> = []
+    var refusals: [String: ComputeFleetError] = [:]
   }
 
   private let state = Mutex(State())
@@ -53,6 +54,11 @@ public final class SimulatedSources: Sendable {
     }
   }
 
+  /// Nothing begins to follow on a line, for this reason; `nil` lets it again.
+  public func refuse(_ line: String, with error: ComputeFleetError?) {
+    state.withLock { $0.refusals[line] = error }
+  }
+
   /// Nothing comes in of a line's server any more; all that it wrote until `time` has.
   public func setAway(_ line: String, heldUntil time: Date, seconds: Double) {
     state.withLock { state in
@@ -92,7 +98,8 @@ public final class SimulatedSources: Sendable {
   }
 
   func follow(_ request: FollowRequest) throws -> FollowStatus {
-    state.withLock { state in
+    try state.withLock { state in
+      if let error = state.refusals[request.lineID] { throw error }
       state.running.insert(request.lineID)
       state.slots.insert(request.slot)
       return status(request.lineID, state) ?? Self.copying

@@ -29,6 +29,26 @@ private final class Receiver: AlertChannel {
   }
 }
 
+/// A receiver that holds each message until its task is cancelled.
+private struct HangingReceiver: AlertChannel {
+  let name: String
+  func send(_ message: API.AlertMessage) async throws { try await Task.sleep(for: .seconds(3600)) }
+}
+
+/// What is wrong, as a test has it.
+private final class Wrong: Sendable {
+  private let state = Mutex<[AlertCondition]>([])
+  var all: [AlertCondition] { state.withLock { $0 } }
+  func add(_ condition: AlertCondition) { state.withLock { $0.append(condition) } }
+}
+
+extension AlertService {
+  /// Sends what is due, to one receiver after the other.
+  fileprivate func deliver() async throws {
+    for channel in core.settings.alerts.channels { try await deliver(to: channel) }
+  }
+}
+
 @Suite(.serialized) struct AlertTests {
   private func condition(_ subject: String) -> AlertCondition {
     AlertCondition(
@@ -98,6 +118,79 @@ private final class Receiver: AlertChannel {
       installation.clock.advance(600)
       try await alerts.deliver()
       #expect(hook.taken.sorted() == ["raised capture_lag a", "raised capture_lag b"])
+    }
+  }
+
+  @Test func aReceiverThatHangsHoldsUpNothingAndEndsWithTheTask() async throws {
+    try await Installation.with { installation in
+      let (hook, wrong) = (Receiver("webhook"), Wrong())
+      var core = installation.core
+      core.settings.alerts.channels = [HangingReceiver(name: "command"), hook]
+      let alerts = AlertService(core: core)
+      let task = Task { await alerts.run(every: .milliseconds(10)) { wrong.all } }
+      for subject in ["a", "b"] {
+        wrong.add(condition(subject))
+        for _ in 0..<600 where hook.taken.last != "raised capture_lag \(subject)" {
+          try await Task.sleep(for: .milliseconds(10))
+        }
+      }
+      task.cancel()
+      await task.value
+      #expect(hook.taken == ["raised capture_lag a", "raised capture_lag b"])
+      // What was cut off is nobody's failed attempt.
+      let notices = try await alerts.list(account: installation.account, limit: 10)
+        .flatMap(\.notices).filter { $0.channel == "command" }
+      #expect(notices.map(\.attempts) == [0, 0] && notices.allSatisfy { $0.error == nil })
+    }
+  }
+
+  @Test func whatIsOverIsToldAfterItWasRaisedOrNotAtAll() async throws {
+    try await with { installation, alerts, hook, command in
+      hook.refuse(true)
+      try await alerts.round([condition("a")])
+      // Refused often enough that the next attempt comes after the end.
+      for _ in 0..<8 {
+        try await alerts.deliver()
+        installation.clock.advance(5)
+      }
+      try await alerts.round([])
+      hook.refuse(false)
+      try await alerts.deliver()
+      #expect(hook.taken == [])
+      #expect(command.taken == ["raised capture_lag a", "resolved capture_lag a"])
+      installation.clock.advance(600)
+      for _ in 0..<2 { try await alerts.deliver() }
+      #expect(hook.taken == command.taken)
+      // Given up.
+      hook.refuse(true)
+      try await alerts.round([condition("b")])
+      for _ in 0..<AlertService.attempts {
+        try await alerts.deliver()
+        installation.clock.advance(600)
+      }
+      try await alerts.round([])
+      installation.clock.advance(20)
+      try await alerts.round([])
+      hook.refuse(false)
+      for _ in 0..<2 { try await alerts.deliver() }
+      #expect(hook.taken.count == 2)
+      #expect(command.taken.last == "resolved capture_lag b")
+    }
+  }
+
+  @Test func whatIsFoundTwiceIsToldOnceAndWhatCannotBeKeptHoldsUpNothing() async throws {
+    try await with { installation, alerts, hook, _ in
+      // Longer than an index takes.
+      let unkept = condition(installation.core.random.text(20_000))
+      for _ in 0..<2 {
+        try await alerts.round([condition("a"), unkept, condition("a"), condition("b")])
+        try await alerts.deliver()
+      }
+      #expect(hook.taken == ["raised capture_lag a", "raised capture_lag b"])
+      installation.clock.advance(20)
+      try await alerts.round([unkept, condition("b")])
+      try await alerts.deliver()
+      #expect(hook.taken.last == "resolved capture_lag a")
     }
   }
 

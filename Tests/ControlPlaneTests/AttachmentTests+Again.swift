@@ -140,6 +140,41 @@ extension AttachmentTests {
     }
   }
 
+  /// Nobody else would say so: what could is not running.
+  @Test func aFollowerThatDoesNotStartIsToldAndShown() async throws {
+    try await with { scene in
+      let (installation, sources) = (scene.installation, scene.installation.fleet.sources)
+      let attached = try await scene.attach("db1")
+      let (project, line) = (attached.project.id, try await scene.line(attached.project.id))
+      sources.set(.following, of: line)
+      try await installation.end(attached.operations)
+      let keeper = AttachmentKeeper(core: scene.core)
+      let conditions = AlertConditions(core: scene.core)
+      try await installation.fleet.pauseFollowing(line: line)
+      sources.refuse(line, with: ComputeFleetError(.temporary, "no space left"))
+      try await keeper.round()
+      #expect(try await scene.status(project).error == "no space left")
+      #expect(try await conditions.now() == [])
+      installation.clock.advance(301)
+      try await keeper.round()
+      let found = try await conditions.now()
+      #expect(found.map(\.kind) == [.attachmentFailed])
+      #expect(found.first?.message.contains("no space left") == true, "\(found)")
+      sources.refuse(line, with: nil)
+      try await keeper.round()
+      #expect(try await scene.status(project).error == nil)
+      #expect(try await conditions.now() == [])
+      // What was told is not over because the process is gone that knew of it.
+      sources.setAway(line, heldUntil: installation.clock.now, seconds: 400)
+      try await AlertService(core: scene.core).round(try await conditions.now())
+      try await installation.fleet.pauseFollowing(line: line)
+      #expect(try await conditions.now().map(\.kind) == [.sourceAway])
+      sources.set(.following, of: line)
+      try await keeper.round()
+      #expect(try await conditions.now() == [])
+    }
+  }
+
   /// It says so, instead of nothing: what the server writes is not the branch's any more.
   @Test func aRestoredBranchIsNotFollowedAgain() async throws {
     try await with { scene in

@@ -318,6 +318,13 @@ import Testing
       try await scene.installation.end(attached.operations)
       let conditions = AlertConditions(core: scene.core)
       #expect(try await conditions.now() == [])
+      // Our standby's files, which nothing but its next restartpoint holds.
+      scene.installation.fleet.setHealth([
+        FleetHealth.Compute(
+          lineID: line, projectID: attached.project.id, exposureSeconds: 0, walBytes: 1 << 40,
+          alarms: [])
+      ])
+      #expect(try await conditions.now() == [])
       sources.set(.failed, of: line, failure: "WAL is gone")
       let found = try await conditions.now()
       #expect(found.map(\.kind) == [.attachmentFailed])

@@ -56,6 +56,60 @@ import Testing
     }
   }
 
+  /// Sends every `POST` away; what a browser would see there is fine.
+  private static let redirect = """
+    import http.server, sys
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(302)
+            self.send_header("Location", "/signin")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+    http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+    """
+
+  /// A redirect takes no message, and a command that hangs, with what it started, keeps serve from nothing.
+  @Test func neitherARedirectNorACommandThatHangsTakesAnAlert() async throws {
+    try await withTemporaryDirectory { directory in
+      let port = try unusedPort()
+      let receiver = try BackgroundProgram(
+        ["python3", "-c", Self.redirect, "\(port)"], log: "\(directory)/receiver.log")
+      defer {
+        receiver.signal(SIGKILL)
+        receiver.wait()
+      }
+      try await withPlatform(
+        arguments: [
+          "--alert-free-disk", "1000000T", "--alert-webhook", "http://127.0.0.1:\(port)/",
+          "--alert-command", "sleep 240 & wait",
+        ]
+      ) { platform in
+        var told: [[String: Any]] = []
+        for _ in 0..<600 where told.isEmpty {
+          try await Task.sleep(for: .milliseconds(100))
+          let alerts = try platform.call("GET", "/alerts")["alerts"] as? [[String: Any]] ?? []
+          told = alerts.flatMap { $0["notices"] as? [[String: Any]] ?? [] }.filter { notice in
+            let error = notice["error"] as? String ?? ""
+            return notice["channel"] as? String == "webhook"
+              && (notice["delivered_at"] != nil || error.contains("302"))
+          }
+        }
+        let notice = try #require(told.first)
+        #expect(notice["delivered_at"] == nil, "\(notice)")
+        let error = notice["error"] as? String ?? ""
+        #expect(error.contains("302, a redirect to '/signin'"), "\(error)")
+        let start = ContinuousClock.now
+        platform.end(SIGTERM)
+        #expect(ContinuousClock.now - start < .seconds(60))
+        try await platform.start()
+      }
+    }
+  }
+
   /// A setting that nobody knows, and an end without warning.
   private static func breakServer(_ directory: String) throws {
     let settings = "\(directory)/postgresql.auto.conf"

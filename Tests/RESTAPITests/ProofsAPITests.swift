@@ -35,7 +35,7 @@ import Testing
       // Simulated computes open no scratch lines: the drill says so and is kept.
       try await waitUntilDone(
         calls, "/projects/{project_id}/drills/{drill_id}",
-        ids.merging(["drill_id": drill.text("drill", "id")]) { $1 }, "drill", "failed")
+        ids.merging(["drill_id": drill.text("drill", "id")]) { $1 }, "drill", "error")
       try await calls.call("GET", "/projects/{project_id}/drills", ids)
       try await calls.call("GET", "/alerts", [:])
       let (_, stranger) = try await calls.account("stranger@example.com")
@@ -49,7 +49,7 @@ import Testing
         "GET", "/verifications/{verification_id}", ["verification_id": id], status: 404)
       let metrics = try await api.send("GET", "/metrics", key: "")
       let text = String(decoding: metrics.data, as: UTF8.self)
-      #expect(text.contains("exzo_drills_last{status=\"failed\"} 1"))
+      #expect(text.contains("exzo_drills_last{status=\"error\"} 1"))
       #expect(text.contains("exzo_verifications_last{status=\"passed\"}"))
     }
   }

@@ -11,6 +11,18 @@ extension CatalogTransaction {
       project.map { .text($0.rawValue) }, .init(limit))
   }
 
+  /// The newest that has come to an end.
+  /// - Parameter concluded: only of those that passed or failed; one that could not be done says nothing.
+  public func lastVerification(
+    of project: ProjectID?, concluded: Bool
+  ) throws -> VerificationRecord? {
+    try first(
+      where: """
+        t.project_id IS NOT DISTINCT FROM $1 AND t.finished_at IS NOT NULL
+        \(concluded ? "AND t.status <> 'error'" : "") ORDER BY t.created_at DESC, t.id LIMIT 1
+        """, project.map { .text($0.rawValue) })
+  }
+
   public func verification(_ id: String) throws -> VerificationRecord? {
     try first(where: "t.id = $1", .text(id))
   }
@@ -39,11 +51,13 @@ extension CatalogTransaction {
   }
 
   /// The last drill of each living branch that has had one.
-  public func lastDrills() throws -> [DrillRecord] {
+  /// - Parameter concluded: only of those that passed or failed; one that could not be done says nothing.
+  public func lastDrills(concluded: Bool = false) throws -> [DrillRecord] {
     try select(
       where: """
         t.id = (SELECT d.id FROM exzo.drills AS d WHERE d.branch_id = t.branch_id
-          AND d.finished_at IS NOT NULL ORDER BY d.created_at DESC, d.id LIMIT 1)
+          AND d.finished_at IS NOT NULL \(concluded ? "AND d.status <> 'error'" : "")
+          ORDER BY d.created_at DESC, d.id LIMIT 1)
         AND \(Self.isOfLivingBranch)
         """)
   }
@@ -66,7 +80,7 @@ extension CatalogTransaction {
 
   /// Numbers of the last drills, by status.
   public func proofCounts() throws -> (drills: [String: Int], verifications: [String: Int]) {
-    var drills = ["passed": 0, "failed": 0]
+    var drills = ["passed": 0, "failed": 0, "error": 0]
     for drill in try lastDrills() { drills[drill.status, default: 0] += 1 }
     let rows = try run(
       """
@@ -83,18 +97,20 @@ extension CatalogTransaction {
     return (drills, verifications)
   }
 
-  /// Results older than `date` go; the last of each subject stay.
+  /// Results older than `date` go; the last of each subject stay, and so does the last that passed or failed.
   public func forgetProofs(before date: Date) throws {
     try run(
       """
       DELETE FROM exzo.drills AS t WHERE t.created_at < $1::timestamptz AND EXISTS (
-        SELECT FROM exzo.drills AS d WHERE d.branch_id = t.branch_id AND d.created_at > t.created_at)
+        SELECT FROM exzo.drills AS d WHERE d.branch_id = t.branch_id AND d.created_at > t.created_at
+          AND d.finished_at IS NOT NULL AND (t.status = 'error' OR d.status <> 'error'))
       """, .init(date))
     try run(
       """
       DELETE FROM exzo.verifications AS t WHERE t.created_at < $1::timestamptz AND EXISTS (
         SELECT FROM exzo.verifications AS v WHERE v.project_id IS NOT DISTINCT FROM t.project_id
-          AND v.created_at > t.created_at)
+          AND v.created_at > t.created_at
+          AND v.finished_at IS NOT NULL AND (t.status = 'error' OR v.status <> 'error'))
       """, .init(date))
   }
 
@@ -115,13 +131,18 @@ extension CatalogTransaction {
     try first(where: "t.id = $1", .text(id))
   }
 
-  /// Notices that are to be sent now, oldest first.
-  public func dueNotices(at date: Date, limit: Int) throws -> [AlertNoticeRecord] {
+  /// Notices that are to be sent to a receiver now, oldest first. None overtakes an earlier one of its alert, and none
+  /// comes after one that was given up: what a receiver was never told is not taken back.
+  public func dueNotices(
+    to channel: String, at date: Date, limit: Int
+  ) throws -> [AlertNoticeRecord] {
     try select(
       where: """
-        t.delivered_at IS NULL AND t.next_attempt_at <= $1::timestamptz
-        ORDER BY t.created_at, t.id LIMIT $2::int
-        """, .init(date), .init(limit))
+        t.delivered_at IS NULL AND t.channel = $1 AND t.next_attempt_at <= $2::timestamptz
+        AND NOT EXISTS (SELECT FROM exzo.alert_notices AS e WHERE e.alert_id = t.alert_id
+          AND e.channel = t.channel AND e.created_at < t.created_at AND e.delivered_at IS NULL)
+        ORDER BY t.created_at, t.id LIMIT $3::int
+        """, .text(channel), .init(date), .init(limit))
   }
 
   public func notices(of alert: String) throws -> [AlertNoticeRecord] {

@@ -73,7 +73,7 @@ public struct DrillRecord: CatalogRecord, Hashable {
     public var databases: Int?
     public var tables: Int?
     public var rows: Int?
-    /// `passed`, `failed`, or why it was not run.
+    /// `passed`, `failed`, or why it was not run, or not to its end.
     public var amcheck: String?
 
     public init() {}
@@ -95,7 +95,7 @@ public struct DrillRecord: CatalogRecord, Hashable {
   public var moment: Date?
   /// The line that was made for it, to be removed.
   public var scratchLineID: CatalogLineID?
-  /// `scheduled`, `running`, `passed` or `failed`.
+  /// `scheduled`, `running`, `passed`, `failed` or `error` (it could not be done).
   public var status: String
   public var result: Result
   public var error: String?

@@ -8,6 +8,9 @@ public struct ProcessCommand: Sendable {
   public var arguments: [String]
   /// The whole environment: nothing is inherited, so that no secret leaks.
   public var environment: [String: String]
+  /// The file descriptor that becomes the child's standard input; `nil` is `/dev/null`. With one the child always
+  /// begins a session of its own.
+  public var input: Int32?
   /// File descriptors that become the child's standard output and error; `nil` is `/dev/null`.
   public var output: Int32?
   public var errorOutput: Int32?
@@ -31,11 +34,15 @@ public struct ProcessCommand: Sendable {
 /// - Returns: the process id; the caller reaps it.
 public func spawn(_ command: ProcessCommand) throws -> pid_t {
   var pid: pid_t = 0
-  let code = withCStrings([command.path] + command.arguments) { arguments in
+  let code: Int32 = withCStrings([command.path] + command.arguments) { arguments in
     withCStrings(command.environment.map { "\($0.key)=\($0.value)" }.sorted()) { environment in
-      exzo_spawn(
-        &pid, command.path, arguments, environment, command.output ?? -1,
-        command.errorOutput ?? -1, command.newSession ? 1 : 0)
+      let (output, errors) = (command.output ?? -1, command.errorOutput ?? -1)
+      if let input = command.input {
+        return exzo_spawn_with_input(
+          &pid, command.path, arguments, environment, input, output, errors)
+      }
+      return exzo_spawn(
+        &pid, command.path, arguments, environment, output, errors, command.newSession ? 1 : 0)
     }
   }
   guard code == 0 else {

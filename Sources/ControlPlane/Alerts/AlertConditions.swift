@@ -23,13 +23,21 @@ struct AlertConditions: Sendable {
 
   func now() async throws -> [AlertCondition] {
     let health = await core.fleet.health()
-    let (attached, lost) = try await AttachmentConditions(core: core).now()
+    let (open, followed) = try await core.catalog.read { tx in
+      (try tx.openAlerts(), Set(try tx.liveAttachments().map(\.lineID.rawValue)))
+    }
+    let (attached, lost) = try await AttachmentConditions(core: core).now(open: open)
     var running = health
     // Told once, in the words of the attachment.
     running.computes.removeAll { lost.contains($0.lineID) }
-    return try await backups() + expiries() + proofs() + attached
+    for index in running.computes.indices
+    where followed.contains(running.computes[index].lineID) {
+      // What a standby of ours keeps from one restartpoint to the next is held by no slot.
+      running.computes[index].walBytes = 0
+    }
+    return try await backups() + expiries() + ProofConditions(core: core).now() + attached
       + computes(running) + machine(health)
-      + stores(health)
+      + stores(health, open: open)
   }
 
   private func backups() async throws -> [AlertCondition] {
@@ -70,45 +78,6 @@ struct AlertConditions: Sendable {
           hint: "it goes when its children are gone: delete them, or give them an expiry, too")
       }
     }
-  }
-
-  private func proofs() async throws -> [AlertCondition] {
-    let (drills, verification) = try await core.catalog.read { tx in
-      (
-        try tx.lastDrills(),
-        try tx.verifications(of: nil, limit: 1).first { $0.finishedAt != nil }
-      )
-    }
-    var found: [AlertCondition] = []
-    for drill in drills {
-      if drill.status == API.ProofStatus.failed.rawValue {
-        found.append(
-          AlertCondition(
-            kind: .drillFailed, subject: drill.branchID.rawValue, projectID: drill.projectID,
-            message: "the restore drill of branch '\(drill.branchID)' failed: \(drill.error ?? "")",
-            hint: "'exzo verify' names damaged objects; 'exzo drills run' repeats the drill"))
-      } else if let took = drill.result.millisecondsToOpen,
-        let objective = drill.result.objectiveMilliseconds, took > objective
-      {
-        found.append(
-          AlertCondition(
-            kind: .drillSlow, subject: drill.branchID.rawValue, projectID: drill.projectID,
-            message: "a moment of branch '\(drill.branchID)' took \(took) ms to open, "
-              + "\(objective) ms are the objective",
-            hint: "look at the load of the machine and the speed of the object store"))
-      }
-    }
-    if let verification, verification.status == API.ProofStatus.failed.rawValue {
-      found.append(
-        AlertCondition(
-          kind: .verificationFailed, subject: "everything", projectID: nil,
-          message:
-            "the object store holds \(verification.result.problemsCount) things that are not "
-            + "right: \(verification.result.problems.first ?? "")",
-          hint: "'exzo verify --all --last' lists them; what a second store has can be copied back")
-      )
-    }
-    return found
   }
 
   /// Names of branches by the lines that computes write.
@@ -177,7 +146,7 @@ struct AlertConditions: Sendable {
     ]
   }
 
-  private func stores(_ health: FleetHealth) -> [AlertCondition] {
+  private func stores(_ health: FleetHealth, open: [AlertRecord]) -> [AlertCondition] {
     var found: [AlertCondition] = []
     if let status = core.journal?.status, let age = status.exposure,
       age / .seconds(1) > settings.storeSilence
@@ -189,18 +158,33 @@ struct AlertConditions: Sendable {
             + (status.failure ?? "no answer"),
           hint: "what is changed meanwhile is on this machine only"))
     }
-    if let mirror = health.mirror,
-      mirror.lag.map({ $0 > settings.mirrorLag }) ?? false
-        || mirror.failure != nil && mirror.lag == nil
-    {
-      let lag = mirror.lag.map { "is \(Int($0)) s behind" } ?? "was never complete"
-      found.append(
-        AlertCondition(
-          kind: .mirrorLag, subject: "second store", projectID: nil,
-          message: "the second store \(lag), \(mirror.missingObjects) objects are missing"
-            + (mirror.failure.map { ": \($0)" } ?? ""),
-          hint: "'exzo store mirror-status' says what it lacks"))
+    if let mirror = health.mirror, let condition = behind(mirror, open: open) {
+      found.append(condition)
     }
     return found
+  }
+
+  /// A copy that is behind, or that fails for as long: it may hold all but what is damaged.
+  private func behind(_ mirror: FleetHealth.Mirror, open: [AlertRecord]) -> AlertCondition? {
+    let (subject, now) = ("second store", core.clock.now)
+    core.mirrorFailures.note(mirror.failure, of: subject, at: now)
+    let failing = core.mirrorFailures[subject].map { now.timeIntervalSince($0.since) }
+    // What was told of before serve began anew is not over while it fails.
+    let isTold = open.contains { $0.kind == API.AlertKind.mirrorLag.rawValue }
+    let state: String
+    if let lag = mirror.lag, lag > settings.mirrorLag {
+      state = "is \(Int(lag)) s behind"
+    } else if mirror.lag == nil, failing != nil {
+      state = "was never complete"
+    } else if let failing, failing > settings.mirrorLag || isTold {
+      state = "has not been copied to without failures for \(Int(failing)) s"
+    } else {
+      return nil
+    }
+    return AlertCondition(
+      kind: .mirrorLag, subject: subject, projectID: nil,
+      message: "the second store \(state), \(mirror.missingObjects) objects are missing"
+        + (mirror.failure.map { ": \($0)" } ?? ""),
+      hint: "'exzo store mirror-status' says what it lacks")
   }
 }

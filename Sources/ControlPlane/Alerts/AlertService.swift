@@ -9,11 +9,12 @@ import Synchronization
 /// *State and invariants*: 1. Of one kind and subject one alert is open at most. 2. An alert and the
 /// notices of it are one transaction: what was raised is told, though serve dies in between. 3. A notice is
 /// sent until its receiver takes it, or ``attempts`` are used up; a receiver may get one twice. 4. What
-/// comes back within ``patience`` seconds was never over.
+/// comes back within ``patience`` seconds was never over. 5. A receiver that is slow holds up neither the
+/// looking nor the other receivers. 6. What takes an alert back goes to a receiver that took the alert, after it.
 ///
-/// *Concurrency*: ``run()`` once.
+/// *Concurrency*: ``run(every:)`` once.
 public final class AlertService: Sendable {
-  private let core: Core
+  let core: Core
   /// When each open alert's condition was last seen.
   private let seen = Mutex<[Subject: Date]>([:])
 
@@ -54,15 +55,30 @@ public final class AlertService: Sendable {
       })
   }
 
-  /// Watches and tells until the task is cancelled.
+  /// Watches, and tells each receiver beside the others, until the task is cancelled.
   func run(every interval: Duration = .seconds(5)) async {
+    await run(every: interval) { try await AlertConditions(core: self.core).now() }
+  }
+
+  /// - Parameter look: finds what is wrong now.
+  func run(
+    every interval: Duration, _ look: @escaping @Sendable () async throws -> [AlertCondition]
+  ) async {
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.loop(interval) { try await self.round(try await look()) } }
+      for channel in core.settings.alerts.channels {
+        group.addTask { await self.loop(interval) { try await self.deliver(to: channel) } }
+      }
+    }
+  }
+
+  private func loop(_ interval: Duration, _ work: () async throws -> Void) async {
     await PausedLoop(every: interval).run(
       onFailure: {
         core.logger.error("alerts could not be kept", metadata: ["error": "\($0)"])
       },
       {
-        try await round(await AlertConditions(core: core).now())
-        try await deliver()
+        try await work()
         return false
       })
   }
@@ -85,16 +101,30 @@ public final class AlertService: Sendable {
       }
       seen = seen.filter { known[$0.key] != nil || now.timeIntervalSince($0.value) < Self.patience }
     }
-    let new = conditions.filter { known[Self.subject($0)] == nil }
-    guard !new.isEmpty || !over.isEmpty else { return }
-    let ended = over
-    try await core.catalog.write { tx in
-      for condition in new { try self.raise(condition, at: now, tx) }
-      for var alert in ended {
-        alert.resolvedAt = now
-        try tx.update(alert)
-        try self.announce(alert, "resolved", at: now, tx)
+    // Whoever finds the same twice in one round tells of one thing.
+    var told = Set(known.keys)
+    for condition in conditions where told.insert(Self.subject(condition)).inserted {
+      try await write { tx in try self.raise(condition, at: now, tx) }
+    }
+    for alert in over {
+      try await write { tx in
+        var ended = alert
+        ended.resolvedAt = now
+        try tx.update(ended)
+        try self.announce(ended, "resolved", at: now, tx)
       }
+    }
+  }
+
+  /// One alert's change. Where it cannot be made the others are made all the same, and the next round tries again.
+  private func write(
+    _ change: @escaping @Sendable (CatalogTransaction) throws -> Void
+  ) async throws {
+    do {
+      try await core.catalog.write { try change($0) }
+    } catch {
+      try Task.checkCancellation()
+      core.logger.error("an alert could not be kept", metadata: ["error": "\(error)"])
     }
   }
 
@@ -126,13 +156,11 @@ public final class AlertService: Sendable {
     }
   }
 
-  /// Sends what is due.
-  func deliver() async throws {
+  /// Sends a receiver what is due.
+  func deliver(to channel: any AlertChannel) async throws {
     let now = core.clock.now
-    let channels = core.settings.alerts.channels
-    guard !channels.isEmpty else { return }
     let due = try await core.catalog.read { tx in
-      try tx.dueNotices(at: now, limit: Self.batch).compactMap { notice in
+      try tx.dueNotices(to: channel.name, at: now, limit: Self.batch).compactMap { notice in
         try tx.alert(notice.alertID).map { (notice, $0) }
       }
     }
@@ -140,18 +168,14 @@ public final class AlertService: Sendable {
       var sent = notice
       sent.attemptsCount += 1
       do {
-        guard let channel = channels.first(where: { $0.name == notice.channel }) else {
-          throw ControlPlaneError(
-            .unavailable, "tell '\(notice.channel)': it is not set up any more")
-        }
         try await channel.send(
           API.AlertMessage(event: notice.event, alert: Self.present(alert, [])))
         sent.deliveredAt = core.clock.now
         sent.nextAttemptAt = nil
         sent.error = nil
-      } catch is CancellationError {
-        throw CancellationError()
       } catch {
+        // What was cut off is sent by the next process; it is not the receiver's fault.
+        try Task.checkCancellation()
         sent.error = "\(error)"
         let pause = Self.firstPause * Double(1 << min(sent.attemptsCount - 1, 10))
         sent.nextAttemptAt =

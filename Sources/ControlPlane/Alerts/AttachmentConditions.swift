@@ -24,7 +24,8 @@ struct AttachmentConditions: Sendable {
   }
 
   /// What is wrong, and the lines that are not followed any more.
-  func now() async throws -> ([AlertCondition], lost: Set<String>) {
+  /// - Parameter open: what is told of already.
+  func now(open: [AlertRecord]) async throws -> ([AlertCondition], lost: Set<String>) {
     let subjects = try await core.catalog.read { try Self.subjects($0) }
     var found: [AlertCondition] = []
     var lost: Set<String> = []
@@ -35,7 +36,10 @@ struct AttachmentConditions: Sendable {
         found.append(over(subject))
         continue
       }
-      guard let status = await core.fleet.followStatus(line: line) else { continue }
+      guard let status = await core.fleet.followStatus(line: line) else {
+        found += notBegun(subject, open: open)
+        continue
+      }
       if status.phase == .failed { lost.insert(line) }
       if let condition = condition(subject, status) { found.append(condition) }
       if let condition = growth(subject.record, status) { found.append(condition) }
@@ -71,6 +75,30 @@ struct AttachmentConditions: Sendable {
       message: "\(subject.server) is not followed: \(record.error ?? "no reason was given")",
       hint: "\(way), with --keep-slot where the server is gone; until then what is written there "
         + "has no history here, and slot '\(record.slot)' may keep WAL there")
+  }
+
+  /// What follows has ended and is to begin again, which takes seconds; it is wrong where it cannot for longer. What was
+  /// told of the line before is not over meanwhile.
+  private func notBegun(_ subject: Subject, open: [AlertRecord]) -> [AlertCondition] {
+    let (record, line) = (subject.record, subject.record.lineID.rawValue)
+    let trouble = core.notFollowed[line]
+    let ofLine: [API.AlertKind] = [.attachmentFailed, .sourceAway, .slotGrowth]
+    var kinds = ofLine.filter { kind in
+      open.contains { $0.kind == kind.rawValue && $0.subject == line }
+    }
+    if kinds.isEmpty, let trouble,
+      core.clock.now.timeIntervalSince(trouble.since) > core.settings.alerts.sourceAway
+    {
+      kinds = [.attachmentFailed]
+    }
+    return kinds.map { kind in
+      AlertCondition(
+        kind: kind, subject: line, projectID: record.projectID,
+        message: "\(subject.server) is not followed: what follows it does not start: "
+          + (trouble?.reason ?? "no reason was given"),
+        hint: "it is tried again every few seconds; meanwhile what is written there has no history "
+          + "here, and slot '\(record.slot)' keeps WAL there: the server's disk may fill")
+    }
   }
 
   private func condition(_ subject: Subject, _ status: FollowStatus) -> AlertCondition? {

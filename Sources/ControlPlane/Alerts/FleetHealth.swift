@@ -52,7 +52,7 @@ public struct AlertSettings: Sendable {
   public var freeBytes: UInt64
   /// WAL on a compute's disk.
   public var walBytes: UInt64
-  /// Seconds that the second store may be behind.
+  /// Seconds that the second store may be behind, or that copying to it may fail.
   public var mirrorLag: Double
   /// How long the object store may not take the catalog's changes; seconds.
   public var storeSilence: Double

@@ -105,6 +105,10 @@ public struct AttachmentService: Sendable {
       serverVersion: record.source.serverVersion, dataChecksums: record.source.hasChecksums,
       walSegmentBytes: Int(record.source.segmentSize), error: record.error,
       createdAt: record.createdAt, detachedAt: record.detachedAt)
+    if status == nil, record.status == .following {
+      // Nothing runs that could tell; what stands in the way of starting it is known.
+      shown.error = core.notFollowed[record.lineID.rawValue]?.reason ?? record.error
+    }
     guard let status, record.status == .copying || record.status == .following else { return shown }
     if record.status == .copying {
       shown.copiedBytes = status.copiedBytes

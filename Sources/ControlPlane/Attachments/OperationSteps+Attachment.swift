@@ -143,6 +143,7 @@ struct AttachmentKeeper: Sendable {
 
   func round() async throws {
     let records = try await core.catalog.read { try $0.attachments(in: .following) }
+    core.notFollowed.keep(Set(records.map(\.lineID.rawValue)))
     await withTaskGroup(of: Void.self) { group in
       for record in records { group.addTask { await keep(record) } }
     }
@@ -150,18 +151,22 @@ struct AttachmentKeeper: Sendable {
 
   private func keep(_ record: AttachmentRecord) async {
     let line = record.lineID.rawValue
-    guard await core.fleet.followStatus(line: line) == nil else { return }
+    guard await core.fleet.followStatus(line: line) == nil else {
+      return core.notFollowed.note(nil, of: line, at: core.clock.now)
+    }
     do {
       // Detached since the round began?
       let now = try await core.catalog.read { try $0.attachment(of: record.projectID) }
       guard now?.status == .following else { return }
       _ = try await core.fleet.follow(try record.request(core))
+      core.notFollowed.note(nil, of: line, at: core.clock.now)
       core.logger.info("following again", metadata: ["line": "\(line)"])
       let after = try await core.catalog.read { try $0.attachment(of: record.projectID) }
       if after?.status == .detached {
         try await core.fleet.release(try record.request(core), keepsSlot: false)
       }
     } catch {
+      core.notFollowed.note("\(error)", of: line, at: core.clock.now)
       core.logger.error(
         "a server is not followed", metadata: ["line": "\(line)", "error": "\(error)"])
     }

@@ -1,12 +1,14 @@
 import APITypes
 import Catalog
 import Foundation
+import PostgresClient
 import PostgresFormat
 
 /// Restore drills: a random moment of a branch is opened, looked through and thrown away.
 ///
 /// *State and invariants*: 1. The row, with the scratch line's name, is written before anything is
-/// opened; what a killed process left is found by it and removed. 2. The branch itself is not touched.
+/// opened; what a killed process left is found by it and removed. 2. The branch itself is not touched. 3. Only what the
+/// history did not give, again and again, is `failed`; a drill that something else stood in the way of is an `error`.
 public struct DrillService: Sendable {
   let core: Core
 
@@ -66,27 +68,57 @@ public struct DrillService: Sendable {
 
   // MARK: work
 
+  /// How long nothing evicts the moment: reading all of a large database takes hours.
+  private static let leaseSeconds: TimeInterval = 86_400
+  /// Before each further attempt at a moment that could not be opened or looked through: the store may be away, its
+  /// last WAL not stored yet.
+  static let pauses: [Duration] = [.seconds(5), .seconds(30), .seconds(120)]
+
   /// Does one drill: the oldest that was asked for, else one that is due.
+  /// - Parameter pauses: one for each further attempt.
   /// - Returns: whether there was something to do.
-  func work() async throws -> Bool {
+  func work(pauses: [Duration] = Self.pauses) async throws -> Bool {
     guard let record = try await next() else { return false }
     var done = record
-    do {
-      if let left = record.scratchLineID {
-        // A former process died at it.
-        try await core.fleet.endDrill(scratchLine: left.rawValue)
+    var pauses = pauses[...]
+    // All attempts are at one moment: another one would prove nothing of what could not be opened.
+    var moment: MomentRequest?
+    while true {
+      do {
+        if let left = done.scratchLineID {
+          // A former process, or attempt, died at it.
+          try await core.fleet.endDrill(scratchLine: left.rawValue)
+        }
+        try await run(&done, &moment)
+        break
+      } catch {
+        try Task.checkCancellation()
+        done.status = (Self.disproves(error) ? API.ProofStatus.failed : .error).rawValue
+        done.error = "\(error)"
+        guard Self.mayPass(error), let pause = pauses.popFirst() else { break }
+        try await Task.sleep(for: pause)
       }
-      try await run(&done)
-    } catch is CancellationError {
-      throw CancellationError()
-    } catch {
-      done.status = API.ProofStatus.failed.rawValue
-      done.error = "\(error)"
     }
     done.finishedAt = core.clock.now
     let finished = done
     try await core.catalog.write { try $0.update(finished) }
     return true
+  }
+
+  /// Whether an error that stays tells of the history, and not only of what a drill needs beside it.
+  private static func disproves(_ error: any Error) -> Bool {
+    switch error {
+    case let error as ComputeFleetError: error.code == .damaged || error.code == .unknownLine
+    case let error as PostgresError: error.code == .server
+    default: false
+    }
+  }
+
+  /// Whether another attempt may end differently. That holds for damage, too: where the store does not answer while a
+  /// moment is opened, pieces of it are missing.
+  private static func mayPass(_ error: any Error) -> Bool {
+    if error is ControlPlaneError { return false }
+    return (error as? ComputeFleetError)?.code != .permanent
   }
 
   private func next() async throws -> DrillRecord? {
@@ -100,7 +132,8 @@ public struct DrillService: Sendable {
     }
   }
 
-  private func run(_ drill: inout DrillRecord) async throws {
+  /// - Parameter chosen: the moment; chosen here where it is `nil`.
+  private func run(_ drill: inout DrillRecord, _ chosen: inout MomentRequest?) async throws {
     let asked = drill
     let (resolver, project) = try await core.catalog.read { tx in
       guard let project = try tx.project(asked.projectID), project.deletedAt == nil else {
@@ -109,7 +142,8 @@ public struct DrillService: Sendable {
       let branch = try core.branch(tx, asked.branchID, of: project.id)
       return (try MomentResolver(core, project, branch, tx), project)
     }
-    let moment = try await resolver.resolve(try await randomMoment(resolver, project))
+    if chosen == nil { chosen = try await randomMoment(resolver, project) }
+    let moment = try await resolver.resolve(chosen ?? .head)
     drill.lsn = moment.lsn
     drill.moment = moment.time
     drill.lineID = CatalogLineID(moment.lineID)
@@ -125,7 +159,7 @@ public struct DrillService: Sendable {
         LeaseRecord(
           id: core.names.lease(), accountID: running.accountID, plan: running.plan,
           projectID: running.projectID, lineID: running.lineID, lsn: moment.lsn,
-          expiresAt: now.addingTimeInterval(3600), createdAt: now))
+          expiresAt: now.addingTimeInterval(Self.leaseSeconds), createdAt: now))
     }
     let request = DrillRequest(
       scratchLineID: scratch.rawValue, computeID: core.names.compute().rawValue,
@@ -135,11 +169,21 @@ public struct DrillService: Sendable {
     do {
       outcome = try await core.fleet.drill(request)
     } catch {
-      try await core.fleet.endDrill(scratchLine: scratch.rawValue)
+      await tidy(scratch)
       throw error
     }
     try await core.fleet.endDrill(scratchLine: scratch.rawValue)
     drill.take(outcome, objective: core.settings.proofs.drillObjective)
+  }
+
+  /// After a failure, which is what is to be told; a further attempt removes what cannot be removed now.
+  private func tidy(_ scratch: CatalogLineID) async {
+    do {
+      try await core.fleet.endDrill(scratchLine: scratch.rawValue)
+    } catch {
+      core.logger.warning(
+        "what a drill made is left", metadata: ["line": "\(scratch)", "error": "\(error)"])
+    }
   }
 
   /// A moment of the window, each instant of it equally likely.

@@ -52,7 +52,7 @@ public struct DrillOutcome: Sendable {
   public var databases = 0
   public var tables = 0
   public var rows = 0
-  /// `passed`, `failed`, or why it was not run.
+  /// `passed`, `failed`, or why it was not run, or not to its end.
   public var amcheck = "not run"
   /// Why the drill did not pass.
   public var problems: [String] = []

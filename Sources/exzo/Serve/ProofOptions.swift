@@ -18,7 +18,7 @@ struct ProofOptions: ParsableArguments {
   @Option(help: "Free disk below which there is an alert (default 5G).") var alertFreeDisk: String?
   @Option(help: "WAL kept on a compute's disk above which there is an alert (default 4G).")
   var alertKeptWal: String?
-  @Option(help: "Seconds that the second store may be behind (default 600).")
+  @Option(help: "Seconds that the second store may be behind, or fail (default 600).")
   var alertMirrorLag: Int?
 
   static let names: Set<String> = [
