@@ -93,6 +93,10 @@ public final class SimulatedFleet: ComputeFleet {
     }
   }
 
+  public func endDrill(scratchLine: String) async throws {
+    try state.withLock { try enter("endDrill", scratchLine, &$0) }
+  }
+
   /// The line is gone from the store.
   public func forget(line: String) { state.withLock { $0.lines[line] = nil } }
 

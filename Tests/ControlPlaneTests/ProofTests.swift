@@ -69,6 +69,29 @@ import Testing
     }
   }
 
+  /// The line of a drill that was forgotten would keep its parent's history for ever.
+  @Test func whatADrillCouldNotTakeAwayIsTakenAwayLater() async throws {
+    try await Installation.with { installation in
+      let scene = try await installation.working { try await PastScene(installation) }
+      let (fleet, service) = (installation.fleet, DrillService(core: installation.core))
+      fleet.setDrill(DrillOutcome(toOpen: .milliseconds(1)))
+      fleet.fail("endDrill", with: (0..<2).map { _ in ComputeFleetError(.temporary, "away") })
+      let asked = try await service.start(
+        branch: scene.main, project: scene.project, account: scene.account)
+      func left() async throws -> CatalogLineID? {
+        try await installation.core.catalog.read { try $0.drill(asked.id)?.scratchLineID }
+      }
+      #expect(try await service.work(pauses: []))
+      let drill = try await service.get(asked.id, project: scene.project, account: scene.account)
+      #expect(drill.status == .passed, "\(drill)")
+      let line = try #require(try await left())
+      for _ in 0..<3 { #expect(try await !service.work(pauses: [])) }
+      #expect(try await left() == nil)
+      let removals = fleet.calls.filter { $0.hasPrefix("endDrill ") }
+      #expect(removals == (0..<3).map { _ in "endDrill \(line)" })
+    }
+  }
+
   /// The store may be away for a while: only what is refused again and again, at the same moment, is a failure.
   @Test func aDrillFailsWhereTheHistoryGivesTheMomentAtNoAttempt() async throws {
     try await Installation.with { installation in

@@ -50,6 +50,15 @@ extension CatalogTransaction {
     try select(where: "t.status IN ('scheduled', 'running') ORDER BY t.created_at, t.id")
   }
 
+  /// Some of the finished ones whose scratch line could not be removed; one that cannot be keeps no other away.
+  public func drillsWithRemains(limit: Int) throws -> [DrillRecord] {
+    try select(
+      where: """
+        t.scratch_line_id IS NOT NULL AND t.status NOT IN ('scheduled', 'running')
+        ORDER BY random() LIMIT $1::int
+        """, .init(limit))
+  }
+
   /// The last drill of each living branch that has had one.
   /// - Parameter concluded: only of those that passed or failed; one that could not be done says nothing.
   public func lastDrills(concluded: Bool = false) throws -> [DrillRecord] {

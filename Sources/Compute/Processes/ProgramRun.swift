@@ -90,7 +90,12 @@ private func wait(
   var raw: Int32 = 0
   var isTimedOut = false
   // Until it is reaped nobody else has its number.
-  while waitpid(child, &raw, WNOHANG) == 0 {
+  while true {
+    let found = waitpid(child, &raw, WNOHANG)
+    if found == child { break }
+    guard found == 0 || errno == EINTR else {
+      throw ComputeError(.process, "wait for process \(child): errno \(errno)")
+    }
     let isAsked = ending.isAsked
     isTimedOut = !isAsked && ContinuousClock.now >= deadline
     if isAsked || isTimedOut {

@@ -78,6 +78,7 @@ public struct DrillService: Sendable {
   /// - Parameter pauses: one for each further attempt.
   /// - Returns: whether there was something to do.
   func work(pauses: [Duration] = Self.pauses) async throws -> Bool {
+    try await removeRemains()
     guard let record = try await next() else { return false }
     var done = record
     var pauses = pauses[...]
@@ -88,6 +89,7 @@ public struct DrillService: Sendable {
         if let left = done.scratchLineID {
           // A former process, or attempt, died at it.
           try await core.fleet.endDrill(scratchLine: left.rawValue)
+          done.scratchLineID = nil
         }
         try await run(&done, &moment)
         break
@@ -169,17 +171,29 @@ public struct DrillService: Sendable {
     do {
       outcome = try await core.fleet.drill(request)
     } catch {
-      await tidy(scratch)
+      await tidy(&drill)
       throw error
     }
-    try await core.fleet.endDrill(scratchLine: scratch.rawValue)
+    await tidy(&drill)
     drill.take(outcome, objective: core.settings.proofs.drillObjective)
   }
 
-  /// After a failure, which is what is to be told; a further attempt removes what cannot be removed now.
-  private func tidy(_ scratch: CatalogLineID) async {
+  /// What earlier drills could not take away: an unknown line would keep its parent's history for ever.
+  private func removeRemains() async throws {
+    for var drill in try await core.catalog.read({ try $0.drillsWithRemains(limit: 3) }) {
+      await tidy(&drill)
+      let record = drill
+      try await core.catalog.write { try $0.update(record) }
+    }
+  }
+
+  /// Takes away what the drill made. Its result does not depend on that: what cannot be taken away now stays noted in
+  /// the row, for the next look.
+  private func tidy(_ drill: inout DrillRecord) async {
+    guard let scratch = drill.scratchLineID else { return }
     do {
       try await core.fleet.endDrill(scratchLine: scratch.rawValue)
+      drill.scratchLineID = nil
     } catch {
       core.logger.warning(
         "what a drill made is left", metadata: ["line": "\(scratch)", "error": "\(error)"])
