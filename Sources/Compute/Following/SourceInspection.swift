@@ -88,7 +88,7 @@ public struct SourceInspection {
     let names = try connection.query(
       """
       SELECT datname FROM pg_database
-      WHERE datallowconn AND datname NOT IN ('template0', 'template1') ORDER BY oid
+      WHERE datallowconn AND datconnlimit <> -2 AND datname NOT IN ('template0', 'template1') ORDER BY oid
       """
     ).rows.compactMap { $0[0] }
     guard names.contains("postgres") else {
