@@ -198,10 +198,18 @@ extension API {
   public struct DetachRequest: Codable, Hashable, Sendable {
     /// End although the server does not answer: its slot stays, and keeps WAL there until somebody drops it.
     public var keepSlot: Bool?
+    /// End although the object store has not taken the last WAL that came: it is lost, unless the server still has it.
+    public var giveUpWAL: Bool?
 
-    public init(keepSlot: Bool? = nil) { self.keepSlot = keepSlot }
+    public init(keepSlot: Bool? = nil, giveUpWAL: Bool? = nil) {
+      self.keepSlot = keepSlot
+      self.giveUpWAL = giveUpWAL
+    }
 
-    enum CodingKeys: String, CodingKey { case keepSlot = "keep_slot" }
+    enum CodingKeys: String, CodingKey {
+      case keepSlot = "keep_slot"
+      case giveUpWAL = "give_up_wal"
+    }
   }
 
   /// The answer of `PATCH /projects/{project_id}/attachment` and `POST /projects/{project_id}/detach`.

@@ -11,6 +11,9 @@ public final class SimulatedSources: Sendable {
     /// Lines whose agent runs.
     var running: Set<String> = []
     var slots: Set<String> = []
+    /// Lines whose last WAL the store does not take, and those whose last WAL was given up.
+    var unstored: Set<String> = []
+    var lost: Set<String> = []
   }
 
   private let state = Mutex(State())
@@ -21,6 +24,8 @@ public final class SimulatedSources: Sendable {
   public var slots: Set<String> { state.withLock { $0.slots } }
   /// Lines that are followed now.
   public var followed: Set<String> { state.withLock { $0.running } }
+  /// Lines whose last WAL was given up.
+  public var lost: Set<String> { state.withLock { $0.lost } }
 
   /// A server at `host:5432`.
   /// - Parameters:
@@ -50,6 +55,14 @@ public final class SimulatedSources: Sendable {
       status.phase = phase
       status.failure = failure
       state.statuses[line] = status
+    }
+  }
+
+  /// Whether the store takes what came last on a line.
+  public func set(isStored: Bool, of line: String) {
+    state.withLock { state in
+      state.unstored.remove(line)
+      if !isStored { state.unstored.insert(line) }
     }
   }
 
@@ -103,14 +116,32 @@ public final class SimulatedSources: Sendable {
 
   private func status(_ line: String, _ state: State) -> FollowStatus? {
     guard state.running.contains(line) else { return nil }
-    return state.statuses[line] ?? Self.copying
+    var status = state.statuses[line] ?? Self.copying
+    if state.unstored.contains(line) { status.uploadedLSN = LSN(99) }
+    return status
   }
 
   func pause(_ line: String) { state.withLock { _ = $0.running.remove(line) } }
 
-  func release(_ request: FollowRequest, keepsSlot: Bool) throws {
+  func store(_ line: String) throws {
+    try state.withLock { try store(line, &$0) }
+  }
+
+  private func store(_ line: String, _ state: inout State) throws {
+    state.running.remove(line)
+    guard !state.unstored.contains(line) else {
+      throw ComputeFleetError(.temporary, "store the last WAL: the object store is away")
+    }
+  }
+
+  func release(_ request: FollowRequest, keepsSlot: Bool, givesUpWAL: Bool) throws {
     try state.withLock { state in
-      state.running.remove(request.lineID)
+      if givesUpWAL {
+        state.running.remove(request.lineID)
+        if state.unstored.remove(request.lineID) != nil { state.lost.insert(request.lineID) }
+      } else {
+        try store(request.lineID, &state)
+      }
       guard !keepsSlot else { return }
       _ = try server(request.server, state)
       state.slots.remove(request.slot)
@@ -127,7 +158,12 @@ extension SimulatedFleet {
   }
   public func followStatus(line: String) async -> FollowStatus? { sources.status(line: line) }
   public func pauseFollowing(line: String) async throws { sources.pause(line) }
-  public func release(_ request: FollowRequest, keepsSlot: Bool) async throws {
-    try sources.release(request, keepsSlot: keepsSlot)
+  public func storeFollowed(_ request: FollowRequest) async throws {
+    try sources.store(request.lineID)
+  }
+  public func release(
+    _ request: FollowRequest, keepsSlot: Bool, givesUpWAL: Bool
+  ) async throws {
+    try sources.release(request, keepsSlot: keepsSlot, givesUpWAL: givesUpWAL)
   }
 }

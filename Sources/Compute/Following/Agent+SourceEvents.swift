@@ -14,7 +14,7 @@ extension Agent {
           following?.awaySince = nil
           log.info("capture", metadata: ["event": "\(event)"])
         case .disconnected(let error as SourceMoved):
-          await endFollowing("\(error). HINT: \(SourceAdvice.anew)", capture)
+          await endFollowing("\(error). HINT: \(SourceAdvice.anew)")
         case .disconnected(let error):
           log.warning("the source is away", metadata: ["error": "\(error)"])
           noteAway(SourceAdvice.text(of: error))
@@ -44,27 +44,24 @@ extension Agent {
     if error.code == .gap { text += await dropUselessSlot(following) }
     self.following?.phase = .failed
     self.following?.failure = text
+    if error.code != .lineRefused { await endStream() }
   }
 
-  /// Stops what streams; what came is in the store as far as it goes.
-  private func endFollowing(_ why: String, _ capture: WALCapture) async {
+  /// Stops what streams; what came is in the store as soon as that takes it.
+  private func endFollowing(_ why: String) async {
     log.critical("following has stopped for good", metadata: ["error": "\(why)"])
     following?.phase = .failed
     following?.failure = why
-    do {
-      try await capture.stop(drainTo: capture.positions.receivedLSN, timeout: .seconds(30))
-    } catch {
-      log.warning("stopped without storing the last WAL", metadata: ["error": "\(error)"])
-    }
+    await endStream()
   }
 
   /// A tablespace lies outside the data directory: nobody here can replay what makes it, and so nothing after it.
   func endFollowing(at tablespace: SourceTablespace) async {
-    guard let capture, let following else { return }
+    guard let following else { return }
     self.following?.end = tablespace.made
     let name = await tablespaceName(tablespace.made.oid, following)
     let text = tablespace.description(name: name, following.source)
-    await endFollowing(text, capture)
+    await endFollowing(text)
     self.following?.failure = text + (await dropUselessSlot(following))
   }
 

@@ -35,7 +35,7 @@ struct AttachmentRenewal {
     do {
       var former = try known.request(core)
       former.server = server
-      try await core.fleet.release(former, keepsSlot: false)
+      try await core.fleet.release(former, keepsSlot: false, givesUpWAL: head == nil)
     } catch {
       core.logger.warning(
         "the former slot is left on a server",
@@ -48,7 +48,28 @@ struct AttachmentRenewal {
   private func head(of known: AttachmentRecord) async throws -> ResolvedMoment? {
     let line = try await core.catalog.read { try $0.line(known.lineID) }
     guard line?.isOpened == true else { return nil }
+    try await requireStored(known)
     return try await core.fleet.resolve(line: known.lineID.rawValue, moment: .head)
+  }
+
+  /// The former line goes from this machine, and what came last may be nowhere else.
+  private func requireStored(_ known: AttachmentRecord) async throws {
+    do {
+      guard let status = await core.fleet.followStatus(line: known.lineID.rawValue) else {
+        return try await core.fleet.storeFollowed(try known.request(core))
+      }
+      // What follows goes on storing it, and knows best where its head is.
+      guard status.uploadedLSN < status.receivedLSN else { return }
+      throw ComputeFleetError(
+        .temporary,
+        "store the last WAL of server '\(known.host):\(known.port)': the object store has it up to "
+          + "\(status.uploadedLSN), \(status.receivedLSN) came")
+    } catch let error as ComputeFleetError {
+      throw ComputeFleetError(
+        error.code,
+        "copy the server anew: \(error.message). Nothing is lost; repeat the request when it is stored "
+          + "('exzo attach status'), or lose that WAL: detach with give_up_wal first")
+    }
   }
 
   private func write(

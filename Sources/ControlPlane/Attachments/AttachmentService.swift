@@ -73,6 +73,7 @@ public struct AttachmentService: Sendable {
         locks: [OperationLock.attachment(project.id)])
       operation.details = [
         AttachmentDetail.keepsSlot: request.keepSlot == true ? "true" : "false",
+        AttachmentDetail.givesUpWAL: request.giveUpWAL == true ? "true" : "false",
         AttachmentDetail.statusBefore: before.rawValue,
       ]
       operation = try tx.enqueue(operation)

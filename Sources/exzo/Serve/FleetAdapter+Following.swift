@@ -33,12 +33,14 @@ extension FleetAdapter {
       if let status = await client.status(), status.phase == .running {
         return Self.followStatus(status)
       }
-      let secrets =
-        request.server.password.map { [SourceSpecification.passwordVariable: $0] } ?? [:]
-      let status = try await self.fleet.start(
-        try self.specification(following: request), secrets: secrets)
-      return Self.followStatus(status)
+      return Self.followStatus(try await self.start(request))
     }
+  }
+
+  private func start(_ request: FollowRequest) async throws -> AgentStatus {
+    let secrets =
+      request.server.password.map { [SourceSpecification.passwordVariable: $0] } ?? [:]
+    return try await fleet.start(try specification(following: request), secrets: secrets)
   }
 
   func followStatus(line: String) async -> FollowStatus? {
@@ -52,9 +54,35 @@ extension FleetAdapter {
     try await translating { try await self.fleet.suspend(line: line) }
   }
 
-  func release(_ request: FollowRequest, keepsSlot: Bool) async throws {
+  func storeFollowed(_ request: FollowRequest) async throws {
+    try await translatingSource { try await self.suspendStored(request) }
+  }
+
+  /// After an accident the line's last WAL is stored by another start and a clean stop.
+  private func suspendStored(_ request: FollowRequest) async throws {
+    let line = request.lineID
+    let ran = await fleet.client(line: line).status() != nil
+    try await fleet.suspend(line: line)
+    // What ran and could not store its last WAL now could not a moment later either.
+    if !ran, !fleet.isDrained(following: line) {
+      _ = try await start(request)
+      try await fleet.suspend(line: line)
+    }
+    guard fleet.isDrained(following: line) else {
+      throw ComputeFleetError(
+        .temporary,
+        "store the last WAL of server '\(request.server.host):\(request.server.port)': the object store "
+          + "did not take it, and it lies on this machine only (line '\(line)')")
+    }
+  }
+
+  func release(_ request: FollowRequest, keepsSlot: Bool, givesUpWAL: Bool) async throws {
     try await translatingSource {
-      try await self.fleet.suspend(line: request.lineID)
+      if givesUpWAL {
+        try await self.fleet.suspend(line: request.lineID)
+      } else {
+        try await self.suspendStored(request)
+      }
       if !keepsSlot {
         let source = self.source(of: request)
         try await withThread(named: "drop-slot") {
