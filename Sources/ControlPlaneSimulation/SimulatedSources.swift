@@ -14,6 +14,7 @@ public final class SimulatedSources: Sendable {
     /// Lines whose last WAL the store does not take, and those whose last WAL was given up.
     var unstored: Set<String> = []
     var lost: Set<String> = []
+    var releaseFailures: [ComputeFleetError] = []
   }
 
   private let state = Mutex(State())
@@ -56,6 +57,11 @@ public final class SimulatedSources: Sendable {
       status.failure = failure
       state.statuses[line] = status
     }
+  }
+
+  /// The next endings of a following throw these, before anything is done.
+  public func failReleases(with errors: [ComputeFleetError]) {
+    state.withLock { $0.releaseFailures += errors }
   }
 
   /// Whether the store takes what came last on a line.
@@ -136,6 +142,7 @@ public final class SimulatedSources: Sendable {
 
   func release(_ request: FollowRequest, keepsSlot: Bool, givesUpWAL: Bool) throws {
     try state.withLock { state in
+      if !state.releaseFailures.isEmpty { throw state.releaseFailures.removeFirst() }
       if givesUpWAL {
         state.running.remove(request.lineID)
         if state.unstored.remove(request.lineID) != nil { state.lost.insert(request.lineID) }

@@ -67,6 +67,26 @@ extension AttachmentTests {
       #expect(try await scene.line(project) != line && sources.lost.isEmpty)
     }
   }
+
+  @Test func theFormerSlotIsDroppedAlsoWhereThatFailsAtFirst() async throws {
+    try await with { scene in
+      let (project, line) = try await scene.followed("db1")
+      let sources = scene.installation.fleet.sources
+      let former = sources.slots
+      sources.set(.failed, of: line, failure: "it is on timeline 2")
+      sources.failReleases(
+        with: Array(repeating: ComputeFleetError(.temporary, "it does not answer"), count: 7))
+      let renewed = try await scene.update(project, nil, copyAnew: true)
+      // Whoever copies anew waits for the copy only.
+      #expect(renewed.operations.count == 1)
+      try await scene.settle()
+      sources.set(.following, of: try await scene.line(project))
+      let ended = try await scene.installation.end(renewed.operations)
+      #expect(ended.map(\.status) == [.finished], "\(ended)")
+      #expect(sources.slots == [renewed.attachment.slot])
+      #expect(sources.slots.isDisjoint(with: former) && !sources.followed.contains(line))
+    }
+  }
 }
 
 extension AttachmentTests.Scene {

@@ -25,23 +25,13 @@ struct AttachmentRenewal {
     }
   }
 
-  /// - Returns: the attachment on its new line, and the operation that copies.
+  /// - Returns: the attachment on its new line, and the operation that copies. Another one, which nobody has to wait for,
+  ///   takes away what is left of the former line.
   func run(
     _ known: AttachmentRecord
   ) async throws -> (AttachmentRecord, [OperationRecord]) {
     let head = try await head(of: known)
-    let result = try await core.catalog.write { tx in try self.write(known, head, tx) }
-    // The slot of the former line protects nothing any more.
-    do {
-      var former = try known.request(core)
-      former.server = server
-      try await core.fleet.release(former, keepsSlot: false, givesUpWAL: head == nil)
-    } catch {
-      core.logger.warning(
-        "the former slot is left on a server",
-        metadata: ["slot": "\(known.slot)", "error": "\(error)"])
-    }
-    return result
+    return try await core.catalog.write { tx in try self.write(known, head, tx) }
   }
 
   /// Where what was followed ends; `nil` where nothing of it can be opened.
@@ -91,6 +81,7 @@ struct AttachmentRenewal {
     branch.stateChangedAt = core.clock.now
     branch.updatedAt = core.clock.now
     try tx.update(branch)
+    try release(record, head, project, tx)
     record.lineID = line.id
     record.slot = NewAttachmentRows.slot(line.id)
     record.status = .copying
@@ -103,6 +94,20 @@ struct AttachmentRenewal {
         .attachSource, core, project: project, branch: branch.id,
         locks: [OperationLock.branch(branch.id)]))
     return (record, [copy])
+  }
+
+  /// The slot of the former line protects nothing any more; where it cannot be dropped now it is tried again.
+  private func release(
+    _ former: AttachmentRecord, _ head: ResolvedMoment?, _ project: ProjectRecord,
+    _ tx: CatalogTransaction
+  ) throws {
+    var operation = OperationRecord(
+      .releaseFormer, core, project: project, branch: former.branchID, locks: [])
+    operation.details = [
+      AttachmentDetail.line: former.lineID.rawValue, AttachmentDetail.slot: former.slot,
+      AttachmentDetail.givesUpWAL: head == nil ? "true" : "false",
+    ]
+    _ = try tx.enqueue(operation)
   }
 
   /// What the branch held becomes one of its own, which goes on from there like any other.

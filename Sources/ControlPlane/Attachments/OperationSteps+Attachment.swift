@@ -147,10 +147,35 @@ extension OperationSteps {
   }
 }
 
+extension OperationSteps {
+  /// Drops the slot of a line that a new copy has taken the place of, and takes away what the line has on this machine.
+  func releaseFormer(_ operation: OperationRecord) async throws {
+    let found = try await core.catalog.read { try $0.attachment(of: operation.projectID) }
+    guard let found, let line = operation.details[AttachmentDetail.line],
+      let slot = operation.details[AttachmentDetail.slot]
+    else { return }
+    var request = try found.request(core)
+    request.lineID = line
+    request.slot = slot
+    let givesUpWAL = operation.details[AttachmentDetail.givesUpWAL] == "true"
+    do {
+      try await core.fleet.release(request, keepsSlot: false, givesUpWAL: givesUpWAL)
+    } catch let error as ComputeFleetError {
+      throw ComputeFleetError(
+        error.code,
+        "drop the former slot '\(slot)' on server '\(found.host):\(found.port)': \(error.message); while it "
+          + "is there it keeps WAL on the server")
+    }
+  }
+}
+
 /// What operations on attachments carry.
 enum AttachmentDetail {
   static let keepsSlot = "keep_slot"
   static let givesUpWAL = "give_up_wal"
+  /// What a new copy has taken the place of.
+  static let line = "former_line"
+  static let slot = "former_slot"
   /// What the attachment was when its detaching was asked for.
   static let statusBefore = "status_before"
 }

@@ -141,7 +141,9 @@ extension FleetAdapter {
       return try await translating(work)
     } catch let error as PostgresError {
       let hint = error.hint.map { ". HINT: \($0)" } ?? ""
-      let code: ComputeFleetError.Code = error.isConnectionLoss ? .temporary : .permanent
+      // A server notices late that nobody uses a slot any more.
+      let passes = error.isConnectionLoss || error.sqlState == "55006"
+      let code: ComputeFleetError.Code = passes ? .temporary : .permanent
       throw ComputeFleetError(code, "talk to the source: \(error.message)\(hint)")
     }
   }
