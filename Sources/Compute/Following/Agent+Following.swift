@@ -36,7 +36,7 @@ extension Agent {
     let standby = FollowedStandby(
       specification: specification, directory: directory, writer: writer, capture: capture,
       environment: environment, log: log,
-      onTablespace: { [weak self] in await self?.endFollowing(at: $0) })
+      onEnd: { [weak self] in await self?.endFollowing(at: $0) })
     following = Following(
       source: source, connection: connection, copy: copy, standby: standby,
       timeline: writer.description.timeline, phase: hasKeyframe ? .following : .copying)
@@ -185,7 +185,7 @@ struct Following: Sendable {
   var phase: SourceStatus.Phase
   var failure: String?
   /// What of its WAL cannot be opened here begins there.
-  var end: TablespaceCreation?
+  var end: FollowedEnd?
   /// What stands in the way while it goes on trying.
   var trouble: String?
   /// When the stream ended; `nil` while it runs.
