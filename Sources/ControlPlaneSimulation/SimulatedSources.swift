@@ -32,14 +32,16 @@ public final class SimulatedSources: Sendable {
   /// - Parameters:
   ///   - startedAt: when it began; two names with one such time are one server.
   ///   - followers: its slots of ours, and whether somebody streams from each.
+  ///   - freeBytes: what is free on the disk that it would be copied to; `nil` where nobody looked.
   public func add(
     _ host: String, system: UInt64, password: String, startedAt: Int? = nil,
-    followers: [String: Bool] = [:]
+    followers: [String: Bool] = [:], bytes: Int = 1000, freeBytes: Int? = nil
   ) {
     var description = SourceDescription(
       systemIdentifier: system, serverVersion: "15.1", major: 15, segmentSize: 16 << 20,
       hasChecksums: true, bootstrapRole: "postgres", databases: ["postgres", "app"], settings: [:],
-      bytes: 1000)
+      bytes: bytes)
+    description.freeBytes = freeBytes
     description.startedAt = startedAt
     description.followers = followers
     let server = description

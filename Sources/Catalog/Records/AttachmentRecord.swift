@@ -33,6 +33,8 @@ public struct AttachmentRecord: CatalogRecord, Hashable {
     /// Slots there of installations like this one, and whether somebody streams from each. Known while the server is
     /// looked at, and not stored.
     public var followers: [String: Bool] = [:]
+    /// What is free on this machine's disk, where its copy would lie. Known while the server is looked at, and not stored.
+    public var freeBytes: Int?
 
     enum CodingKeys: String, CodingKey {
       case systemIdentifier, serverVersion, major, segmentSize, hasChecksums, bootstrapRole

@@ -13,6 +13,7 @@ public struct AttachmentService: Sendable {
     let server = try AttachedServer(request.source)
     try SettingsRules.name("project.name", request.project?.name)
     let description = try await AttachmentUpdate.inspect(server, core)
+    try CopyRoom(source: description).require("\(server.host):\(server.port)")
     let followed = try await FollowedServers(core: core, account: account, alike: description)
     let password = core.names.password()
     let answer = try await core.catalog.write { tx -> API.AttachedResponse in

@@ -1,20 +1,25 @@
 import Compute
 import ControlPlane
+import DurableIO
 import Foundation
 import PostgresClient
 
 extension FleetAdapter {
   func inspect(_ source: AttachedServer) async throws -> SourceDescription {
     let (networks, major) = (networks, Installation.postgresMajor)
+    let directory = fleet.configuration.dataDirectory
     return try await translatingSource {
-      let facts = try await withThread(named: "inspect-source") {
+      let (facts, free) = try await withThread(named: "inspect-source") {
         let authorities = try SourceAuthorities(source.rootCertificate)
         defer { authorities.remove() }
         var parameters = ConnectionParameters(
           host: source.host, port: source.port, user: source.user, password: source.password,
           database: source.database, applicationName: "exzo attach", sslMode: source.sslMode)
         parameters.rootCertificates = authorities.path
-        return try SourceInspection(try parameters.pinned(networks), major: major).run()
+        return (
+          try SourceInspection(try parameters.pinned(networks), major: major).run(),
+          try SystemFileSystem().freeBytes(directory, operation: "look for room for a copy")
+        )
       }
       var description = SourceDescription(
         systemIdentifier: facts.systemIdentifier, serverVersion: facts.serverVersion,
@@ -23,6 +28,7 @@ extension FleetAdapter {
         bytes: facts.bytes)
       description.startedAt = facts.startedAt
       description.followers = facts.followers ?? [:]
+      description.freeBytes = Int(clamping: free)
       return description
     }
   }
