@@ -45,6 +45,8 @@ extension API {
     public var lagSeconds: Double?
     /// Why it cannot go on, or, where it goes on trying, what stands in the way.
     public var error: String?
+    /// What is different on this machine, and what to do about it; absent where nothing is.
+    public var notes: [String]?
     /// How long nothing has come in; absent where WAL comes in.
     public var awaySeconds: Double?
     /// Since when nothing comes in.
@@ -79,7 +81,7 @@ extension API {
     }
 
     enum CodingKeys: String, CodingKey {
-      case status, host, port, user, database, slot, streaming, error
+      case status, host, port, user, database, slot, streaming, error, notes
       case projectID = "project_id"
       case branchID = "branch_id"
       case systemIdentifier = "system_identifier"

@@ -33,15 +33,18 @@ public final class SimulatedSources: Sendable {
   ///   - startedAt: when it began; two names with one such time are one server.
   ///   - followers: its slots of ours, and whether somebody streams from each.
   ///   - freeBytes: what is free on the disk that it would be copied to; `nil` where nobody looked.
+  ///   - notes: what is different on this machine.
   public func add(
     _ host: String, system: UInt64, password: String, startedAt: Int? = nil,
-    followers: [String: Bool] = [:], bytes: Int = 1000, freeBytes: Int? = nil
+    followers: [String: Bool] = [:], bytes: Int = 1000, freeBytes: Int? = nil,
+    notes: [String]? = nil
   ) {
     var description = SourceDescription(
       systemIdentifier: system, serverVersion: "15.1", major: 15, segmentSize: 16 << 20,
       hasChecksums: true, bootstrapRole: "postgres", databases: ["postgres", "app"], settings: [:],
       bytes: bytes)
     description.freeBytes = freeBytes
+    description.notes = notes
     description.startedAt = startedAt
     description.followers = followers
     let server = description

@@ -47,7 +47,7 @@ public struct AttachmentService: Sendable {
       let window = try? await core.fleet.window(line: record.lineID.rawValue)
       if let window, window.hasEnded { status?.heldUntil = window.latestTime }
     }
-    return present(record, status)
+    return presentNoted(record, status)
   }
 
   /// Ends the following; the project keeps its history and its branches.

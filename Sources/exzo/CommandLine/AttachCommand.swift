@@ -27,6 +27,7 @@ struct AttachCommand: AsyncParsableCommand {
     Column("LAG") { $0.lagSeconds.map { String(format: "%.1f s", $0) } ?? "" },
     Column("AWAY SINCE") { $0.awaySince.map { RFC3339.text($0) } ?? "" },
     Column("SLOT") { $0.slot }, Column("ERROR") { $0.error ?? "" },
+    Column("NOTES") { $0.notes?.joined(separator: "; ") ?? "" },
   ]
 
   private static func status(_ attachment: API.Attachment) -> String {

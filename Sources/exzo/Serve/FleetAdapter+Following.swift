@@ -29,6 +29,7 @@ extension FleetAdapter {
       description.startedAt = facts.startedAt
       description.followers = facts.followers ?? [:]
       description.freeBytes = Int(clamping: free)
+      description.notes = facts.notes
       return description
     }
   }
