@@ -45,6 +45,8 @@ extension API {
     public var lagSeconds: Double?
     /// Why it cannot go on, or, where it goes on trying, what stands in the way.
     public var error: String?
+    /// What is different on this machine, and what to do about it; absent where nothing is.
+    public var notes: [String]?
     /// How long nothing has come in; absent where WAL comes in.
     public var awaySeconds: Double?
     /// Since when nothing comes in.
@@ -79,7 +81,7 @@ extension API {
     }
 
     enum CodingKeys: String, CodingKey {
-      case status, host, port, user, database, slot, streaming, error
+      case status, host, port, user, database, slot, streaming, error, notes
       case projectID = "project_id"
       case branchID = "branch_id"
       case systemIdentifier = "system_identifier"
@@ -198,10 +200,18 @@ extension API {
   public struct DetachRequest: Codable, Hashable, Sendable {
     /// End although the server does not answer: its slot stays, and keeps WAL there until somebody drops it.
     public var keepSlot: Bool?
+    /// End although the object store has not taken the last WAL that came: it is lost, unless the server still has it.
+    public var giveUpWAL: Bool?
 
-    public init(keepSlot: Bool? = nil) { self.keepSlot = keepSlot }
+    public init(keepSlot: Bool? = nil, giveUpWAL: Bool? = nil) {
+      self.keepSlot = keepSlot
+      self.giveUpWAL = giveUpWAL
+    }
 
-    enum CodingKeys: String, CodingKey { case keepSlot = "keep_slot" }
+    enum CodingKeys: String, CodingKey {
+      case keepSlot = "keep_slot"
+      case giveUpWAL = "give_up_wal"
+    }
   }
 
   /// The answer of `PATCH /projects/{project_id}/attachment` and `POST /projects/{project_id}/detach`.

@@ -4,7 +4,7 @@ import PostgresFormat
 /// What runs and opens computes; the control plane's only way to them.
 ///
 /// Every call may be repeated: an operation that was interrupted does its step again.
-public protocol ComputeFleet: Sendable {
+public protocol ComputeFleet: FollowingFleet {
   /// Creates the root line of a project from the template and its volume; no compute is started.
   /// A line that is there already is left and described.
   func createRoot(_ request: RootRequest) async throws -> LineCreation
@@ -61,31 +61,9 @@ public protocol ComputeFleet: Sendable {
   func mostDeleting(
     line: String, from relation: RelFileLocator, in range: Range<LSN>
   ) async throws -> DeletingTransaction?
-  /// Asks a server elsewhere what it is, and whether a line can follow it.
-  /// - Throws: ``ComputeFleetError`` `.permanent` with the reason.
-  func inspect(_ source: AttachedServer) async throws -> SourceDescription
-  /// Makes sure that a line follows its source, and tells how far it is. Idempotent.
-  func follow(_ request: FollowRequest) async throws -> FollowStatus
-  /// How far a line is with following; `nil` where nothing follows now.
-  func followStatus(line: String) async -> FollowStatus?
-  /// Stops what follows on a line, so that the next ``follow(_:)`` begins it anew; the slot stays. No error where
-  /// nothing follows.
-  func pauseFollowing(line: String) async throws
-  /// Ends the following: what came is in the store, the slot is dropped, nothing stays on this machine.
-  /// - Parameter keepsSlot: leave the source alone, where it does not answer any more.
-  func release(_ request: FollowRequest, keepsSlot: Bool) async throws
 }
 
 extension ComputeFleet {
-  public func inspect(_ source: AttachedServer) async throws -> SourceDescription {
-    throw ComputeFleetError(.permanent, "attach: this fleet follows no servers")
-  }
-  public func follow(_ request: FollowRequest) async throws -> FollowStatus {
-    throw ComputeFleetError(.permanent, "attach: this fleet follows no servers")
-  }
-  public func followStatus(line: String) async -> FollowStatus? { nil }
-  public func pauseFollowing(line: String) async throws {}
-  public func release(_ request: FollowRequest, keepsSlot: Bool) async throws {}
   public func takeOver(line: String) async throws -> ResolvedMoment? {
     do { return try await resolve(line: line, moment: .head) } catch let error as ComputeFleetError
       where error.code == .unknownLine

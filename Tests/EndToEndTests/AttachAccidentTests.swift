@@ -35,6 +35,7 @@ import Testing
     let project = ["--project-id", scene.project]
     try scene.platform.exzo(["attach", "update", "--copy-anew"] + project)
     try await scene.waitUntilFollowed(try scene.mark(50))
+    try await scene.platform.settle(scene.project)
     #expect(try scene.server.psql("SELECT count(*) FROM pg_replication_slots") == "1")
     let refused = try scene.platform.exzo(
       ["attach", "update", "--copy-anew"] + project, status: nil)

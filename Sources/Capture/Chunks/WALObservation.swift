@@ -7,7 +7,8 @@ extension WALChunkBuilder {
   mutating func observe(_ record: WALRecordView) throws {
     observeRecord(start: record.startLSN, end: record.endLSN)
     try observeBlocks(of: record)
-    if record.isHard { observeHardRecord(at: record.startLSN) }
+    let isHard = try record.isHard || record.beginsMinimalWAL()
+    if isHard { observeHardRecord(at: record.startLSN) }
     switch record.resourceManager {
     case .transaction: try observeTransaction(record)
     case .heap:

@@ -30,13 +30,17 @@ public struct AttachmentRecord: CatalogRecord, Hashable {
     public var rootCertificate: String?
     /// When its postmaster began, microseconds since 1970 by its own clock; absent in records of earlier versions.
     public var startedAt: Int?
+    /// What is different on this machine, and does not keep it from being followed.
+    public var notes: [String]?
     /// Slots there of installations like this one, and whether somebody streams from each. Known while the server is
     /// looked at, and not stored.
     public var followers: [String: Bool] = [:]
+    /// What is free on this machine's disk, where its copy would lie. Known while the server is looked at, and not stored.
+    public var freeBytes: Int?
 
     enum CodingKeys: String, CodingKey {
       case systemIdentifier, serverVersion, major, segmentSize, hasChecksums, bootstrapRole
-      case databases, settings, bytes, rootCertificate, startedAt
+      case databases, settings, bytes, rootCertificate, startedAt, notes
     }
 
     public init(

@@ -208,6 +208,16 @@ public final class AgentFleet: Sendable {
     return access(directory.openedMarker, F_OK) != 0 || access(directory.drainedMarker, F_OK) == 0
   }
 
+  /// Whether the object store holds all that came of the server elsewhere that the line follows: after a clean stop, or
+  /// where nothing came here.
+  public func isDrained(following line: String) -> Bool {
+    let directory = directory(line: line)
+    // A line that was never followed here has no spool.
+    guard access(directory.spool, F_OK) == 0 || errno != ENOENT else { return true }
+    let spooled = try? FileManager.default.contentsOfDirectory(atPath: directory.spool)
+    return spooled?.isEmpty == true || access(directory.drainedMarker, F_OK) == 0
+  }
+
   /// The specification a line was last started with, or `nil` where it has no volume here.
   public func specification(line: String) throws -> AgentSpecification? {
     guard let bytes = FileManager.default.contents(atPath: directory(line: line).specification)

@@ -14,7 +14,6 @@ extension Agent {
   func startFollowing(_ source: SourceSpecification) async throws {
     try await blocking { [directory, specification] in
       try layOut(directory, specification: specification)
-      try DrainedMarker(directory).clear()
     }
     let environment = try historyEnvironment()
     let password = ProcessInfo.processInfo.environment[SourceSpecification.passwordVariable]
@@ -25,6 +24,7 @@ extension Agent {
     }
     let writer = try await followedLine(source, connection, environment)
     let capture = try await openCapture(of: source, connection, writer, environment)
+    try await blocking { [directory] in try DrainedMarker(directory).clear() }
     self.capture = capture
     capture.start()
     watchFollowing(capture)
@@ -36,7 +36,7 @@ extension Agent {
     let standby = FollowedStandby(
       specification: specification, directory: directory, writer: writer, capture: capture,
       environment: environment, log: log,
-      onTablespace: { [weak self] in await self?.endFollowing(at: $0) })
+      onEnd: { [weak self] in await self?.endFollowing(at: $0) })
     following = Following(
       source: source, connection: connection, copy: copy, standby: standby,
       timeline: writer.description.timeline, phase: hasKeyframe ? .following : .copying)
@@ -158,26 +158,10 @@ extension Agent {
       timeout: .seconds(30))
   }
 
-  /// Stops following; what came is in the store on return. The slot stays.
-  func suspendFollowing() async throws {
-    status.phase = .stopping
-    for task in background { task.cancel() }
-    following?.tending?.cancel()
-    await following?.tending?.value
-    guard let capture else { return }
-    do {
-      try await capture.stop(drainTo: capture.positions.receivedLSN, timeout: .seconds(30))
-    } catch let error as CaptureError where error.code != .timeout {
-      // It had stopped before: what is not stored is asked of the source again.
-      log.warning("stopped without storing the last WAL", metadata: ["error": "\(error)"])
-    }
-    try await blocking { [directory] in try DrainedMarker(directory).set() }
-  }
-
   func sourceStatus(_ following: Following) -> SourceStatus {
     let bytes = following.copy.bytes
     let positions = capture?.positions
-    let held = following.end?.precedingTime ?? positions?.heldUntil
+    let held = following.end?.precedingTime ?? positions?.heldUntil ?? following.heldUntil
     return SourceStatus(
       phase: following.phase, copiedBytes: bytes.copied, totalBytes: bytes.total,
       failure: following.failure, isStreaming: positions?.isStreaming ?? false,
@@ -201,11 +185,17 @@ struct Following: Sendable {
   var phase: SourceStatus.Phase
   var failure: String?
   /// What of its WAL cannot be opened here begins there.
-  var end: TablespaceCreation?
+  var end: FollowedEnd?
   /// What stands in the way while it goes on trying.
   var trouble: String?
   /// When the stream ended; `nil` while it runs.
   var awaySince: ContinuousClock.Instant? = .now
+  /// Until when all was held as the stream ended for good.
+  var heldUntil: PostgresTimestamp?
+  /// One at a time brings what a stream left into the store.
+  let drain = AsyncGate()
+  /// Goes on with that after a following has ended.
+  var storing: Task<Void, Never>?
 }
 
 /// The slot that keeps WAL on a source. Blocks its thread.

@@ -14,7 +14,7 @@ extension Agent {
           following?.awaySince = nil
           log.info("capture", metadata: ["event": "\(event)"])
         case .disconnected(let error as SourceMoved):
-          await endFollowing("\(error). HINT: \(SourceAdvice.anew)", capture)
+          await endFollowing("\(error). HINT: \(SourceAdvice.anew)")
         case .disconnected(let error):
           log.warning("the source is away", metadata: ["error": "\(error)"])
           noteAway(SourceAdvice.text(of: error))
@@ -44,27 +44,27 @@ extension Agent {
     if error.code == .gap { text += await dropUselessSlot(following) }
     self.following?.phase = .failed
     self.following?.failure = text
+    if error.code != .lineRefused { await endStream() }
   }
 
-  /// Stops what streams; what came is in the store as far as it goes.
-  private func endFollowing(_ why: String, _ capture: WALCapture) async {
+  /// Stops what streams; what came is in the store as soon as that takes it.
+  private func endFollowing(_ why: String) async {
     log.critical("following has stopped for good", metadata: ["error": "\(why)"])
     following?.phase = .failed
     following?.failure = why
-    do {
-      try await capture.stop(drainTo: capture.positions.receivedLSN, timeout: .seconds(30))
-    } catch {
-      log.warning("stopped without storing the last WAL", metadata: ["error": "\(error)"])
-    }
+    await endStream()
   }
 
-  /// A tablespace lies outside the data directory: nobody here can replay what makes it, and so nothing after it.
-  func endFollowing(at tablespace: SourceTablespace) async {
-    guard let capture, let following else { return }
-    self.following?.end = tablespace.made
-    let name = await tablespaceName(tablespace.made.oid, following)
-    let text = tablespace.description(name: name, following.source)
-    await endFollowing(text, capture)
+  /// Nobody here can replay what the source's WAL has there, or nothing of it is whole any more from there on.
+  func endFollowing(at found: SourceEnd) async {
+    guard let following else { return }
+    self.following?.end = found.end
+    var name: String?
+    if case .tablespace(let oid, _) = found.end.cause {
+      name = await tablespaceName(oid, following)
+    }
+    let text = found.description(tablespace: name, following.source)
+    await endFollowing(text)
     self.following?.failure = text + (await dropUselessSlot(following))
   }
 
@@ -112,17 +112,25 @@ extension Agent {
   }
 }
 
-/// The source's WAL makes a tablespace.
-struct SourceTablespace: Error {
-  var made: TablespaceCreation
+/// The source's WAL holds what ends a following.
+struct SourceEnd: Error {
+  var end: FollowedEnd
 
-  /// - Parameter name: what the source calls it, where it is known.
-  func description(name: String?, _ source: SourceSpecification) -> String {
-    let what = "tablespace '\(name ?? "\(made.oid)")' was made in directory '\(made.path)'"
-    let place = "on server '\(source.host):\(source.port)' at \(made.lsn)"
-    return
-      "\(what) \(place): what lies outside the data directory cannot be followed. History up to there stays. "
-      + "HINT: move what is in it to pg_default and drop it there; then \(SourceAdvice.anew)"
+  /// - Parameter tablespace: what the source calls the one that was made, where it is known.
+  func description(tablespace: String?, _ source: SourceSpecification) -> String {
+    let place = "on server '\(source.host):\(source.port)' at \(end.lsn)"
+    switch end.cause {
+    case .tablespace(let oid, let path):
+      // It lies outside the data directory.
+      return
+        "tablespace '\(tablespace ?? "\(oid)")' was made in directory '\(path)' \(place): what lies outside the "
+        + "data directory cannot be followed. History up to there stays. "
+        + "HINT: move what is in it to pg_default and drop it there; then \(SourceAdvice.anew)"
+    case .minimalWAL:
+      return
+        "wal_level became minimal \(place): what was loaded in bulk since then is not in the WAL. History up to there "
+        + "stays. HINT: set wal_level = replica there and restart it; then \(SourceAdvice.anew)"
+    }
   }
 }
 

@@ -28,7 +28,7 @@ actor FollowedStandby {
   private let environment: HistoryEnvironment
   private let log: Logger
   /// Takes what ends the standby for good.
-  private let onTablespace: @Sendable (SourceTablespace) async -> Void
+  private let onEnd: @Sendable (SourceEnd) async -> Void
   /// Raised as the source's are: a standby whose settings are lower than the server's that wrote the WAL stops.
   private var settings: ServerSettings
   private var running: Running?
@@ -57,9 +57,9 @@ actor FollowedStandby {
   init(
     specification: AgentSpecification, directory: LineDirectory, writer: LineWriter,
     capture: WALCapture, environment: HistoryEnvironment, log: Logger,
-    onTablespace: @escaping @Sendable (SourceTablespace) async -> Void
+    onEnd: @escaping @Sendable (SourceEnd) async -> Void
   ) {
-    self.onTablespace = onTablespace
+    self.onEnd = onEnd
     settings = specification.settings
     self.specification = specification
     self.directory = directory
@@ -83,10 +83,10 @@ actor FollowedStandby {
         log.notice("the standby begins anew with the source's raised settings")
         await stop()
         continue
-      } catch let error as SourceTablespace {
+      } catch let error as SourceEnd {
         alarm = nil
         await stop()
-        return await onTablespace(error)
+        return await onEnd(error)
       } catch {
         alarm = "keyframes of the followed server: \(error)"
         log.error("the standby of the source ended", metadata: ["error": "\(error)"])

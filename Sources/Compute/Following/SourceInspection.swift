@@ -33,8 +33,10 @@ public struct SourceInspection {
         "pages and WAL are followed as they are: use 'exzo import' for another version")
     }
     try connection.execute("SET search_path = pg_catalog; SET statement_timeout = '60s'")
-    let facts = try read(connection, version)
+    var facts = try read(connection, version)
     try checkLocales(connection)
+    let notes = try SourceCollations(connection).notes(local: SourceCollations.localVersion())
+    facts.notes = notes.isEmpty ? nil : notes
     return facts
   }
 
@@ -88,7 +90,7 @@ public struct SourceInspection {
     let names = try connection.query(
       """
       SELECT datname FROM pg_database
-      WHERE datallowconn AND datname NOT IN ('template0', 'template1') ORDER BY oid
+      WHERE datallowconn AND datconnlimit <> -2 AND datname NOT IN ('template0', 'template1') ORDER BY oid
       """
     ).rows.compactMap { $0[0] }
     guard names.contains("postgres") else {

@@ -77,6 +77,8 @@ public struct SourceFacts: Codable, Sendable, Hashable {
   public var startedAt: Int?
   /// Slots there of installations like this one, and whether somebody streams from each.
   public var followers: [String: Bool]?
+  /// What is different here, and does not keep it from being followed; `nil` where nothing is.
+  public var notes: [String]?
 
   public init(
     systemIdentifier: UInt64, serverVersion: String, major: Int, segmentSize: UInt64,

@@ -37,14 +37,14 @@ final class WALFeeder: Sendable {
   var fedLSN: LSN { fed.withLock { $0 } }
 
   /// Brings what is stored by now.
-  /// - Throws: ``SourceTablespace`` where it makes a tablespace; then nothing of it was brought.
+  /// - Throws: ``SourceEnd`` where it holds what cannot be followed; then nothing of it was brought.
   func feed() async throws {
     try await history.refresh()
     let end = await history.uploadedLSN
     let fed = fedLSN
     guard fed < end else { return }
-    if let made = try await history.tablespaceCreation(from: max(fed, start), to: end) {
-      throw SourceTablespace(made: made)
+    if let found = try await history.followedEnd(from: max(fed, start), to: end) {
+      throw SourceEnd(end: found)
     }
     for try await run in history.readWAL(from: fed, to: end) {
       try await blocking { try self.write(run.bytes, at: run.startLSN) }

@@ -31,9 +31,7 @@ struct ClusterAdoption {
     try beginIfNew()
     let session = try connection(Self.helper, "postgres")
     defer { session.close() }
-    let databases = try session.query(
-      "SELECT datname FROM pg_database WHERE datallowconn ORDER BY oid"
-    ).rows.compactMap { $0[0] }
+    let databases = try session.query(Self.openDatabases).rows.compactMap { $0[0] }
     for database in databases { try rollBackPrepared(in: database) }
     try session.execute(Self.patience)
     try rename(session)
@@ -45,6 +43,12 @@ struct ClusterAdoption {
     defer { last.close() }
     try last.execute("DROP ROLE IF EXISTS \(Self.helper)")
   }
+
+  /// Those that sessions come into: `datconnlimit` is -2 where a `DROP DATABASE` did not come to its end, and what is
+  /// left of such a one is there only to be dropped.
+  private static let openDatabases = """
+    SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY oid
+    """
 
   private func connection(_ user: String, _ database: String) throws -> PostgresConnection {
     try PostgresConnection(ServerAccess.parameters(directory, user: user, database: database))

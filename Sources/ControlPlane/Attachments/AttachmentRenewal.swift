@@ -25,30 +25,41 @@ struct AttachmentRenewal {
     }
   }
 
-  /// - Returns: the attachment on its new line, and the operation that copies.
+  /// - Returns: the attachment on its new line, and the operation that copies. Another one, which nobody has to wait for,
+  ///   takes away what is left of the former line.
   func run(
     _ known: AttachmentRecord
   ) async throws -> (AttachmentRecord, [OperationRecord]) {
     let head = try await head(of: known)
-    let result = try await core.catalog.write { tx in try self.write(known, head, tx) }
-    // The slot of the former line protects nothing any more.
-    do {
-      var former = try known.request(core)
-      former.server = server
-      try await core.fleet.release(former, keepsSlot: false)
-    } catch {
-      core.logger.warning(
-        "the former slot is left on a server",
-        metadata: ["slot": "\(known.slot)", "error": "\(error)"])
-    }
-    return result
+    return try await core.catalog.write { tx in try self.write(known, head, tx) }
   }
 
   /// Where what was followed ends; `nil` where nothing of it can be opened.
   private func head(of known: AttachmentRecord) async throws -> ResolvedMoment? {
     let line = try await core.catalog.read { try $0.line(known.lineID) }
     guard line?.isOpened == true else { return nil }
+    try await requireStored(known)
     return try await core.fleet.resolve(line: known.lineID.rawValue, moment: .head)
+  }
+
+  /// The former line goes from this machine, and what came last may be nowhere else.
+  private func requireStored(_ known: AttachmentRecord) async throws {
+    do {
+      guard let status = await core.fleet.followStatus(line: known.lineID.rawValue) else {
+        return try await core.fleet.storeFollowed(try known.request(core))
+      }
+      // What follows goes on storing it, and knows best where its head is.
+      guard status.uploadedLSN < status.receivedLSN else { return }
+      throw ComputeFleetError(
+        .temporary,
+        "store the last WAL of server '\(known.host):\(known.port)': the object store has it up to "
+          + "\(status.uploadedLSN), \(status.receivedLSN) came")
+    } catch let error as ComputeFleetError {
+      throw ComputeFleetError(
+        error.code,
+        "copy the server anew: \(error.message). Nothing is lost; repeat the request when it is stored "
+          + "('exzo attach status'), or lose that WAL: detach with give_up_wal first")
+    }
   }
 
   private func write(
@@ -70,6 +81,7 @@ struct AttachmentRenewal {
     branch.stateChangedAt = core.clock.now
     branch.updatedAt = core.clock.now
     try tx.update(branch)
+    try release(record, head, project, tx)
     record.lineID = line.id
     record.slot = NewAttachmentRows.slot(line.id)
     record.status = .copying
@@ -82,6 +94,20 @@ struct AttachmentRenewal {
         .attachSource, core, project: project, branch: branch.id,
         locks: [OperationLock.branch(branch.id)]))
     return (record, [copy])
+  }
+
+  /// The slot of the former line protects nothing any more; where it cannot be dropped now it is tried again.
+  private func release(
+    _ former: AttachmentRecord, _ head: ResolvedMoment?, _ project: ProjectRecord,
+    _ tx: CatalogTransaction
+  ) throws {
+    var operation = OperationRecord(
+      .releaseFormer, core, project: project, branch: former.branchID, locks: [])
+    operation.details = [
+      AttachmentDetail.line: former.lineID.rawValue, AttachmentDetail.slot: former.slot,
+      AttachmentDetail.givesUpWAL: head == nil ? "true" : "false",
+    ]
+    _ = try tx.enqueue(operation)
   }
 
   /// What the branch held becomes one of its own, which goes on from there like any other.

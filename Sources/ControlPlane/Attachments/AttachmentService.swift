@@ -13,6 +13,7 @@ public struct AttachmentService: Sendable {
     let server = try AttachedServer(request.source)
     try SettingsRules.name("project.name", request.project?.name)
     let description = try await AttachmentUpdate.inspect(server, core)
+    try CopyRoom(source: description).require("\(server.host):\(server.port)")
     let followed = try await FollowedServers(core: core, account: account, alike: description)
     let password = core.names.password()
     let answer = try await core.catalog.write { tx -> API.AttachedResponse in
@@ -46,7 +47,7 @@ public struct AttachmentService: Sendable {
       let window = try? await core.fleet.window(line: record.lineID.rawValue)
       if let window, window.hasEnded { status?.heldUntil = window.latestTime }
     }
-    return present(record, status)
+    return presentNoted(record, status)
   }
 
   /// Ends the following; the project keeps its history and its branches.
@@ -73,6 +74,7 @@ public struct AttachmentService: Sendable {
         locks: [OperationLock.attachment(project.id)])
       operation.details = [
         AttachmentDetail.keepsSlot: request.keepSlot == true ? "true" : "false",
+        AttachmentDetail.givesUpWAL: request.giveUpWAL == true ? "true" : "false",
         AttachmentDetail.statusBefore: before.rawValue,
       ]
       operation = try tx.enqueue(operation)

@@ -30,7 +30,7 @@ struct AttachmentUpdate {
     core.added.fire()
     let presenter = Presenter(core: core)
     return API.AttachmentOperations(
-      attachment: service.present(
+      attachment: service.presentNoted(
         record, await core.fleet.followStatus(line: record.lineID.rawValue)),
       operations: operations.map(presenter.operation))
   }
@@ -63,6 +63,7 @@ struct AttachmentUpdate {
     let renewal = AttachmentRenewal(
       core: core, account: account, server: server, description: found)
     try await renewal.check(known)
+    try CopyRoom(source: found).require("\(server.host):\(server.port)")
     return try await renewal.run(known)
   }
 
@@ -140,6 +141,7 @@ struct AttachmentUpdate {
       record.status = .following
       return []
     }
+    try CopyRoom(source: record.source).require("\(record.host):\(record.port)")
     record.status = .copying
     return [
       try tx.enqueue(

@@ -37,7 +37,8 @@ extension OperationSteps {
     guard record.status != .following else { return }
     // What this step may have started after the detaching had ended it.
     if record.status == .detached {
-      try await core.fleet.release(try record.request(core), keepsSlot: false)
+      try await core.fleet.release(
+        try record.request(core), keepsSlot: false, givesUpWAL: true)
     }
     throw OperationCancelled(reason: "the server was detached before its copy was complete")
   }
@@ -47,7 +48,8 @@ extension OperationSteps {
     _ request: FollowRequest, _ reason: String
   ) async throws -> ComputeFleetError {
     do {
-      try await core.fleet.release(request, keepsSlot: false)
+      // Nothing of a line without a copy can be opened.
+      try await core.fleet.release(request, keepsSlot: false, givesUpWAL: true)
       return ComputeFleetError(.permanent, reason)
     } catch {
       return ComputeFleetError(
@@ -99,8 +101,11 @@ extension OperationSteps {
     let record = try await attachment(operation)
     guard record.status == .detaching else { return }
     let keepsSlot = operation.details[AttachmentDetail.keepsSlot] == "true"
+    let givesUpWAL = try await givesUpWAL(record, operation)
+    let request = try record.request(core)
+    if !givesUpWAL { try await storeLast(request) }
     do {
-      try await core.fleet.release(try record.request(core), keepsSlot: keepsSlot)
+      try await core.fleet.release(request, keepsSlot: keepsSlot, givesUpWAL: givesUpWAL)
     } catch let error as ComputeFleetError {
       throw ComputeFleetError(
         error.code,
@@ -119,9 +124,58 @@ extension OperationSteps {
   }
 }
 
+extension OperationSteps {
+  /// Whether WAL that the store has not got may go with the following: as asked for, or where nothing of the line can be
+  /// opened.
+  private func givesUpWAL(
+    _ record: AttachmentRecord, _ operation: OperationRecord
+  ) async throws -> Bool {
+    if operation.details[AttachmentDetail.givesUpWAL] == "true" { return true }
+    return try await core.catalog.read { try $0.line(record.lineID)?.isOpened != true }
+  }
+
+  /// While the store was away the server was told of WAL that lies here only, and may have it no more.
+  private func storeLast(_ request: FollowRequest) async throws {
+    do {
+      try await core.fleet.storeFollowed(request)
+    } catch let error as ComputeFleetError {
+      throw ComputeFleetError(
+        error.code,
+        "\(error.message); nothing is lost, and slot '\(request.slot)' stays: repeat the request when the "
+          + "object store answers ('exzo doctor'), or lose that WAL by give_up_wal")
+    }
+  }
+}
+
+extension OperationSteps {
+  /// Drops the slot of a line that a new copy has taken the place of, and takes away what the line has on this machine.
+  func releaseFormer(_ operation: OperationRecord) async throws {
+    let found = try await core.catalog.read { try $0.attachment(of: operation.projectID) }
+    guard let found, let line = operation.details[AttachmentDetail.line],
+      let slot = operation.details[AttachmentDetail.slot]
+    else { return }
+    var request = try found.request(core)
+    request.lineID = line
+    request.slot = slot
+    let givesUpWAL = operation.details[AttachmentDetail.givesUpWAL] == "true"
+    do {
+      try await core.fleet.release(request, keepsSlot: false, givesUpWAL: givesUpWAL)
+    } catch let error as ComputeFleetError {
+      throw ComputeFleetError(
+        error.code,
+        "drop the former slot '\(slot)' on server '\(found.host):\(found.port)': \(error.message); while it "
+          + "is there it keeps WAL on the server")
+    }
+  }
+}
+
 /// What operations on attachments carry.
 enum AttachmentDetail {
   static let keepsSlot = "keep_slot"
+  static let givesUpWAL = "give_up_wal"
+  /// What a new copy has taken the place of.
+  static let line = "former_line"
+  static let slot = "former_slot"
   /// What the attachment was when its detaching was asked for.
   static let statusBefore = "status_before"
 }
@@ -163,7 +217,8 @@ struct AttachmentKeeper: Sendable {
       core.logger.info("following again", metadata: ["line": "\(line)"])
       let after = try await core.catalog.read { try $0.attachment(of: record.projectID) }
       if after?.status == .detached {
-        try await core.fleet.release(try record.request(core), keepsSlot: false)
+        try await core.fleet.release(
+          try record.request(core), keepsSlot: false, givesUpWAL: true)
       }
     } catch {
       core.notFollowed.note("\(error)", of: line, at: core.clock.now)

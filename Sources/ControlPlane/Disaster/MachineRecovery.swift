@@ -249,8 +249,7 @@ struct EndedOperations {
 
   /// What works on servers elsewhere, which were not lost.
   private static func goesOn(_ operation: OperationRecord) -> Bool {
-    [OperationKind.attachSource.rawValue, OperationKind.detachSource.rawValue]
-      .contains(operation.kind)
+    Set([OperationKind.attachSource, .detachSource, .releaseFormer]).has(operation)
   }
 
   private static func status(of kind: OperationKind?) -> API.OperationStatus {

@@ -25,13 +25,16 @@ enum OperationKind: String, CaseIterable, Sendable {
   case recoverTable = "recover_table"
   case attachSource = "attach_source"
   case detachSource = "detach_source"
+  case releaseFormer = "release_former"
 
   /// Kinds that may run for hours: they have workers of their own, so that they hold up no other.
   static let long: [OperationKind] = [.makeDump, .verifyDump, .restoreDump, .recoverTable]
   /// Copies of servers that live elsewhere; the agent works, the step only waits.
   static let copies: [OperationKind] = [.attachSource]
   /// Kinds that take away what is gone for the user, who cannot ask for it again: what stands in their way may pass.
-  static let removals: Set<OperationKind> = [.deleteBranch, .deleteProject, .discardCompute]
+  static let removals: Set<OperationKind> = [
+    .deleteBranch, .deleteProject, .discardCompute, .releaseFormer,
+  ]
   /// The same, but others wait for them: of branches that go on.
   static let partRemovals: Set<OperationKind> = [.deleteEndpoint, .retireCompute]
 
@@ -63,7 +66,7 @@ enum OperationKind: String, CaseIterable, Sendable {
     case .verifyDump: .checkAvailability
     case .restoreDump, .recoverTable: .applyConfig
     case .attachSource: .tenantAttach
-    case .detachSource: .tenantDetach
+    case .detachSource, .releaseFormer: .tenantDetach
     }
   }
 
@@ -92,6 +95,7 @@ enum OperationKind: String, CaseIterable, Sendable {
     case .recoverTable: [.recoverTable]
     case .attachSource: [.copySource, .markBranchReady]
     case .detachSource: [.releaseSource]
+    case .releaseFormer: [.releaseFormer]
     }
   }
 }
@@ -129,6 +133,7 @@ enum OperationStep: String, CaseIterable, Sendable {
   case recoverTable = "recover_table"
   case copySource = "copy_source"
   case releaseSource = "release_source"
+  case releaseFormer = "release_former"
 }
 
 /// Names of what unfinished operations hold.

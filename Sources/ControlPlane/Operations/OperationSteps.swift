@@ -34,6 +34,7 @@ struct OperationSteps: Sendable {
     case .recoverTable: try await recoverTable(operation)
     case .copySource: try await copySource(operation)
     case .releaseSource: try await releaseSource(operation)
+    case .releaseFormer: try await releaseFormer(operation)
     }
   }
 

@@ -35,6 +35,11 @@ extension WALRecordView {
     return change
   }
 
+  /// Whether the server that wrote it leaves what is loaded in bulk out of its WAL from here on (`wal_level` minimal).
+  ///
+  /// - Throws: as ``content()``.
+  public func beginsMinimalWAL() throws -> Bool { try parameterChange()?.walLevel == 0 }
+
   private func logContent(_ cursor: inout ByteCursor) -> WALRecordContent? {
     switch opcode {
     case XLOGOpcode.checkpointShutdown, XLOGOpcode.checkpointOnline:

@@ -27,6 +27,7 @@ struct AttachCommand: AsyncParsableCommand {
     Column("LAG") { $0.lagSeconds.map { String(format: "%.1f s", $0) } ?? "" },
     Column("AWAY SINCE") { $0.awaySince.map { RFC3339.text($0) } ?? "" },
     Column("SLOT") { $0.slot }, Column("ERROR") { $0.error ?? "" },
+    Column("NOTES") { $0.notes?.joined(separator: "; ") ?? "" },
   ]
 
   private static func status(_ attachment: API.Attachment) -> String {
@@ -153,12 +154,17 @@ struct DetachCommand: AsyncParsableCommand {
     discussion: "The project keeps its history and its branches.")
   @OptionGroup var options: ClientOptions
   @Flag(help: "End although the server does not answer; its slot stays there.") var keepSlot = false
+  @Flag(
+    help: "End although the object store has not taken the last WAL, which is lost with that.")
+  var giveUpWal = false
 
   func run() async throws {
     let session = try options.session()
     let path = ["projects", try await session.project(), "detach"]
     let answer = try await session.client.send(
-      try session.request(.post, path, body: API.DetachRequest(keepSlot: keepSlot)),
+      try session.request(
+        .post, path,
+        body: API.DetachRequest(keepSlot: keepSlot, giveUpWAL: giveUpWal ? true : nil)),
       as: API.AttachmentOperations.self)
     try await session.wait(for: answer.value.operations)
     let shown = try await session.client.send(

@@ -1,20 +1,25 @@
 import Compute
 import ControlPlane
+import DurableIO
 import Foundation
 import PostgresClient
 
 extension FleetAdapter {
   func inspect(_ source: AttachedServer) async throws -> SourceDescription {
     let (networks, major) = (networks, Installation.postgresMajor)
+    let directory = fleet.configuration.dataDirectory
     return try await translatingSource {
-      let facts = try await withThread(named: "inspect-source") {
+      let (facts, free) = try await withThread(named: "inspect-source") {
         let authorities = try SourceAuthorities(source.rootCertificate)
         defer { authorities.remove() }
         var parameters = ConnectionParameters(
           host: source.host, port: source.port, user: source.user, password: source.password,
           database: source.database, applicationName: "exzo attach", sslMode: source.sslMode)
         parameters.rootCertificates = authorities.path
-        return try SourceInspection(try parameters.pinned(networks), major: major).run()
+        return (
+          try SourceInspection(try parameters.pinned(networks), major: major).run(),
+          try SystemFileSystem().freeBytes(directory, operation: "look for room for a copy")
+        )
       }
       var description = SourceDescription(
         systemIdentifier: facts.systemIdentifier, serverVersion: facts.serverVersion,
@@ -23,6 +28,8 @@ extension FleetAdapter {
         bytes: facts.bytes)
       description.startedAt = facts.startedAt
       description.followers = facts.followers ?? [:]
+      description.freeBytes = Int(clamping: free)
+      description.notes = facts.notes
       return description
     }
   }
@@ -33,12 +40,14 @@ extension FleetAdapter {
       if let status = await client.status(), status.phase == .running {
         return Self.followStatus(status)
       }
-      let secrets =
-        request.server.password.map { [SourceSpecification.passwordVariable: $0] } ?? [:]
-      let status = try await self.fleet.start(
-        try self.specification(following: request), secrets: secrets)
-      return Self.followStatus(status)
+      return Self.followStatus(try await self.start(request))
     }
+  }
+
+  private func start(_ request: FollowRequest) async throws -> AgentStatus {
+    let secrets =
+      request.server.password.map { [SourceSpecification.passwordVariable: $0] } ?? [:]
+    return try await fleet.start(try specification(following: request), secrets: secrets)
   }
 
   func followStatus(line: String) async -> FollowStatus? {
@@ -52,9 +61,35 @@ extension FleetAdapter {
     try await translating { try await self.fleet.suspend(line: line) }
   }
 
-  func release(_ request: FollowRequest, keepsSlot: Bool) async throws {
+  func storeFollowed(_ request: FollowRequest) async throws {
+    try await translatingSource { try await self.suspendStored(request) }
+  }
+
+  /// After an accident the line's last WAL is stored by another start and a clean stop.
+  private func suspendStored(_ request: FollowRequest) async throws {
+    let line = request.lineID
+    let ran = await fleet.client(line: line).status() != nil
+    try await fleet.suspend(line: line)
+    // What ran and could not store its last WAL now could not a moment later either.
+    if !ran, !fleet.isDrained(following: line) {
+      _ = try await start(request)
+      try await fleet.suspend(line: line)
+    }
+    guard fleet.isDrained(following: line) else {
+      throw ComputeFleetError(
+        .temporary,
+        "store the last WAL of server '\(request.server.host):\(request.server.port)': the object store "
+          + "did not take it, and it lies on this machine only (line '\(line)')")
+    }
+  }
+
+  func release(_ request: FollowRequest, keepsSlot: Bool, givesUpWAL: Bool) async throws {
     try await translatingSource {
-      try await self.fleet.suspend(line: request.lineID)
+      if givesUpWAL {
+        try await self.fleet.suspend(line: request.lineID)
+      } else {
+        try await self.suspendStored(request)
+      }
       if !keepsSlot {
         let source = self.source(of: request)
         try await withThread(named: "drop-slot") {
@@ -113,7 +148,9 @@ extension FleetAdapter {
       return try await translating(work)
     } catch let error as PostgresError {
       let hint = error.hint.map { ". HINT: \($0)" } ?? ""
-      let code: ComputeFleetError.Code = error.isConnectionLoss ? .temporary : .permanent
+      // A server notices late that nobody uses a slot any more.
+      let passes = error.isConnectionLoss || error.sqlState == "55006"
+      let code: ComputeFleetError.Code = passes ? .temporary : .permanent
       throw ComputeFleetError(code, "talk to the source: \(error.message)\(hint)")
     }
   }

@@ -92,7 +92,10 @@ private struct DrillLook: Sendable {
     let (databases, hasAmcheck) = try await onConnection("postgres") { connection in
       (
         try connection.query(
-          "SELECT datname FROM pg_database WHERE datallowconn AND datname <> 'template1' ORDER BY 1"
+          """
+          SELECT datname FROM pg_database
+          WHERE datallowconn AND datconnlimit <> -2 AND datname <> 'template1' ORDER BY 1
+          """
         ).rows.compactMap { $0[0] },
         try connection.query("SELECT FROM pg_available_extensions WHERE name = 'amcheck'").rowCount
           > 0
