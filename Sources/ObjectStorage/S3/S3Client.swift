@@ -68,7 +68,7 @@ struct S3Client: Sendable {
         request, target: query.isEmpty ? path : "\(path)?\(query)",
         headers: signature.headers(
           of: request, host: location.host, path: path, time: environment.now()),
-        timeout: policy.timeout(bytes: request.body.count + request.expectedAnswer))
+        stall: policy.stall(sending: request.body.count))
     } catch let failure as HTTPTransport.Failure {
       throw Failed.again(
         error(
