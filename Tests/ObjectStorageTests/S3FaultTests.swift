@@ -13,7 +13,7 @@ import Testing
 
   /// Faults that hit the first two tries of each request.
   static let passing: [FaultProxy.Fault] = [
-    .status(500), .status(503), .status(429), .resetBefore, .resetAfter, .cutBody(0),
+    .status(500), .status(503), .status(429), .status(404), .resetBefore, .resetAfter, .cutBody(0),
     .cutBody(1000),
     .halfBody, .halfRange, .longBody, .garbage, .slow(3_000), .errorInBody,
   ]
@@ -66,6 +66,37 @@ import Testing
         #expect(error?.key == key.name)
       }
       #expect(proxy.calls.count <= 3 * 4 * 3, "no more tries than the policy allows")
+    }
+  }
+
+  /// A proxy's 404 says nothing of an object: it is neither missing nor deleted.
+  @Test func aProxysNotFoundIsNoMissingObject() async throws {
+    try await withObjectServer { server, _ in
+      let proxy = try FaultProxy(upstream: server.port)
+      defer { proxy.stop() }
+      let store = try s3Store(server.url(port: proxy.port), server)
+      try await store.put(key, .bytes(content))
+      proxy.setRule { _ in .status(404) }
+      var codes: [ObjectStorageError.Code] = []
+      func note(_ body: () async throws -> Void) async {
+        do { try await body() } catch let error as ObjectStorageError {
+          codes.append(error.code)
+        } catch { Issue.record(error) }
+      }
+      await note { _ = try await store.size(key) }
+      await note { _ = try await store.get(key, range: nil) }
+      await note { try await store.delete(key) }
+      await note { _ = try await store.list(prefix: "", after: nil, limit: 9) }
+      #expect(codes == [.unavailable, .unavailable, .unavailable, .unavailable])
+      proxy.setRule(nil)
+      #expect(try await store.get(key, range: nil) == content)
+      // The store's own word.
+      let missing = ObjectKey("fault/missing")
+      #expect(try await store.size(missing) == nil)
+      let calls = proxy.calls.count
+      await note { _ = try await store.get(missing, range: nil) }
+      #expect(codes.last == .notFound && proxy.calls.count == calls + 1)
+      try await store.delete(missing)
     }
   }
 

@@ -106,7 +106,13 @@ struct S3Client: Sendable {
     switch (response.status, code) {
     case (404, "NoSuchBucket"):
       return .final(failure(.misconfigured, "create the bucket, or correct its name"))
-    case (404, _): return .final(failure(.notFound))
+    case (404, "NoSuchKey"), (404, "NoSuchUpload"), (404, "NoSuchVersion"):
+      return .final(failure(.notFound))
+    // Whoever does not say what is missing may be a proxy before a store that is away: nothing is taken for deleted.
+    case (404, _):
+      return .again(
+        failure(
+          .unavailable, "see whether the endpoint's address and path are those of an S3 store"))
     case (_, "RequestTimeTooSkewed"):
       return .final(failure(.denied, "set this machine's clock"))
     case (_, "ExpiredToken"), (_, "InvalidToken"):
