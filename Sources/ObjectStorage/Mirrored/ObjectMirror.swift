@@ -25,7 +25,7 @@ import Synchronization
 /// One pass at a time; ``status`` from anywhere.
 ///
 /// ## Not guarded here
-/// Objects replaced by others of the same size: history replaces none, and of keys it is noticed.
+/// Objects replaced by others of the same size: history and dumps replace none, and of keys it is noticed.
 public final class ObjectMirror: Sendable {
   public struct Configuration: Sendable {
     public var deletionDelay: Duration
