@@ -140,10 +140,10 @@ import Testing
   /// What the machine has taken of a body, and the line has not, comes to its end.
   @Test func aLargePutIsGivenTimeForItsAnswer() async throws {
     try await withObjectServer { server, _ in
-      let proxy = try FaultProxy(upstream: server.port) { $0.method == "PUT" ? .slow(1_500) : nil }
+      let proxy = try FaultProxy(upstream: server.port) { $0.method == "PUT" ? .slow(2_200) : nil }
       defer { proxy.stop() }
       var policy = quick
-      (policy.attempts, policy.timeout) = (1, .milliseconds(400))
+      (policy.attempts, policy.timeout) = (1, .seconds(1))
       let store = try s3Store(server.url(port: proxy.port), server, policy: policy)
       let large = [UInt8](repeating: 3, count: 1 << 20)
       try await store.put(key, .bytes(large))
