@@ -51,8 +51,8 @@ struct DumpRun {
       throw error
     }
     let manifest = StoredManifest(
-      dump: order.id, format: order.format, source: source, createdAt: Date(), packs: writer.packs,
-      files: writer.files)
+      dump: order.id, attempt: writer.attempt, format: order.format, source: source,
+      createdAt: Date(), packs: writer.packs, files: writer.files)
     let bytes = try manifest.encodedObject()
     try waitFor { [store, order] in try await store.put(StoredManifest.key(order.id), .bytes(bytes))
     }

@@ -10,6 +10,8 @@ import ObjectStorage
 final class PackWriter {
   private let store: any ObjectStore
   private let dump: String
+  /// Of this writer alone; 16 hexadecimal digits.
+  let attempt = String(UInt64.random(in: 1 << 60 ... .max), radix: 16)
   private var buffer: [UInt8] = []
   private var pending: Task<Void, any Error>?
   private(set) var packs: [StoredManifest.Pack] = []
@@ -54,7 +56,7 @@ final class PackWriter {
   private func send() throws {
     try wait()
     let pack = buffer
-    let key = StoredManifest.key(dump, pack: packs.count)
+    let key = StoredManifest.key(dump, pack: packs.count, attempt: attempt)
     packs.append(StoredManifest.Pack(size: pack.count, sums: Self.sums(pack)))
     buffer.removeAll(keepingCapacity: true)
     pending = Task { [store] in try await store.put(key, .bytes(pack)) }

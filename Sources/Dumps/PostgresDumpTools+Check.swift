@@ -57,7 +57,7 @@ extension PostgresDumpTools {
     }
     proof.objects = 1 + manifest.packs.count
     for (number, pack) in manifest.packs.enumerated() {
-      let key = StoredManifest.key(dump, pack: number)
+      let key = manifest.key(ofPack: number, dump)
       let problem = try await Self.problem(of: pack, key, store, bytesPerSecond)
       proof.bytes += pack.size
       if let problem { proof.problems.append("dump '\(dump)': object '\(key)': \(problem)") }

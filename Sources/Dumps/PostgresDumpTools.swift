@@ -75,6 +75,7 @@ public final class PostgresDumpTools: DumpTools {
     progress: @escaping @Sendable (API.DumpProgress) async throws -> Void
   ) async throws -> StoredDump {
     let store = try store(order.project)
+    if let made = try await alreadyMade(order, store) { return made }
     try await storing { try await self.removeObjects(StoredManifest.prefix(order.id), store) }
     do {
       let manifest = try await storing {
@@ -93,6 +94,27 @@ public final class PostgresDumpTools: DumpTools {
       }
       throw error
     }
+  }
+
+  /// What an attempt made of which nobody knows that it came to its end; `nil` where there is none, or it is not whole.
+  ///
+  /// It is of the same moment. And a second manifest under its name would not be told from it, by its size, by who
+  /// keeps copies.
+  private func alreadyMade(_ order: DumpOrder, _ store: any ObjectStore) async throws -> StoredDump?
+  {
+    do {
+      let manifest = try await self.manifest(order.id, store)
+      guard manifest.format == order.format, manifest.source.database == order.database else {
+        return nil
+      }
+      return try await readBack(order.id, manifest, store)
+    } catch is DumpError {
+      return nil
+    } catch let error as ObjectStorageError
+      where [.damaged, .outOfRange, .notFound].contains(error.code)
+    {
+      return nil
+    } catch { throw told(error) }
   }
 
   /// Reads the dump as it would be downloaded, which checks every byte, and adds it up.

@@ -29,6 +29,7 @@ final class StoredDumpFile: DumpFile {
   private let store: any ObjectStore
   private let dump: String
   private let packs: [StoredManifest.Pack]
+  private let attempt: String?
   private let last = Mutex<Block?>(nil)
 
   /// - Parameter directory: what a tar's files lie below.
@@ -36,6 +37,7 @@ final class StoredDumpFile: DumpFile {
     self.store = store
     self.dump = dump
     packs = manifest.packs
+    attempt = manifest.attempt
     var pieces: [Piece] = []
     var position = 0
     func add(_ content: Content, _ length: Int) {
@@ -98,7 +100,7 @@ final class StoredDumpFile: DumpFile {
     }
     let start = number * StoredManifest.block
     let end = min(start + StoredManifest.block, packs[pack].size)
-    let key = StoredManifest.key(dump, pack: pack)
+    let key = StoredManifest.key(dump, pack: pack, attempt: attempt)
     let bytes = try await store.get(key, range: UInt64(start)..<UInt64(end))
     let sum = bytes.withUnsafeBytes { exzo_crc32c(0, $0.baseAddress, $0.count) }
     guard bytes.count == end - start, sum == packs[pack].sums[number] else {

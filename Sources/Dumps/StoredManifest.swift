@@ -32,11 +32,14 @@ struct StoredManifest: Codable, Sendable, Equatable {
   static let block = 1 << 20
   /// Bytes of a pack but the last.
   static let packSize = 16 << 20
-  static let currentVersion = 2
+  static let currentVersion = 3
 
   var version = currentVersion
   /// The dump whose manifest it is; absent in version 1.
   var dump: String?
+  /// Which of the attempts to make the dump wrote its packs, and is part of their names: no two of them ever put
+  /// different bytes under one name. Absent before version 3.
+  var attempt: String?
   var format: API.DumpFormat
   var source: DumpSource
   var createdAt: Date
@@ -45,7 +48,13 @@ struct StoredManifest: Codable, Sendable, Equatable {
 
   static func prefix(_ dump: String) -> String { "dumps/\(dump)/" }
   static func key(_ dump: String) -> ObjectKey { ObjectKey(prefix(dump) + "manifest") }
-  static func key(_ dump: String, pack: Int) -> ObjectKey { ObjectKey(prefix(dump) + "p\(pack)") }
+  static func key(_ dump: String, pack: Int, attempt: String?) -> ObjectKey {
+    ObjectKey(prefix(dump) + "p\(pack)" + (attempt.map { "-\($0)" } ?? ""))
+  }
+
+  func key(ofPack pack: Int, _ dump: String) -> ObjectKey {
+    StoredManifest.key(dump, pack: pack, attempt: attempt)
+  }
 }
 
 extension StoredManifest {

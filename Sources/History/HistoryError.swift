@@ -13,7 +13,7 @@ public struct HistoryError: Error, Sendable, CustomStringConvertible {
     case missing
     /// The object was written by a later version of Exzo.
     case unsupportedVersion
-    /// The object is encrypted and its key is not at hand.
+    /// The object is encrypted and its key is not at hand: nothing is known of the object itself.
     case unknownKey
     /// The object store failed; see `cause`. The same call may succeed later.
     case store
@@ -75,12 +75,26 @@ public struct HistoryError: Error, Sendable, CustomStringConvertible {
     return text
   }
 
+  /// Whether it says something of what is stored, and will say it again.
+  ///
+  /// Neither a store that does not answer nor a key that is not at hand does: whoever passed over an object because
+  /// of them would take what is whole for lost.
+  var isOfHistory: Bool { code != .store && code != .unknownKey }
+
   /// Wraps what an object store threw while `key` was concerned.
   static func from(_ error: any Error, operation: String, key: String) -> any Error {
     if error is HistoryError || error is CancellationError { return error }
-    let storage = error as? ObjectStorageError
     return HistoryError(
-      storage?.code == .notFound ? .missing : .store, operation: operation, key: key,
-      cause: error)
+      code(of: (error as? ObjectStorageError)?.code), operation: operation, key: key, cause: error)
+  }
+
+  private static func code(of storage: ObjectStorageError.Code?) -> Code {
+    switch storage {
+    case .notFound: .missing
+    // A range is asked for that the object had when it was written: then it is cut short.
+    case .damaged, .outOfRange: .damaged
+    case .unknownKey: .unknownKey
+    case .noSpace, .denied, .unavailable, .misconfigured, nil: .store
+    }
   }
 }

@@ -214,28 +214,6 @@ import Testing
     }
   }
 
-  @Test func settlingWithoutAnAnswerSaysThatTheChangeIsHereOnly() async throws {
-    try await JournalSetup.with { setup in
-      let store = FaultyObjectStore(setup.store)
-      let journal = try await setup.journal(on: store)
-      try await journal.publishAll()
-      store.setRule { _ in .before }
-      let publishing = Task { try await journal.run() }
-      try await setup.catalog.write { try $0.set("shade", to: "green") }
-      let error = await #expect(throws: CatalogError.self) {
-        try await journal.settle(timeout: .milliseconds(300))
-      }
-      #expect(error?.code == .unpublished)
-      #expect(journal.status.exposure != nil)
-      store.setRule(nil)
-      try await journal.settle(timeout: .seconds(20))
-      #expect(!journal.isBehind)
-      publishing.cancel()
-      try await publishing.value
-      try await setup.compare()
-    }
-  }
-
   @Test func damageAndGapsAreNamed() async throws {
     try await JournalSetup.with { setup in
       let journal = try await setup.journal()

@@ -2,6 +2,7 @@ import APITypes
 import ControlPlane
 import Foundation
 import Logging
+import ObjectStorage
 import Synchronization
 import TestSupport
 import Testing
@@ -34,6 +35,39 @@ import Testing
       }
       #expect(failed >= 6)
       #expect(try await scene.objects == [])
+    }
+  }
+
+  /// A second store knows objects by name and size: no name may ever stand for other bytes.
+  @Test func attemptsShareNoPacksAndAWholeDumpIsNotMadeAgain() async throws {
+    try await Scene.with { scene in
+      try scene.fill()
+      func names(_ operation: FaultyObjectStore.Operation, from call: Int) -> Set<String> {
+        Set(scene.store.calls.dropFirst(call).filter { $0.operation == operation }.map(\.key))
+      }
+      scene.store.setRule {
+        $0.operation == .put && $0.key.hasSuffix("/manifest") ? .before : nil
+      }
+      await #expect(throws: DumpError.self) { _ = try await scene.make("d") }
+      let first = names(.put, from: 0)
+      scene.store.setRule(nil)
+      var calls = scene.store.calls.count
+      let stored = try await scene.make("d")
+      let second = names(.put, from: calls)
+      #expect(first.intersection(second) == [StoredManifest.key("d").name])
+      #expect(first.count > 1 && second.count > 1)
+      // As after a kill of which nobody knows that the dump had come to its end.
+      calls = scene.store.calls.count
+      #expect(try await scene.make("d") == stored)
+      #expect(names(.put, from: calls).union(names(.delete, from: calls)) == [])
+      // One that is damaged is none.
+      let key = try await scene.tools.manifest("d", scene.store).key(ofPack: 0, "d")
+      var pack = try await scene.store.get(key, range: nil)
+      pack[pack.count / 2] ^= 1
+      try await scene.store.put(key, .bytes(pack))
+      _ = try await scene.make("d")
+      let proof = try await scene.tools.check(dump: "d", project: "p", bytesPerSecond: .max)
+      #expect(proof.problems == [])
     }
   }
 
@@ -89,6 +123,8 @@ import Testing
         do {
           let stored = try await tools.make(order, from: scene.compute) { _ in }
           #expect(fits && stored.sizeBytes > 8 << 20, "\(stored)")
+          // What is there whole is not made again.
+          try await tools.remove(dump: "d", project: "p")
         } catch let error as DumpError {
           #expect(!fits && error.message.contains("No space left"), "\(error)")
           #expect(try await scene.objects == [])

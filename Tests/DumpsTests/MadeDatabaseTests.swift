@@ -69,7 +69,7 @@ import Testing
       #expect(try place.limit("begun") == "")
       // One that fails after it took the database over.
       try place.begin("begun")
-      let key = StoredManifest.key("d", pack: 0)
+      let key = try await place.scene.tools.manifest("d", place.scene.store).key(ofPack: 0, "d")
       var pack = try await place.scene.store.get(key, range: nil)
       pack[pack.count / 2] ^= 1
       try await place.scene.store.put(key, .bytes(pack))

@@ -131,7 +131,7 @@ import Testing
           position += bytes.count
         }
       }
-      let key = StoredManifest.key("d", pack: 0)
+      let key = try await scene.tools.manifest("d", scene.store).key(ofPack: 0, "d")
       var pack = try await scene.store.get(key, range: nil)
       pack[pack.count / 2] ^= 1
       try await scene.store.put(key, .bytes(pack))

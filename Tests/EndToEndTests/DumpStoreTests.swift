@@ -80,7 +80,10 @@ struct DumpStoreTests {
   private static func checkDamage(
     _ dump: String, _ project: String, _ machine: Platform, _ bucket: String
   ) throws {
-    let pack = "\(bucket)/dumps/\(dump)/p0"
+    let name = try #require(
+      try FileManager.default.contentsOfDirectory(atPath: "\(bucket)/dumps/\(dump)")
+        .first { $0.hasPrefix("p0-") })
+    let pack = "\(bucket)/dumps/\(dump)/\(name)"
     var bytes = try Data(contentsOf: URL(fileURLWithPath: pack))
     let whole = bytes
     bytes[bytes.count / 2] ^= 1
@@ -90,7 +93,7 @@ struct DumpStoreTests {
     let of = ["--project-id", project]
     let damaged = try machine.exzo(["verify"] + of, status: 1)
     #expect(
-      damaged.errorOutput.contains("dumps/\(dump)/p0': it is damaged at"), "\(damaged)")
+      damaged.errorOutput.contains("dumps/\(dump)/\(name)': it is damaged at"), "\(damaged)")
     let refused = try machine.exzo(
       ["dumps", "restore", dump, "--database", "never"] + of, status: nil)
     #expect(refused.status != 0 && refused.errorOutput.contains("p0"), "\(refused)")

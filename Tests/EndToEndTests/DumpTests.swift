@@ -127,7 +127,7 @@ import Testing
       ]).output
       let state = try scene.dump(id).text
       let pack = try #require(
-        found.split(separator: "\n").first { $0.contains("p0") }.map(String.init),
+        found.split(separator: "\n").first { $0.contains("/p0-") }.map(String.init),
         "\(found) \(state)")
       var bytes = try Data(contentsOf: URL(fileURLWithPath: pack))
       try #require(bytes.count > 3 << 20)
@@ -140,7 +140,8 @@ import Testing
       _ = try platform.exzo(words, status: 1)
       let told = try platform.exzo(words, status: 1)
       #expect(
-        told.errorOutput.contains("dumps/\(id)/p0' is damaged at")
+        told.errorOutput.contains("dumps/\(id)/p0-")
+          && told.errorOutput.contains("' is damaged at")
           && told.errorOutput.contains("make another"), "\(told)")
     }
   }

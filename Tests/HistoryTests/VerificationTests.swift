@@ -10,7 +10,7 @@ import Volume
 @Suite struct VerificationTests {
   /// A line with a server's WAL, keyframes and layers.
   private func makeLine(
-    _ wal: RealWAL, _ store: MemoryObjectStore, _ directory: String
+    _ wal: RealWAL, _ store: any ObjectStore, _ directory: String
   ) async throws -> LineWriter {
     var random = SeededRandom(3)
     let start = wal.records[0].start
@@ -54,31 +54,34 @@ import Volume
     }
   }
 
-  /// Some objects of each kind, at their beginning, middle and end; and cut short.
-  @Test func everyDamageIsNoticedAndNamed() async throws {
+  /// Some objects of each kind, at their beginning, middle and end; cut short, and emptied.
+  @Test(arguments: [false, true]) func everyDamageIsNoticedAndNamed(isSealed: Bool) async throws {
     try await withTemporaryDirectory { directory in
       let wal = try await RealWAL.shared.value
-      let store = MemoryObjectStore()
-      _ = try await makeLine(wal, store, directory)
-      let kinds = Dictionary(grouping: try await objects(store)) { listing in
-        listing.key.name.split(separator: "/").dropFirst(2).first ?? ""
+      let place = try SealablePlace(directory, isSealed: isSealed)
+      _ = try await makeLine(wal, try await place.open(), directory)
+      let kinds = Dictionary(grouping: try await place.objects()) { object in
+        object.name.split(separator: "/").dropFirst(2).first ?? ""
       }
       for object in kinds.values.flatMap({ [$0[0], $0[$0.count / 2]] }) {
-        let bytes = try await store.get(object.key, range: nil)
+        let bytes = try #require(place.base[object.stored])
+        var harm: [(what: String, bytes: [UInt8])] = [
+          ("cut short", Array(bytes.dropLast(bytes.count / 3))), ("emptied", []),
+        ]
         for offset in [0, 70, bytes.count / 2, bytes.count - 90, bytes.count - 1] {
           guard bytes.indices.contains(offset) else { continue }
           var damaged = bytes
           damaged[offset] ^= 0x04
-          try await store.put(object.key, .bytes(damaged))
-          let problems = try await verify(store).problems
-          #expect(problems.contains { $0.contains(object.key.name) }, "\(object.key) at \(offset)")
+          harm.append(("at \(offset)", damaged))
         }
-        try await store.put(object.key, .bytes(Array(bytes.dropLast(bytes.count / 3))))
-        let cut = try await verify(store).problems
-        #expect(cut.contains { $0.contains(object.key.name) }, "\(object.key) cut short")
-        try await store.put(object.key, .bytes(bytes))
+        for (what, damaged) in harm {
+          place.base[object.stored] = damaged
+          let problems = try await verify(try await place.open()).problems
+          #expect(problems.contains { $0.contains(object.name) }, "\(object.name) \(what)")
+        }
+        place.base[object.stored] = bytes
       }
-      #expect(try await verify(store).problems == [])
+      #expect(try await verify(try await place.open()).problems == [])
     }
   }
 

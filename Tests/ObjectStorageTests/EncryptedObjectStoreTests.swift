@@ -188,6 +188,34 @@ import Testing
     }
   }
 
+  /// One object of a size that none can have ends no listing: whoever reads it is told.
+  @Test func anEmptiedObjectIsListedAndRefusedWhenItIsRead() async throws {
+    try await withTemporaryDirectory { directory in
+      let base = MemoryObjectStore()
+      let store = try await encrypted(base, directory)
+      // Numbers are listed page by page, names all at once.
+      for names in [["a/00000001", "a/00000002"], ["b/one", "b/two"]] {
+        let keys = names.map { ObjectKey($0) }
+        for key in keys { try await store.put(key, .bytes(text(100))) }
+        for damaged: [UInt8] in [[], [1, 2, 3]] {
+          base[try await store.stored(keys[0]).name] = damaged
+          let fresh = try await encrypted(base, directory)
+          let prefix = String(names[0].prefix(2))
+          let listed = try await fresh.list(prefix: prefix, after: nil, limit: 9)
+          #expect(listed.map(\.key) == keys && listed.map(\.size) == [0, 100])
+          #expect(try await fresh.size(keys[0]) == 0)
+          for range: Range<UInt64>? in [nil, 0..<0, 0..<1] {
+            let error = await #expect(throws: ObjectStorageError.self) {
+              _ = try await fresh.get(keys[0], range: range)
+            }
+            #expect(error?.code == .damaged && error?.key == names[0])
+          }
+          #expect(try await fresh.get(keys[1], range: nil) == text(100))
+        }
+      }
+    }
+  }
+
   @Test func objectsOfOtherProjectsAreReadUntilTheirKeyIsDestroyed() async throws {
     try await withTemporaryDirectory { directory in
       let base = MemoryObjectStore()

@@ -14,14 +14,14 @@ import Testing
 
   private func mirror(
     _ first: any ObjectStore, _ second: any ObjectStore, _ directory: String,
-    clock: Clock = Clock(), largestInMemory: UInt64 = 1000
+    clock: Clock = Clock(), largestInMemory: UInt64 = 1000, known: ObjectMirror.Status? = nil
   ) throws -> ObjectMirror {
     try ObjectMirror(
       from: first, to: second,
       configuration: .init(
         scratch: "\(directory)/scratch", deletionDelay: .seconds(100),
         largestInMemory: largestInMemory, rank: { $0.name.hasPrefix("z") ? 0 : 1 }),
-      fileSystem: SystemFileSystem(), now: { clock.now })
+      known: known, fileSystem: SystemFileSystem(), now: { clock.now })
   }
 
   @Test func copiesWhatIsMissingAndNothingTwice() async throws {
@@ -156,6 +156,74 @@ import Testing
       status = try await mirror.pass()
       #expect(second.keys.count == 9)
       #expect(status.failure?.contains("none is deleted") == true)
+    }
+  }
+
+  /// As a busy installation goes on: what is gone after a while outweighs all that stays, by number and by size.
+  @Test func whatLivesForMinutesStopsNoDeletion() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), MemoryObjectStore())
+      func put(_ name: String, _ size: Int) async throws {
+        try await first.put(ObjectKey(name), .bytes([UInt8](repeating: 1, count: size)))
+      }
+      for number in 0..<5 { try await put("layers/\(number)", 1000) }
+      let clock = Clock()
+      let mirror = try mirror(first, second, directory, clock: clock)
+      for round in 0..<40 {
+        for part in 0..<3 { try await put("wal/\(round)-\(part)", 900) }
+        try await put("catalog/changes/\(round)", 10)
+        #expect(try await mirror.pass().failure == nil, "round \(round)")
+        for part in 0..<3 { try await first.delete(ObjectKey("wal/\(round)-\(part)")) }
+        try await put("wal/merged\(round)", 2700)
+        if round > 0 { try await first.delete(ObjectKey("wal/merged\(round - 1)")) }
+        try await first.delete(ObjectKey("catalog/changes/\(round)"))
+        clock.advance(10)
+        #expect(try await mirror.pass().failure == nil, "round \(round)")
+        #expect(second.keys.count < 80, "round \(round)")
+      }
+      clock.advance(100)
+      try await mirror.pass()
+      #expect(second.keys == first.keys)
+    }
+  }
+
+  /// However much is new there, and whoever is asked again: until it is back, or somebody says that it is right.
+  @Test(arguments: [false, true])
+  func anEmptiedStoreEmptiesNoCopy(isBrought: Bool) async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), MemoryObjectStore())
+      let body = [UInt8](repeating: 1, count: 100)
+      let old = (0..<10).map { "a/\($0)" }
+      for name in old { try await first.put(ObjectKey(name), .bytes(body)) }
+      let clock = Clock()
+      var mirror = try mirror(first, second, directory, clock: clock)
+      try await mirror.pass()
+      for name in old { try await first.delete(ObjectKey(name)) }
+      for round in 0..<30 {
+        let status = try await mirror.pass()
+        #expect(status.lossFoundAt == 1_000_000 && status.missingObjects == 0, "round \(round)")
+        #expect(status.failure?.contains("none is deleted") == true)
+        #expect(Set(old).isSubset(of: second.keys), "round \(round)")
+        clock.advance(100)
+        try await first.put(ObjectKey("b/\(round)"), .bytes(body))
+        // Another process goes on with what this one wrote down.
+        let known = try JSONDecoder().decode(
+          ObjectMirror.Status.self, from: JSONEncoder().encode(status))
+        mirror = try self.mirror(first, second, directory, clock: clock, known: known)
+      }
+      try await mirror.pass()
+      if isBrought {
+        for name in old { try await first.put(ObjectKey(name), .bytes(body)) }
+      } else {
+        mirror.acceptLoss()
+        clock.advance(100)
+      }
+      let status = try await mirror.pass()
+      #expect(status.lossFoundAt == nil && status.failure == nil)
+      #expect(second.keys == first.keys)
+      // And the next one is noticed again.
+      for name in first.keys { try await first.delete(ObjectKey(name)) }
+      #expect(try await mirror.pass().lossFoundAt == clock.now)
     }
   }
 

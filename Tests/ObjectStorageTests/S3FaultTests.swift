@@ -13,7 +13,7 @@ import Testing
 
   /// Faults that hit the first two tries of each request.
   static let passing: [FaultProxy.Fault] = [
-    .status(500), .status(503), .status(429), .resetBefore, .resetAfter, .cutBody(0),
+    .status(500), .status(503), .status(429), .status(404), .resetBefore, .resetAfter, .cutBody(0),
     .cutBody(1000),
     .halfBody, .halfRange, .longBody, .garbage, .slow(3_000), .errorInBody,
   ]
@@ -56,9 +56,7 @@ import Testing
       policy.timeout = .milliseconds(400)
       let store = try s3Store(server.url(port: proxy.port), server, policy: policy)
       proxy.setRule { _ in fault }
-      // A whole object may take as long as a large one does.
-      let isSlow = if case .slow = fault { true } else { false }
-      let ranges: [Range<UInt64>?] = [0..<200_000, 50_000..<60_000] + (isSlow ? [] : [nil])
+      let ranges: [Range<UInt64>?] = [0..<200_000, 50_000..<60_000, nil]
       for range in ranges {
         let error = await #expect(throws: ObjectStorageError.self) {
           let found = try await store.get(key, range: range)
@@ -86,6 +84,37 @@ import Testing
       for part in [code, "AWS_", "restart exzo serve", "'exzo endpoints restart ID'"] {
         #expect(text.contains(part), "\(text)")
       }
+    }
+  }
+
+  /// A proxy's 404 says nothing of an object: it is neither missing nor deleted.
+  @Test func aProxysNotFoundIsNoMissingObject() async throws {
+    try await withObjectServer { server, _ in
+      let proxy = try FaultProxy(upstream: server.port)
+      defer { proxy.stop() }
+      let store = try s3Store(server.url(port: proxy.port), server)
+      try await store.put(key, .bytes(content))
+      proxy.setRule { _ in .status(404) }
+      var codes: [ObjectStorageError.Code] = []
+      func note(_ body: () async throws -> Void) async {
+        do { try await body() } catch let error as ObjectStorageError {
+          codes.append(error.code)
+        } catch { Issue.record(error) }
+      }
+      await note { _ = try await store.size(key) }
+      await note { _ = try await store.get(key, range: nil) }
+      await note { try await store.delete(key) }
+      await note { _ = try await store.list(prefix: "", after: nil, limit: 9) }
+      #expect(codes == [.unavailable, .unavailable, .unavailable, .unavailable])
+      proxy.setRule(nil)
+      #expect(try await store.get(key, range: nil) == content)
+      // The store's own word.
+      let missing = ObjectKey("fault/missing")
+      #expect(try await store.size(missing) == nil)
+      let calls = proxy.calls.count
+      await note { _ = try await store.get(missing, range: nil) }
+      #expect(codes.last == .notFound && proxy.calls.count == calls + 1)
+      try await store.delete(missing)
     }
   }
 
@@ -123,6 +152,21 @@ import Testing
       try await store.put(key, .bytes(large))
       proxy.setRule(nil)
       #expect(try await store.get(key, range: nil) == large)
+    }
+  }
+
+  /// What the machine has taken of a body, and the line has not, comes to its end.
+  @Test func aLargePutIsGivenTimeForItsAnswer() async throws {
+    try await withObjectServer { server, _ in
+      let proxy = try FaultProxy(upstream: server.port) { $0.method == "PUT" ? .slow(2_200) : nil }
+      defer { proxy.stop() }
+      var policy = quick
+      (policy.attempts, policy.timeout) = (1, .seconds(1))
+      let store = try s3Store(server.url(port: proxy.port), server, policy: policy)
+      let large = [UInt8](repeating: 3, count: 1 << 20)
+      try await store.put(key, .bytes(large))
+      // A small one has nothing left to send.
+      await #expect(throws: ObjectStorageError.self) { try await store.put(key, .bytes([1])) }
     }
   }
 

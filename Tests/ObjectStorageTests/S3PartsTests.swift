@@ -65,6 +65,49 @@ import Testing
     #expect(throws: (any Error).self) { _ = try S3Answer(Array(deep.utf8)) }
   }
 
+  @Test func whatMovesIsGivenTimeAndWhatStandsStillIsNot() async throws {
+    let moved = try await whileMoving(.seconds(1)) { movement in
+      for _ in 0..<13 {
+        try await Task.sleep(for: .milliseconds(100))
+        movement.note()
+      }
+      return true
+    }
+    #expect(moved)
+    let time = await ContinuousClock().measure {
+      await #expect(throws: Standstill.self) {
+        try await whileMoving(.milliseconds(100)) { movement in
+          movement.note()
+          try await Task.sleep(for: .seconds(60))
+        }
+      }
+    }
+    #expect(time < .seconds(30))
+  }
+
+  @Test func bodiesAreHandedOverInPieces() async throws {
+    let bytes = (0..<150_000).map { UInt8(truncatingIfNeeded: $0) }
+    let movement = Movement()
+    var (sizes, found): ([Int], [UInt8]) = ([], [])
+    var before = movement.time
+    for try await piece in PiecewiseBody(bytes: bytes, movement: movement) {
+      #expect(movement.time > before)
+      before = movement.time
+      sizes.append(piece.readableBytes)
+      found += Array(piece.readableBytesView)
+    }
+    #expect(sizes == [65_536, 65_536, 18_928] && found == bytes)
+  }
+
+  /// Four uploads of three parts at once share what there is: about 6 Mbit/s are enough.
+  @Test func standstillsAreNoticedInTimeThatFitsTheBody() {
+    let policy = S3RetryPolicy()
+    #expect(policy.stall(sending: 0) == .seconds(20))
+    #expect(policy.stall(sending: 100_000) == .seconds(21))
+    #expect(policy.stall(sending: 8 << 20) == .seconds(84))
+    #expect(policy.stall(sending: 1 << 30) == .seconds(84))
+  }
+
   @Test func pausesGrowToTheirBoundAndVary() {
     let policy = S3RetryPolicy()
     #expect(policy.pause(before: 2, random: 0) == .zero)

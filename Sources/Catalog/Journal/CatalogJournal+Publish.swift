@@ -16,7 +16,7 @@ extension CatalogJournal {
       state.status.publishedAt = time
       state.status.failure = nil
     }
-    wake()
+    wakeServed()
   }
 
   private func store(_ pending: JournalRows.Pending) async throws {

@@ -175,7 +175,7 @@ public final class CatalogJournal: Sendable {
     catalog.activity.ring()
     let deadline = Task {
       try await Task.sleep(for: timeout)
-      self.wake(all: true)
+      self.wake { $0 == need }
     }
     defer { deadline.cancel() }
     await withCheckedContinuation { continuation in
@@ -197,11 +197,17 @@ public final class CatalogJournal: Sendable {
         + (failure.map { ": \($0)" } ?? ""))
   }
 
-  func wake(all: Bool = false) {
+  /// Wakes whoever waits for what is stored.
+  func wakeServed() {
+    let satisfied = state.withLock { $0.satisfied }
+    wake { $0 <= satisfied }
+  }
+
+  /// - Parameter isMeant: told of what each waiter needs, of which no two are alike.
+  private func wake(_ isMeant: (UInt64) -> Bool) {
     let ready = state.withLock { state in
-      let reached = all ? UInt64.max : state.satisfied
-      let ready = state.waiters.filter { $0.need <= reached }
-      state.waiters.removeAll { $0.need <= reached }
+      let ready = state.waiters.filter { isMeant($0.need) }
+      state.waiters.removeAll { isMeant($0.need) }
       return ready
     }
     for waiter in ready { waiter.continuation.resume() }

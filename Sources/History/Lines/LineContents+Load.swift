@@ -59,7 +59,7 @@ extension LineContents {
       let found: Manifest
       do {
         found = try await .read(listing.key, number: number, line: line, store: store)
-      } catch let error as HistoryError where error.code != .store {
+      } catch let error as HistoryError where error.isOfHistory {
         damages[listing.key.name] = error
         continue
       }
@@ -178,7 +178,7 @@ extension LineContents {
 }
 
 /// Reads objects eight at a time, in order. A damaged or missing one is a failure in its place; a
-/// failing store ends it all.
+/// failing store ends it all, and so does a key that is not at hand.
 private func concurrently<Value: Sendable>(
   _ listings: [ObjectListing], _ read: @escaping @Sendable (ObjectListing) async throws -> Value
 ) async throws -> [Result<Value, HistoryError>] {
@@ -192,7 +192,7 @@ private func concurrently<Value: Sendable>(
       group.addTask {
         do {
           return (index, .success(try await read(listing)))
-        } catch let error as HistoryError where error.code != .store {
+        } catch let error as HistoryError where error.isOfHistory {
           return (index, .failure(error))
         }
       }

@@ -115,7 +115,7 @@ public actor HistoryCollector {
       var contents = known[description.id] ?? LineContents(description: description)
       do {
         try await contents.refresh(store: environment.store)
-      } catch let error as HistoryError where error.code != .store {
+      } catch let error as HistoryError where error.isOfHistory {
         // An owner that cannot be read: the line may hold anything.
         forest.unreadable.insert(description.id)
         report.problems.append(error)
@@ -278,7 +278,7 @@ extension LineHistory {
     guard keyframes.contains(where: { $0.consistentLSN > start }) else { return start }
     do {
       return try await firstEnd(after: time)?.end ?? chain.uploadedLSN
-    } catch let error as HistoryError where error.code != .store {
+    } catch let error as HistoryError where error.isOfHistory {
       // Damaged WAL, or older than what is kept: the chunk's start is earlier and as good.
       return start
     }

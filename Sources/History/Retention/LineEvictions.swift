@@ -155,7 +155,7 @@ extension LineContents {
     for listing in listed.reversed() {
       do {
         evictions = try await .read(listing.key, of: line, store: store)
-      } catch let error as HistoryError where error.code != .store {
+      } catch let error as HistoryError where error.isOfHistory {
         damages[listing.key.name] = error
         continue
       }

@@ -37,7 +37,7 @@ extension LineHistory {
         return try moment(at: drop.end, sought: drop.start)
       } catch let error as HistoryError where error.code == .missing && !isRepeated {
         try await refresh()  // merged meanwhile
-      } catch let error as HistoryError where error.code != .store {
+      } catch let error as HistoryError where error.isOfHistory {
         return nil
       }
     }

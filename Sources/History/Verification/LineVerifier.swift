@@ -39,8 +39,8 @@ public struct LineVerifier: Sendable {
   /// - Parameters:
   ///   - moments: positions that are promised.
   ///   - windowStart: the oldest time that is promised; `nil` promises no window.
-  /// - Throws: ``HistoryError`` `.store` where the store does not answer; what is wrong with the line is in
-  ///   the report.
+  /// - Throws: ``HistoryError`` `.store` where the store does not answer, `.unknownKey` where its master key is not
+  ///   at hand; what is wrong with the line is in the report.
   public func verify(
     _ line: LineID, moments: [LSN], windowStart: PostgresTimestamp?
   ) async throws -> Report {
@@ -69,7 +69,7 @@ public struct LineVerifier: Sendable {
 
   /// Runs a check and returns what it threw: what is wrong.
   private func problem(_ body: () async throws -> Void) async throws -> String? {
-    do { try await body() } catch let error as HistoryError where error.code != .store {
+    do { try await body() } catch let error as HistoryError where error.isOfHistory {
       // Deleted since it was listed, by whoever merged it into another: read from there, if it counts.
       return error.code == .missing && isMerged(error) ? nil : error.description
     }

@@ -23,8 +23,7 @@ extension EncryptedObjectStore {
         let key = ObjectKey(name)
         if let after, key <= after { return }
         found.append(
-          ObjectListing(
-            key: key, size: try EncryptedObjectStore.plainSize(listing.size, name)))
+          ObjectListing(key: key, size: EncryptedObjectStore.plainSize(listing.size)))
       }
       return keepWalk(found.sorted { $0.key < $1.key }, prefix, limit)
     }
@@ -59,7 +58,7 @@ extension EncryptedObjectStore {
       result.append(
         ObjectListing(
           key: ObjectKey(inside + name),
-          size: try EncryptedObjectStore.plainSize(listing.size, inside + name)))
+          size: EncryptedObjectStore.plainSize(listing.size)))
     }
     return result
   }

@@ -6,19 +6,15 @@ extension EncryptedObjectStore {
   public func size(_ key: ObjectKey) async throws -> UInt64? {
     let stored = try await stored(key)
     return try await naming(key.name) {
-      guard let size = try await base.size(stored) else { return nil }
-      return try EncryptedObjectStore.plainSize(size, key.name)
+      try await base.size(stored).map(EncryptedObjectStore.plainSize)
     }
   }
 
-  static func plainSize(_ sealed: UInt64, _ name: String) throws -> UInt64 {
-    guard let plain = SealedObject.plainSize(sealed) else {
-      throw ObjectStorageError(
-        .damaged, operation: "look up object", key: name,
-        detail: "no sealed object has \(sealed) bytes")
-    }
-    return plain
-  }
+  /// What an object holds that is listed with so many bytes.
+  ///
+  /// No object of ours is empty: 0 where none can have this size. Whoever reads it finds that it is damaged, and a
+  /// listing does not end at it.
+  static func plainSize(_ sealed: UInt64) -> UInt64 { SealedObject.plainSize(sealed) ?? 0 }
 
   public func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
     guard let range else { return try await whole(key) }

@@ -14,41 +14,19 @@ import Synchronization
 ///    needed.
 /// 3. What others refer to is copied before them, by rank.
 /// 4. An object that is gone from the first store is deleted from the second only after it has been
-///    missed for ``deletionDelay``, and never where more than half of the second would go: then
-///    somebody emptied the first, and the copy is what is left.
+///    missed for ``Configuration/deletionDelay``, and none where of what both held less than a quarter
+///    is left at once (``MirrorLoss``): then somebody emptied the first, and the copy is what is left.
 ///
 /// ## Crash
-/// Nothing is kept: a pass begins with what the stores hold, so it goes on where it was cut off.
-/// A deletion's delay begins anew.
+/// A pass begins with what the stores hold, so it goes on where it was cut off. A deletion's delay
+/// begins anew. What is known of a loss is part of the ``Status``, which the caller keeps and gives to the next one.
 ///
 /// ## Concurrency
 /// One pass at a time; ``status`` from anywhere.
 ///
 /// ## Not guarded here
-/// Objects replaced by others of the same size: history replaces none, and of keys it is noticed.
+/// Objects replaced by others of the same size: history and dumps replace none, and of keys it is noticed.
 public final class ObjectMirror: Sendable {
-  /// How the copy stands.
-  public struct Status: Sendable, Codable, Equatable {
-    /// The second store holds everything that the first held at this time (seconds since 1970).
-    public var completeAsOf: Double?
-    public var lastPassEndedAt: Double?
-    public var objects = 0
-    public var bytes: UInt64 = 0
-    /// Not copied at the end of the last pass.
-    public var missingObjects = 0
-    public var missingBytes: UInt64 = 0
-    /// Some of them, in order.
-    public var missing: [String] = []
-    /// Gone from the first store, still in the second.
-    public var awaitingDeletion = 0
-    public var copiedObjects = 0
-    public var copiedBytes: UInt64 = 0
-    public var failure: String?
-
-    /// Seconds that the copy is behind; `nil` where it was never complete.
-    public func lag(now: Double) -> Double? { completeAsOf.map { max(0, now - $0) } }
-  }
-
   public struct Configuration: Sendable {
     public var deletionDelay: Duration
     /// Copies at once.
@@ -85,13 +63,16 @@ public final class ObjectMirror: Sendable {
     var status = Status()
     /// When an object of the second store was first missed in the first.
     var missedSince: [ObjectKey: Double] = [:]
+    var loss = MirrorLoss()
   }
 
   static let listedMissing = 20
 
+  /// - Parameter known: the last status of the mirror before this one, of which it takes what is known of losses.
   public init(
     from first: any ObjectStore, to second: any ObjectStore, configuration: Configuration,
-    fileSystem: any FileSystem, threads: BlockingThreads = BlockingThreads(count: 2),
+    known: Status? = nil, fileSystem: any FileSystem,
+    threads: BlockingThreads = BlockingThreads(count: 2),
     now: @escaping @Sendable () -> Double = { Date().timeIntervalSince1970 }
   ) throws {
     self.first = first
@@ -101,6 +82,10 @@ public final class ObjectMirror: Sendable {
     self.threads = threads
     self.now = now
     scratch = try IncomingDirectory(configuration.scratch, fileSystem: fileSystem)
+    state.withLock {
+      $0.loss = MirrorLoss(heldBytes: known?.heldBytes, foundAt: known?.lossFoundAt)
+      ($0.status.heldBytes, $0.status.lossFoundAt) = (known?.heldBytes, known?.lossFoundAt)
+    }
   }
 
   public var status: Status { state.withLock { $0.status } }
@@ -139,8 +124,43 @@ public final class ObjectMirror: Sendable {
     // The second store first: what is deleted meanwhile is then missed, not left behind.
     let there = try await listing(second)
     let here = try await listing(first)
-    let changed = try await keysWereWrappedAgain(here, there)
     (status.objects, status.bytes) = (here.count, here.values.reduce(0, +))
+    let gone = there.filter { here[$0.key] == nil }
+    let goneBytes = gone.values.reduce(0, +)
+    noteLoss(&status) {
+      $0.judge(common: there.values.reduce(0, +) - goneBytes, gone: goneBytes, at: started)
+    }
+    let left = try await copyMissing(here, there, &status)
+    status.missingObjects = left.count
+    status.missingBytes = left.reduce(0) { $0 + (here[$1] ?? 0) }
+    status.missing = left.prefix(ObjectMirror.listedMissing).map(\.name)
+    if left.isEmpty { status.completeAsOf = started }
+    // The larger: what is cut short in the first store is held nevertheless.
+    let absent = Set(left)
+    let held: UInt64 = here.reduce(0) { sum, object in
+      absent.contains(object.key) ? sum : sum + max(object.value, there[object.key] ?? 0)
+    }
+    noteLoss(&status) { $0.note(heldBytes: held) }
+    try await delete(Array(gone.keys), of: there.count, &status)
+  }
+
+  /// What is known of losses, changed, and told by the status.
+  private func noteLoss(_ status: inout Status, _ change: (inout MirrorLoss) -> Void) {
+    let loss = state.withLock { state in
+      change(&state.loss)
+      return state.loss
+    }
+    (status.heldBytes, status.lossFoundAt) = (loss.heldBytes, loss.foundAt)
+  }
+
+  /// The first store is right, whatever it lost: from the next pass on the copy follows it again.
+  public func acceptLoss() { state.withLock { $0.loss.accept() } }
+
+  /// Copies what the second store lacks; returns what it lacks still, in order.
+  private func copyMissing(
+    _ here: [ObjectKey: UInt64], _ there: [ObjectKey: UInt64], _ status: inout Status
+  ) async throws -> [ObjectKey] {
+    let changed = try await keysWereWrappedAgain(here, there)
     let rank = configuration.rank
     let candidates = here.filter {
       there[$0.key] != $0.value || (changed && ObjectMirror.isKey($0.key))
@@ -157,15 +177,11 @@ public final class ObjectMirror: Sendable {
       // What refers to objects that are not there yet is not copied before them.
       if copied.count < group.value.count { break }
     }
-    status.missingObjects = left.count
-    status.missingBytes = left.reduce(0) { $0 + (here[$1] ?? 0) }
-    status.missing = left.prefix(ObjectMirror.listedMissing).map(\.name)
-    if left.isEmpty { status.completeAsOf = started }
     if let first = damaged.min(), status.failure == nil {
       status.failure =
         "\(damaged.count) objects of the first store are damaged, such as '\(first)': their copies are kept as they are"
     }
-    try await delete(Array(there.keys.filter { here[$0] == nil }), of: there.count, &status)
+    return left
   }
 
   /// Keys of an encrypted store, and those of the sealed catalog in a plain one.
@@ -344,13 +360,14 @@ public final class ObjectMirror: Sendable {
       return gone.filter { time - (known[$0] ?? time) >= delay }
     }
     status.awaitingDeletion = gone.count
-    guard !due.isEmpty else { return }
-    guard gone.count * 2 <= total else {
+    guard status.lossFoundAt == nil else {
       status.failure =
-        "mirror objects: \(gone.count) of the copy's \(total) objects are gone from the store; "
-        + "none is deleted\nHINT: if the store is right, delete them from the copy by hand"
+        "mirror objects: \(gone.count) of the copy's \(total) objects are gone from the store, which "
+        + "lost more than three quarters of what both held; none is deleted\nHINT: if the store was emptied, "
+        + "use the copy in its place; if it is right, 'exzo store mirror-accept' lets the copy follow it"
       return
     }
+    guard !due.isEmpty else { return }
     try await second.delete(due.sorted())
     status.awaitingDeletion -= due.count
   }

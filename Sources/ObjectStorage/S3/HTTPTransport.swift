@@ -45,7 +45,7 @@ struct HTTPTransport: Sendable {
     }
     var configuration = HTTPClient.Configuration(
       tlsConfiguration: tls, redirectConfiguration: .disallow,
-      timeout: .init(connect: .seconds(5), read: .seconds(30)))
+      timeout: .init(connect: .seconds(5), read: .seconds(longestWait)))
     configuration.httpVersion = .http1Only
     configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
     // Retries are the store's: one layer owns them.
@@ -53,53 +53,56 @@ struct HTTPTransport: Sendable {
     return HTTPClient(eventLoopGroupProvider: .singleton, configuration: configuration)
   }
 
+  /// Seconds. The client's own times only back those that ``send(_:target:headers:stall:)`` is given.
+  private static let longestWait: Int64 = 3600
+
   /// - Parameter target: path and query, encoded.
+  /// - Parameter stall: how long neither body may move.
   /// - Throws: ``Failure``, or `CancellationError`.
   func send(
     _ request: S3Request, target: String, headers: [(name: String, value: String)],
-    timeout: Duration
+    stall: Duration
   ) async throws -> S3Response {
     var outgoing = HTTPClientRequest(url: base + target)
     outgoing.method = HTTPMethod(rawValue: request.method.rawValue)
     for header in headers { outgoing.headers.add(name: header.name, value: header.value) }
-    if request.method == .put || request.method == .post {
-      outgoing.body = .bytes(ByteBuffer(bytes: request.body))
-    }
     do {
-      return try await within(timeout) { [outgoing] in
-        // The client's own deadline ends with the connection's making; it only backs ours.
-        let answer = try await client.execute(outgoing, timeout: .seconds(3600))
+      return try await whileMoving(stall) { [outgoing] movement in
+        var outgoing = outgoing
+        outgoing.body = HTTPTransport.body(of: request, movement)
+        let answer = try await client.execute(
+          outgoing, timeout: .seconds(HTTPTransport.longestWait))
         var response = S3Response(status: Int(answer.status.code))
         for (name, value) in answer.headers { response.headers[name.lowercased()] = value }
-        response.body = try await HTTPTransport.collect(answer, limit: request.answerLimit)
+        response.body = try await HTTPTransport.collect(answer, request.answerLimit, movement)
         return response
       }
     } catch let failure as Failure {
       throw failure
+    } catch let standstill as Standstill {
+      throw Failure(description: "nothing came or went for \(standstill.time)")
     } catch {
       if Task.isCancelled { throw CancellationError() }
       throw Failure(description: "\(error)")
     }
   }
 
-  private func within(
-    _ timeout: Duration, _ body: @escaping @Sendable () async throws -> S3Response
-  ) async throws -> S3Response {
-    try await withThrowingTaskGroup(of: S3Response?.self) { group in
-      group.addTask { try await body() }
-      group.addTask {
-        try await Task.sleep(for: timeout)
-        return nil
-      }
-      defer { group.cancelAll() }
-      guard let first = try await group.next(), let response = first else {
-        throw Failure(description: "no whole answer within \(timeout)")
-      }
-      return response
+  private static func body(
+    of request: S3Request, _ movement: Movement
+  ) -> HTTPClientRequest.Body? {
+    guard request.method == .put || request.method == .post else { return nil }
+    if request.body.count <= PiecewiseBody.pieceSize {
+      return .bytes(ByteBuffer(bytes: request.body))
     }
+    return .stream(
+      PiecewiseBody(bytes: request.body, movement: movement),
+      length: .known(Int64(request.body.count)))
   }
 
-  private static func collect(_ answer: HTTPClientResponse, limit: Int) async throws -> [UInt8] {
+  private static func collect(
+    _ answer: HTTPClientResponse, _ limit: Int, _ movement: Movement
+  ) async throws -> [UInt8] {
+    movement.note()
     let promised = answer.headers.first(name: "content-length").flatMap { Int($0) }
     if let promised, promised > limit {
       throw Failure(description: "an answer of \(promised) bytes where \(limit) at most fit")
@@ -107,6 +110,7 @@ struct HTTPTransport: Sendable {
     var body: [UInt8] = []
     if let promised { body.reserveCapacity(promised) }
     for try await chunk in answer.body {
+      movement.note()
       guard body.count + chunk.readableBytes <= limit else {
         throw Failure(description: "an answer of more than \(limit) bytes")
       }

@@ -68,7 +68,7 @@ struct S3Client: Sendable {
         request, target: query.isEmpty ? path : "\(path)?\(query)",
         headers: signature.headers(
           of: request, host: location.host, path: path, time: environment.now()),
-        timeout: policy.timeout(bytes: request.body.count + request.expectedAnswer))
+        stall: policy.stall(sending: request.body.count))
     } catch let failure as HTTPTransport.Failure {
       throw Failed.again(
         error(
@@ -111,7 +111,13 @@ struct S3Client: Sendable {
     switch (response.status, code) {
     case (404, "NoSuchBucket"):
       return .final(failure(.misconfigured, "create the bucket, or correct its name"))
-    case (404, _): return .final(failure(.notFound))
+    case (404, "NoSuchKey"), (404, "NoSuchUpload"), (404, "NoSuchVersion"):
+      return .final(failure(.notFound))
+    // Whoever does not say what is missing may be a proxy before a store that is away: nothing is taken for deleted.
+    case (404, _):
+      return .again(
+        failure(
+          .unavailable, "see whether the endpoint's address and path are those of an S3 store"))
     case (_, "RequestTimeTooSkewed"):
       return .final(failure(.denied, "set this machine's clock"))
     case (_, "ExpiredToken"), (_, "InvalidToken"):

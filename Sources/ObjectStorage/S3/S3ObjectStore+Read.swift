@@ -61,7 +61,6 @@ extension S3ObjectStore {
     _ key: ObjectKey, _ range: Range<UInt64>, operation: String = "get object"
   ) async throws -> Found {
     var request = S3Request(method: .get, name: name(key))
-    request.expectedAnswer = Int(range.count)
     request.headers = [("range", "bytes=\(range.lowerBound)-\(range.upperBound - 1)")]
     return try await client.perform(
       request, operation, key: key.name, accepts: [200, 206, 416]

@@ -14,8 +14,6 @@ struct S3Request: Sendable {
   /// Names in lower case.
   var headers: [(name: String, value: String)] = []
   var body: [UInt8] = []
-  /// Bytes that may come, for the time that the request may take.
-  var expectedAnswer = 0
   /// More than this is not taken from the answer.
   var answerLimit = 64 << 20
 

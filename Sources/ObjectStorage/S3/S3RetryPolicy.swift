@@ -8,8 +8,13 @@ public struct S3RetryPolicy: Sendable {
   /// The longest first pause; each further one may be twice as long.
   public var firstPause: Duration
   public var longestPause: Duration
-  /// A try may take this long, and a second for each further megabyte.
+  /// A try ends when nothing came or went for this long; where something is sent, later by what the machine has
+  /// taken of it and the line may not have, at ``slowestRate``.
   public var timeout: Duration
+  /// Bytes a second of one request, at which an upload still comes to its end.
+  static let slowestRate = 64 << 10
+  /// What the machine keeps of an upload, at most: Linux' limit for a socket.
+  static let socketBytes = 4 << 20
 
   public init(
     attempts: Int = 7, firstPause: Duration = .milliseconds(100),
@@ -29,7 +34,10 @@ public struct S3RetryPolicy: Sendable {
     return bound * (Double(random >> 11) / Double(1 << 53))
   }
 
-  func timeout(bytes: Int) -> Duration { timeout + .seconds(bytes >> 20) }
+  /// How long a try that sends so many bytes may stand still.
+  func stall(sending bytes: Int) -> Duration {
+    timeout + .seconds(min(bytes, S3RetryPolicy.socketBytes) / S3RetryPolicy.slowestRate)
+  }
 }
 
 /// Clock and chance of a store.

@@ -349,7 +349,7 @@ final class FleetAdapter: ComputeFleet {
       let code: ComputeFleetError.Code =
         switch error.code {
         case .unknownLine: .unknownLine
-        case .store, .localFile: .temporary
+        case .store, .localFile, .unknownKey: .temporary
         default: .damaged
         }
       throw ComputeFleetError(code, error.description)

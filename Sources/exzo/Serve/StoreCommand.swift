@@ -11,7 +11,7 @@ struct StoreCommand: AsyncParsableCommand {
     commandName: "store", abstract: "Master key, second store, throughput of the object store.",
     subcommands: [
       RotateMasterKeyCommand.self, MirrorStatusCommand.self, MirrorNowCommand.self,
-      StoreSpeedCommand.self,
+      MirrorAcceptCommand.self, StoreSpeedCommand.self,
     ])
 }
 

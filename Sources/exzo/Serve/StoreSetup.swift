@@ -162,7 +162,7 @@ struct StoreSetup: Sendable {
       from: bare, to: second,
       configuration: .init(
         scratch: "\(options.dataDirectory)/mirroring", rank: { StoreSetup.rank(name($0)) }),
-      fileSystem: files)
+      known: MirrorService.lastStatus(options.dataDirectory), fileSystem: files)
   }
 
   /// What other objects refer to comes first: keys, then layers and WAL, keyframes, manifests.
