@@ -9,11 +9,12 @@ struct LineSweep: Sendable {
   /// Layers that some line needs.
   var neededLayers: Set<LayerName>
   var now: PostgresTimestamp
-  /// Age of a take-over before what a writer before it left in the making counts as left behind.
+  /// Age of a take-over before layers that a writer before it left in the making count as left behind.
   var grace: Duration
   /// Objects that no manifest listed when they were first seen, that long ago.
   var longUnlisted: Set<ObjectKey> = []
-  /// Whether a branch points to the line: then its writer may be making layers for as long as it likes.
+  /// Whether a branch points to the line: then its writer may be making layers for as long as it likes, and alone
+  /// says which chunks and keyframes are part of it.
   var isRunning = true
 
   /// A layer, whatever objects it is made of.
@@ -40,7 +41,7 @@ struct LineSweep: Sendable {
       if let number = LineKeys.number(in: object.key, prefix: keys.keyframePrefix) {
         let isKnown = contents.keyframes.contains { $0.number == number }
         if contents.evictions.keyframe(number)?.isDropped ?? false
-          || isLeft(object, number, isKnown: isKnown, contents.lastKeyframe, &unlisted)
+          || isLeft(object, number, isKnown: isKnown, contents.manifestKeyframes, &unlisted)
         {
           keyframes.append(object)
         }
@@ -64,26 +65,33 @@ struct LineSweep: Sendable {
     return (result, unlisted)
   }
 
-  /// Whether an object was left behind: no manifest lists it though one lists later objects. A writer puts
-  /// several at once, so of the present writer's it must have been so for a while.
+  /// Whether an object was left behind: a manifest of the present writer covers its number and does not list it.
+  /// That writer never lists it again, and who read an older manifest has had ``grace`` to look anew.
+  ///
+  /// What a former writer's manifest says is not enough while a writer may be there: it may have become visible
+  /// after the present one looked, which then still counts on what that manifest had replaced.
   private func isLeft(
     _ object: ObjectListing, _ number: ObjectNumber, isKnown: Bool, _ last: ObjectNumber,
     _ unlisted: inout Set<ObjectKey>
   ) -> Bool {
     guard !isKnown, number <= last, contents.damages[object.key.name] == nil else { return false }
+    if isRunning, contents.manifest?.epoch != contents.owners.last?.epoch { return false }
     unlisted.insert(object.key)
-    return longUnlisted.contains(object.key) || isOfFormerWriter(number)
+    return longUnlisted.contains(object.key)
   }
 
-  /// Whether a chunk goes that counts no more: one that was evicted or cut off at once; one that was merged once
-  /// the writer's manifests have had the time to say so. It may not know of the other, whose put it takes for failed.
+  /// Whether a chunk goes that counts no more: one that was evicted or cut off at once. One that was merged stays
+  /// until a manifest says so, however long that takes, and is then one that was left: the line's writer may not
+  /// know of the other chunk, whose put it took for failed or which became visible after it had begun, and go on
+  /// with this one.
   private func isReplaced(
     _ chunk: WALChunkReference, _ key: ObjectKey, _ unlisted: inout Set<ObjectKey>
   ) -> Bool {
     let end = min(chunk.endLSN, contents.limit(of: chunk.number.epoch))
     if chunk.startLSN >= end || contents.evictions.contains(chunk.startLSN..<end) { return true }
+    if isRunning { return false }
     unlisted.insert(key)
-    return longUnlisted.contains(key) || isOfFormerWriter(chunk.number)
+    return longUnlisted.contains(key)
   }
 
   /// Claims of former writers that cut nothing off: whatever counts without them counts with them. Each wake of
