@@ -214,11 +214,27 @@ public actor HistoryCollector {
     sweep.longUnlisted = Set(seen.filter { now.since($0.value) >= policy.grace }.keys)
     let listed = try await listAll(
       prefix: contents.keys.prefix, after: nil, store: environment.store)
+    try await addUnknown(listed, to: &sweep)
     let (garbage, suspects) = sweep.garbage(listed)
     try await delete(garbage, &report)
     let left = suspects.subtracting(garbage.map(\.key))
     unlisted[line] = Dictionary(uniqueKeysWithValues: left.map { ($0, seen[$0] ?? now) })
     swept[line] = now
+  }
+
+  /// Layers of keyframes that no manifest lists stay as long as these do.
+  private func addUnknown(_ listed: [ObjectListing], to sweep: inout LineSweep) async throws {
+    for key in sweep.unknownKeyframes(listed) {
+      do {
+        for layer in try await Keyframe.read(key, store: environment.store).layers {
+          sweep.neededLayers.insert(.init(line: layer.line, number: layer.number))
+        }
+      } catch let error as HistoryError where error.code == .missing {
+        continue
+      } catch let error as HistoryError where error.code != .store {
+        sweep.hasUnreadableKeyframe = true
+      }
+    }
   }
 
   private func remove(_ line: LineID, _ report: inout CollectionReport) async throws {

@@ -6,7 +6,7 @@ import PostgresFormat
 /// Whatever a crash left behind, of a writer or a collector, is found again by the next sweep.
 struct LineSweep: Sendable {
   var contents: LineContents
-  /// Layers that some line needs.
+  /// Layers that some line needs, or that a keyframe of ``unknownKeyframes(_:)`` names.
   var neededLayers: Set<LayerName>
   var now: PostgresTimestamp
   /// Age of a take-over before layers that a writer before it left in the making count as left behind.
@@ -16,6 +16,8 @@ struct LineSweep: Sendable {
   /// Whether a branch points to the line: then its writer may be making layers for as long as it likes, and alone
   /// says which chunks and keyframes are part of it.
   var isRunning = true
+  /// Whether one of ``unknownKeyframes(_:)`` cannot be read: it may refer to any layer.
+  var hasUnreadableKeyframe = false
 
   /// A layer, whatever objects it is made of.
   struct LayerName: Hashable, Sendable {
@@ -63,6 +65,18 @@ struct LineSweep: Sendable {
     }
     let result = keyframes + others + evictions.dropLast(LineEvictions.keptCount)
     return (result, unlisted)
+  }
+
+  /// Keyframes that are there and that `contents` does not have, such as one whose put its writer took for failed.
+  /// While they are there, whoever chose one when it could be seen reads its layers.
+  func unknownKeyframes(_ listed: [ObjectListing]) -> [ObjectKey] {
+    let known = Set(contents.keyframes.map(\.number))
+    return listed.map(\.key).filter { key in
+      guard let number = LineKeys.number(in: key, prefix: contents.keys.keyframePrefix),
+        !known.contains(number), contents.damages[key.name] == nil
+      else { return false }
+      return !(contents.evictions.keyframe(number)?.isDropped ?? false)
+    }
   }
 
   /// Whether an object was left behind: a manifest of the present writer covers its number and does not list it.
@@ -121,7 +135,8 @@ struct LineSweep: Sendable {
   private func isGarbage(
     layer number: ObjectNumber, _ key: ObjectKey, _ unlisted: inout Set<ObjectKey>
   ) -> Bool {
-    if neededLayers.contains(LayerName(line: contents.line, number: number)) { return false }
+    let isNeeded = neededLayers.contains(LayerName(line: contents.line, number: number))
+    if isNeeded || hasUnreadableKeyframe { return false }
     // A keyframe that cannot be read may refer to anything.
     let prefix = contents.keys.keyframePrefix
     if contents.damages.contains(where: { $0.key.hasPrefix(prefix) && $0.value.code != .missing }) {

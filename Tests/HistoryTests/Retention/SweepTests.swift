@@ -14,14 +14,17 @@ private final class AnsweringStore: WrappingObjectStore {
     case unanswered
   }
   let base = MemoryObjectStore()
-  private let answer = Mutex(Answer.stored)
+  private let answer = Mutex((Answer.stored, part: ""))
 
-  func answers(_ answer: Answer) { self.answer.withLock { $0 = answer } }
+  /// - Parameter part: of the keys that it is about.
+  func answers(_ answer: Answer, to part: String = "lines/") {
+    self.answer.withLock { $0 = (answer, part) }
+  }
 
   func put(_ key: ObjectKey, _ body: ObjectBody) async throws {
-    let answer = answer.withLock { $0 }
+    let (answer, part) = self.answer.withLock { $0 }
     try await base.put(key, body)
-    if answer != .stored {
+    if answer != .stored, key.name.contains(part) {
       throw ObjectStorageError(.unavailable, operation: "put object", key: key.name)
     }
   }
@@ -230,6 +233,45 @@ private final class AnsweringStore: WrappingObjectStore {
       #expect(error?.code == .fenced)
       #expect(try await LineContents.load(lineA, store: store).manifest?.epoch == first.epoch)
       try await expectTheWriterDecides(second, small: small, store, clock)
+    }
+  }
+
+  /// A keyframe whose put went unanswered was seen until the next manifest; who chose it meanwhile reads its layer.
+  @Test func layersStayAsLongAsTheKeyframeThatNamesThem() async throws {
+    try await withTemporaryDirectory { directory in
+      let (store, clock) = (AnsweringStore(), TestClock())
+      let environment = testEnvironment(store, directory, clock: clock)
+      let writer = try await writer(of: 3, store, directory, clock)
+      func keyframe(_ epoch: UInt64, at position: UInt64) async throws {
+        _ = try await writer.appendKeyframe(
+          from: [testEpoch(epoch, blocks: [1], seed: epoch)],
+          testParameters(Self.start + position))
+      }
+      try await keyframe(1, at: 100)
+      store.answers(.unanswered, to: keys.keyframePrefix)
+      await #expect(throws: HistoryError.self) { try await keyframe(2, at: 200) }
+      store.answers(.stored)
+      let seen = try await LineContents.load(lineA, store: store).keyframes
+      let unanswered = try #require(seen.last)
+      let layer = unanswered.layers[0].key(ofObject: 0)
+      try await keyframe(2, at: 300)
+      try await writer.writeManifest()
+      #expect(await writer.contents.keyframes.map(\.number) != seen.map(\.number))
+
+      let collector = HistoryCollector(environment: environment)
+      func collect() async throws {
+        _ = try await collector.collect([lineA: LineDemand(window: .from(Self.start + 100))])
+      }
+      try await collect()
+      #expect(try await store.size(unanswered.key) != nil)
+      #expect(try await store.size(layer) != nil, "the keyframe is still there")
+      clock.advance(3601)
+      try await collect()
+      #expect(try await store.size(unanswered.key) == nil)
+      // The next sweep of a line from which nothing else goes.
+      clock.advance(6 * 3600)
+      try await collect()
+      #expect(try await store.size(layer) == nil)
     }
   }
 }
