@@ -9,6 +9,8 @@ public struct LinePromise: Sendable, Hashable {
   public var start: Date?
   /// Whether the window goes on into the line's parent.
   public var inheritsWindow: Bool
+  /// The line that it began on; that one or an ancestor of it is its parent in the history.
+  public var parentID: String?
   /// Snapshots and leases.
   public var moments: [LSN] = []
   /// Sessions that read the past, with the time when they began.
@@ -91,7 +93,8 @@ extension RetentionService {
     var promises: [CatalogLineID: LinePromise] = [:]
     for line in try tx.allLines() {
       promises[line.id] = LinePromise(
-        lineID: line.id.rawValue, inheritsWindow: line.inheritsWindow)
+        lineID: line.id.rawValue, inheritsWindow: line.inheritsWindow,
+        parentID: line.parentID?.rawValue)
     }
     return promises
   }

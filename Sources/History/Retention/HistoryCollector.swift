@@ -110,7 +110,9 @@ public actor HistoryCollector {
   /// All lines of the store, with what has come since the last round.
   private func loadForest(_ report: inout CollectionReport) async throws -> RetentionForest {
     var forest = RetentionForest(lines: [:])
-    let descriptions = try await HistoryCatalog.listLines(environment.store)
+    let (descriptions, damages) = try await HistoryCatalog.readLines(environment.store)
+    forest.undescribed = Set(damages.keys)
+    report.problems += damages.sorted { $0.key < $1.key }.map(\.value)
     for description in descriptions {
       var contents = known[description.id] ?? LineContents(description: description)
       do {
@@ -273,7 +275,7 @@ public struct CollectionReport: Sendable {
   public var keptBytes: UInt64 = 0
   /// Lines without a demand: kept whole.
   public var unknownLines: [LineID] = []
-  /// Lines that were left alone because something of them cannot be read.
+  /// Why lines were left alone, and those that they may descend from: something of them cannot be read.
   public var problems: [HistoryError] = []
 
   public init(startedAt: PostgresTimestamp) { self.startedAt = startedAt }

@@ -34,6 +34,7 @@ struct CollectorService: Service {
     var totalBytesFreed: UInt64
     var keptBytes: UInt64
     var unknownLines: [String]
+    /// Why the last round collected nothing, or what it had to leave alone.
     var failure: String?
   }
 
@@ -60,6 +61,7 @@ struct CollectorService: Service {
           return
         } catch {
           log.error("collection failed", metadata: ["error": "\(error)"])
+          status = noteFailure("\(error)", after: status)
           // The next round goes on from there. A sleep that is cancelled ends the loop.
           try? await Task.sleep(for: Self.pause)
         }
@@ -101,10 +103,27 @@ struct CollectorService: Service {
       totalBytesFreed: (last?.totalBytesFreed ?? 0) + report.bytesFreed,
       keptBytes: report.keptBytes, unknownLines: report.unknownLines.map(\.rawValue),
       failure: report.problems.first.map { "\($0)" })
+    try write(status)
+    return status
+  }
+
+  /// Says why nothing was collected, so that it is seen where the status is looked at.
+  private func noteFailure(_ failure: String, after last: Status?) -> Status {
+    let status = Status(
+      lastRun: Date(), objectsDeleted: 0, bytesFreed: 0,
+      totalObjectsDeleted: last?.totalObjectsDeleted ?? 0,
+      totalBytesFreed: last?.totalBytesFreed ?? 0, keptBytes: last?.keptBytes ?? 0,
+      unknownLines: last?.unknownLines ?? [], failure: failure)
+    do { try write(status) } catch {
+      log.error("the collector's status is not written", metadata: ["error": "\(error)"])
+    }
+    return status
+  }
+
+  private func write(_ status: Status) throws {
     try SystemFileSystem().replaceFile(
       "\(dataDirectory)/collector.json", with: Array(try JSONEncoder().encode(status)),
       operation: "write collector status")
-    return status
   }
 }
 
@@ -113,6 +132,7 @@ extension LineDemand {
     self.init(
       window: promise.start.map { .since(PostgresTimestamp($0)) }, moments: promise.moments,
       readings: promise.readings.map { Reading(lsn: $0.lsn, since: PostgresTimestamp($0.since)) },
-      inheritsWindow: promise.inheritsWindow)
+      inheritsWindow: promise.inheritsWindow,
+      ancestry: promise.parentID.map { Ancestry.line(LineID(rawValue: $0)) } ?? .root)
   }
 }
