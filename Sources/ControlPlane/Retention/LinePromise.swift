@@ -30,8 +30,9 @@ extension RetentionService {
   ///
   /// A line that nothing points to is left out, which keeps it whole, while it is young or an operation
   /// of its project runs.
-  public func promises() async throws -> [LinePromise] {
-    let now = core.clock.now
+  /// - Parameter time: at which they hold; `nil`: now.
+  public func promises(at time: Date? = nil) async throws -> [LinePromise] {
+    let now = time ?? core.clock.now
     return try await core.catalog.read { tx in
       var promises = try self.unpointed(tx, now)
       for (line, window) in try self.pointers(tx, now) {

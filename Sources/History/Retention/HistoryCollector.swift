@@ -23,7 +23,7 @@ import Synchronization
 /// An actor; one round at a time. A second collector on the same store deletes nothing that is promised.
 ///
 /// ## Not guarded here
-/// Demands must be read before the round and hold every lease; see
+/// Demands must be read before the round and hold every lease, and the time must be right (``ClockWatch``); see
 /// docs/decisions/2026-11-25-evictions-beside-the-writer.md.
 public actor HistoryCollector {
   private let environment: HistoryEnvironment
@@ -69,14 +69,19 @@ public actor HistoryCollector {
 
   /// One round.
   ///
-  /// - Parameter demands: by line; see ``LineDemand``. Read before the call.
+  /// - Parameters:
+  ///   - demands: by line; see ``LineDemand``. Read before the call.
+  ///   - time: by which the demands were made; `nil`: the environment's.
   /// - Throws: ``HistoryError`` where the store fails; the next round goes on from there.
-  public func collect(_ demands: [LineID: LineDemand]) async throws -> CollectionReport {
-    try await roundGate.run { try await self.round(demands) }
+  public func collect(
+    _ demands: [LineID: LineDemand], at time: PostgresTimestamp? = nil
+  ) async throws -> CollectionReport {
+    try await roundGate.run { try await self.round(demands, time ?? self.environment.now()) }
   }
 
-  private func round(_ demands: [LineID: LineDemand]) async throws -> CollectionReport {
-    let now = environment.now()
+  private func round(
+    _ demands: [LineID: LineDemand], _ now: PostgresTimestamp
+  ) async throws -> CollectionReport {
     var report = CollectionReport(startedAt: now)
     var forest = try await loadForest(&report)
     noteForgotten(forest, now)
