@@ -105,11 +105,11 @@ extension ClockWatch.Reading {
   public static func now() -> ClockWatch.Reading {
     var time = timespec()
     clock_gettime(CLOCK_BOOTTIME, &time)
-    let boot = FileManager.default.contents(atPath: "/proc/sys/kernel/random/boot_id")
+    // Where it cannot be read, a reboot looks like a clock that went on: doubted for longer.
+    let boot = try? String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8)
     return ClockWatch.Reading(
       time: HistoryEnvironment.systemTime(),
       uptime: .seconds(time.tv_sec) + .nanoseconds(time.tv_nsec),
-      boot: String(decoding: boot ?? Data(), as: UTF8.self)
-        .trimmingCharacters(in: .whitespacesAndNewlines))
+      boot: (boot ?? "").trimmingCharacters(in: .whitespacesAndNewlines))
   }
 }
