@@ -45,7 +45,7 @@ public protocol ComputeFleet: FollowingFleet {
   /// Bytes that the line's own objects take in the store; `nil` where nobody can tell.
   func historyBytes(line: String) async -> Int?
   /// Reads all that the store holds of a line and checks it; `nil` where nobody can.
-  func verify(_ promise: LinePromise, bytesPerSecond: UInt64) async throws -> LineProof?
+  func verify(_ request: VerificationRequest) async throws -> LineProof?
   /// Opens a moment on a line of its own and looks through it; ``endDrill(scratchLine:)`` removes it.
   func drill(_ request: DrillRequest) async throws -> DrillOutcome
   /// Removes what a drill made: compute, volume, objects.
@@ -79,9 +79,7 @@ extension ComputeFleet {
     await running().first { $0.lineID == line }
   }
   public func historyBytes(line: String) async -> Int? { nil }
-  public func verify(_ promise: LinePromise, bytesPerSecond: UInt64) async throws -> LineProof? {
-    nil
-  }
+  public func verify(_ request: VerificationRequest) async throws -> LineProof? { nil }
   public func drill(_ request: DrillRequest) async throws -> DrillOutcome {
     throw ComputeFleetError(.permanent, "drill: this fleet opens no scratch lines")
   }

@@ -124,7 +124,8 @@ public struct Housekeeping: Sendable {
     let now = core.clock.now
     try await core.catalog.write { tx in
       try tx.expireLeases(before: now)
-      try tx.expireSnapshots(at: now)
+      try tx.expireSnapshots(
+        at: now, projectsDeletedBefore: now.addingTimeInterval(-Presenter.recoverySeconds))
       try tx.expireIdempotencyKeys(before: now.addingTimeInterval(-Self.idempotencySeconds))
     }
   }

@@ -124,7 +124,10 @@ import Testing
       core: core, actions: [.snapshot: SnapshotBackup(core: core), .dump: DumpBackup(core: core)])
     for _ in 0..<3 { try await scheduler.round() }
     try await settle(core)
-    try await core.catalog.write { tx in _ = try tx.expireSnapshots(at: core.clock.now) }
+    try await core.catalog.write { [now = core.clock.now] tx in
+      _ = try tx.expireSnapshots(
+        at: now, projectsDeletedBefore: now.addingTimeInterval(-Presenter.recoverySeconds))
+    }
     try await DumpHousekeeping(core: core).round()
     try await core.reading.endIdle(core)
   }

@@ -51,7 +51,10 @@ import Testing
           let scheduler = BackupScheduler(
             core: core, actions: [.snapshot: SnapshotBackup(core: core)])
           for _ in 0..<3 { try await scheduler.round() }
-          try await core.catalog.write { [now = clock.now] in _ = try $0.expireSnapshots(at: now) }
+          try await core.catalog.write { [now = clock.now] in
+            _ = try $0.expireSnapshots(
+              at: now, projectsDeletedBefore: now.addingTimeInterval(-Presenter.recoverySeconds))
+          }
           let kept = try await core.catalog.read { [project = scene.project] in
             try $0.snapshots(of: project)
           }

@@ -172,6 +172,32 @@ import Testing
     }
   }
 
+  /// A snapshot without an end ends with its project, when that can be recovered no more: what it kept leaves the store.
+  @Test func snapshotsEndWithTheirProject() async throws {
+    try await withOldProject { installation, project, service in
+      let (core, account) = (installation.core, installation.account.id)
+      let root = try #require(installation.fleet.lines.keys.first)
+      installation.fleet.write(0x1000, to: root)
+      let branch = try #require(
+        try await core.catalog.read { try $0.branches(of: project) }.first?.id)
+      _ = try await installation.working {
+        let made = try await SnapshotService(core: core).create(
+          SnapshotService.Request(name: "kept"), branch: branch, project: project,
+          account: account)
+        let gone = try await ProjectService(core: core).delete(project, account: account)
+        try await installation.end(made.operations + gone.operations)
+      }
+      func moments() async throws -> Int? {
+        try await Housekeeping(core: core, directory: EndpointDirectory(core: core)).round()
+        return try await service.promises().first { $0.lineID == root }?.moments.count
+      }
+      installation.clock.advance(Double(6 * Self.day))
+      #expect(try await moments() == 1)
+      installation.clock.advance(Double(2 * Self.day))
+      #expect(try await moments() == 0)
+    }
+  }
+
   /// The window's two ends are moments that can be opened, and what lies before is refused.
   @Test func theRestoreWindowBeginsWhereThePromiseDoes() async throws {
     try await Installation.with { installation in

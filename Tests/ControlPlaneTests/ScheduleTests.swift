@@ -354,7 +354,8 @@ import Testing
           clock.advance(1800)
           try await runs.scheduler.round()
           try await installation.core.catalog.write { [now = clock.now] tx in
-            _ = try tx.expireSnapshots(at: now)
+            _ = try tx.expireSnapshots(
+              at: now, projectsDeletedBefore: now.addingTimeInterval(-Presenter.recoverySeconds))
           }
         }
         let left = try await installation.core.catalog.read { [scene = runs.scene] in

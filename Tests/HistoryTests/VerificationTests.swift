@@ -114,6 +114,44 @@ import Volume
     }
   }
 
+  /// Reading a line takes hours, in which leases end and windows move on.
+  @Test func whatIsPromisedNoMoreIsNoProblem() async throws {
+    try await withTemporaryDirectory { directory in
+      let wal = try await RealWAL.shared.value
+      let store = MemoryObjectStore()
+      _ = try await makeLine(wal, store, directory)
+      let verifier = LineVerifier(store: store)
+      let late = wal.end + 0x100_0000
+      /// What each reading of the promise says, the last one again and again.
+      func problems(_ promises: [LineVerifier.Promise?]) async throws -> [String] {
+        var left = promises[...]
+        return try await verifier.verify(lineA) {
+          left.count > 1 ? left.removeFirst() : left.first ?? nil
+        }.problems
+      }
+      let lost = LineVerifier.Promise(moments: [wal.records[20].end, late])
+      let kept = LineVerifier.Promise(moments: [wal.records[20].end])
+      #expect(try await problems([lost]).count == 1)
+      #expect(try await problems([lost, kept]) == [])
+      #expect(try await problems([lost, nil]) == [])
+      // Another window is sought by its own start, and where that is not found either it is a problem.
+      let now = HistoryEnvironment.systemTime()
+      let future = LineVerifier.Promise(windowStart: now.advanced(by: .seconds(3600)))
+      #expect(try await problems([future]).count == 1)
+      #expect(try await problems([future, LineVerifier.Promise(windowStart: now)]) == [])
+    }
+  }
+
+  @Test func aLineThatIsGoneIsAProblemOnlyWhereItIsPromised() async throws {
+    let verifier = LineVerifier(store: MemoryObjectStore())
+    let gone = try await verifier.verify(lineA) { nil }
+    #expect(gone.problems == [])
+    let missing = try await verifier.verify(lineA) {
+      LineVerifier.Promise(moments: [LSN(0x100_0000)])
+    }
+    #expect(missing.problems.count == 1)
+  }
+
   @Test func aStoreThatDoesNotAnswerIsNoDamage() async throws {
     try await withTemporaryDirectory { directory in
       let wal = try await RealWAL.shared.value

@@ -16,14 +16,16 @@ extension CatalogTransaction {
       .text(project.rawValue))
   }
 
-  /// Marks snapshots whose time is over as deleted.
+  /// Marks snapshots whose time is over as deleted, and those of projects deleted before `projects`.
   @discardableResult
-  public func expireSnapshots(at date: Date) throws -> Int {
+  public func expireSnapshots(at date: Date, projectsDeletedBefore projects: Date) throws -> Int {
     try run(
       """
-      UPDATE exzo.snapshots SET deleted_at = $1::timestamptz
-      WHERE deleted_at IS NULL AND expires_at <= $1::timestamptz
-      """, .init(date)
+      UPDATE exzo.snapshots AS t SET deleted_at = $1::timestamptz
+      WHERE t.deleted_at IS NULL AND (t.expires_at <= $1::timestamptz
+        OR EXISTS (SELECT 1 FROM exzo.projects AS p
+          WHERE p.id = t.project_id AND p.deleted_at < $2::timestamptz))
+      """, .init(date), .init(projects)
     ).rowsAffected
   }
 

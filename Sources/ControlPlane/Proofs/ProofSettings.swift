@@ -60,6 +60,24 @@ public struct DrillOutcome: Sendable {
   public init(toOpen: Duration) { self.toOpen = toOpen }
 }
 
+/// A line to read whole and check.
+public struct VerificationRequest: Sendable {
+  public var lineID: String
+  public var bytesPerSecond: UInt64
+  /// Reads what is promised of the line when it is called; `nil` where nothing is. Reading a line takes hours, in
+  /// which windows move on, and leases and snapshots end.
+  public var promised: @Sendable () async throws -> LinePromise?
+
+  public init(
+    lineID: String, bytesPerSecond: UInt64,
+    promised: @escaping @Sendable () async throws -> LinePromise?
+  ) {
+    self.lineID = lineID
+    self.bytesPerSecond = bytesPerSecond
+    self.promised = promised
+  }
+}
+
 /// What a verification of one line found.
 public struct LineProof: Sendable {
   public var objects: Int

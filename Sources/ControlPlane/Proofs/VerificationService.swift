@@ -109,7 +109,8 @@ public struct VerificationService: Sendable {
   }
 
   private func verify(_ project: ProjectID?) async throws -> VerificationRecord.Result {
-    var promises = try await RetentionService(core: core).promises()
+    let retention = RetentionService(core: core)
+    var promises = try await retention.promises()
     if let project {
       let lines = try await core.catalog.read { tx in
         Set(try tx.allLines().filter { $0.projectID == project }.map(\.id.rawValue))
@@ -120,12 +121,12 @@ public struct VerificationService: Sendable {
       Set(try tx.allLines().filter(\.isOpened).map(\.id.rawValue))
     }
     var result = VerificationRecord.Result()
-    for promise in promises where opened.contains(promise.lineID) {
+    for line in promises.map(\.lineID) where opened.contains(line) {
       try Task.checkCancellation()
-      guard
-        let proof = try await core.fleet.verify(
-          promise, bytesPerSecond: core.settings.proofs.verificationRate)
-      else { continue }
+      let request = VerificationRequest(
+        lineID: line, bytesPerSecond: core.settings.proofs.verificationRate
+      ) { try await retention.promises().first { $0.lineID == line } }
+      guard let proof = try await core.fleet.verify(request) else { continue }
       result.lines += 1
       result.objects += proof.objects
       result.bytes += proof.bytes

@@ -9,6 +9,8 @@ public struct LinePromise: Sendable, Hashable {
   public var start: Date?
   /// Whether the window goes on into the line's parent.
   public var inheritsWindow: Bool
+  /// The line that it began on; that one or an ancestor of it is its parent in the history.
+  public var parentID: String?
   /// Snapshots and leases.
   public var moments: [LSN] = []
   /// Sessions that read the past, with the time when they began.
@@ -28,8 +30,9 @@ extension RetentionService {
   ///
   /// A line that nothing points to is left out, which keeps it whole, while it is young or an operation
   /// of its project runs.
-  public func promises() async throws -> [LinePromise] {
-    let now = core.clock.now
+  /// - Parameter time: at which they hold; `nil`: now.
+  public func promises(at time: Date? = nil) async throws -> [LinePromise] {
+    let now = time ?? core.clock.now
     return try await core.catalog.read { tx in
       var promises = try self.unpointed(tx, now)
       for (line, window) in try self.pointers(tx, now) {
@@ -91,7 +94,8 @@ extension RetentionService {
     var promises: [CatalogLineID: LinePromise] = [:]
     for line in try tx.allLines() {
       promises[line.id] = LinePromise(
-        lineID: line.id.rawValue, inheritsWindow: line.inheritsWindow)
+        lineID: line.id.rawValue, inheritsWindow: line.inheritsWindow,
+        parentID: line.parentID?.rawValue)
     }
     return promises
   }

@@ -7,7 +7,18 @@ public enum HistoryCatalog {
   /// A line whose creation did not finish is left out.
   /// - Throws: ``HistoryError`` where the store fails or a description is damaged.
   public static func listLines(_ store: any ObjectStore) async throws -> [LineDescription] {
+    let (lines, damages) = try await readLines(store)
+    if let first = damages.min(by: { $0.key < $1.key }) { throw first.value }
+    return lines
+  }
+
+  /// All lines, in order of their identities, and why the descriptions of others cannot be read.
+  /// - Throws: ``HistoryError`` where the store fails.
+  static func readLines(
+    _ store: any ObjectStore
+  ) async throws -> (lines: [LineDescription], damages: [LineID: HistoryError]) {
     var lines: [LineDescription] = []
+    var damages: [LineID: HistoryError] = [:]
     var after: ObjectKey?
     while true {
       let page: [ObjectListing]
@@ -16,7 +27,7 @@ public enum HistoryCatalog {
       } catch {
         throw HistoryError.from(error, operation: "list", key: LineKeys.allLines)
       }
-      guard let first = page.first else { return lines }
+      guard let first = page.first else { return (lines, damages) }
       let name = first.key.name.dropFirst(LineKeys.allLines.utf8.count).prefix { $0 != "/" }
       guard LineID.isValid(String(name)) else {
         after = first.key
@@ -28,6 +39,8 @@ public enum HistoryCatalog {
         lines.append(try await LineDescription.read(line, store: store))
       } catch let error as HistoryError where error.code == .unknownLine {
         continue
+      } catch let error as HistoryError where error.code != .store {
+        damages[line] = error
       }
     }
   }

@@ -10,6 +10,8 @@ public struct CollectorMemory: Sendable {
   var unlisted: [LineID: [ObjectKey: PostgresTimestamp]]
   /// Dropped keyframes that their line's writer has forgotten, and since when that is known.
   var forgotten: [LineID: [ObjectNumber: PostgresTimestamp]]
+  /// What is known of the machine's clock; of whoever calls the collector, which does not look at it.
+  public var clock = ClockWatch()
 
   init(
     unlisted: [LineID: [ObjectKey: PostgresTimestamp]],
@@ -34,12 +36,15 @@ public struct CollectorMemory: Sendable {
     }
     var unlisted: [String: [Object]]
     var forgotten: [String: [Keyframe]]
+    /// Earlier versions wrote none.
+    var clock: ClockWatch?
   }
 
   /// - Throws: `DecodingError`.
   public init(json: Data) throws {
     let stored = try JSONDecoder().decode(Stored.self, from: json)
     self.init()
+    clock = stored.clock ?? ClockWatch()
     for (line, objects) in stored.unlisted {
       for object in objects {
         unlisted[LineID(rawValue: line), default: [:]][ObjectKey(object.key)] =
@@ -56,7 +61,7 @@ public struct CollectorMemory: Sendable {
   }
 
   public func json() throws -> Data {
-    var stored = Stored(unlisted: [:], forgotten: [:])
+    var stored = Stored(unlisted: [:], forgotten: [:], clock: clock)
     for (line, objects) in unlisted {
       stored.unlisted[line.rawValue] = objects.map {
         Stored.Object(key: $0.key.name, since: $0.value.rawValue)

@@ -23,7 +23,7 @@ import Synchronization
 /// An actor; one round at a time. A second collector on the same store deletes nothing that is promised.
 ///
 /// ## Not guarded here
-/// Demands must be read before the round and hold every lease; see
+/// Demands must be read before the round and hold every lease, and the time must be right (``ClockWatch``); see
 /// docs/decisions/2026-11-25-evictions-beside-the-writer.md.
 public actor HistoryCollector {
   private let environment: HistoryEnvironment
@@ -69,14 +69,19 @@ public actor HistoryCollector {
 
   /// One round.
   ///
-  /// - Parameter demands: by line; see ``LineDemand``. Read before the call.
+  /// - Parameters:
+  ///   - demands: by line; see ``LineDemand``. Read before the call.
+  ///   - time: by which the demands were made; `nil`: the environment's.
   /// - Throws: ``HistoryError`` where the store fails; the next round goes on from there.
-  public func collect(_ demands: [LineID: LineDemand]) async throws -> CollectionReport {
-    try await roundGate.run { try await self.round(demands) }
+  public func collect(
+    _ demands: [LineID: LineDemand], at time: PostgresTimestamp? = nil
+  ) async throws -> CollectionReport {
+    try await roundGate.run { try await self.round(demands, time ?? self.environment.now()) }
   }
 
-  private func round(_ demands: [LineID: LineDemand]) async throws -> CollectionReport {
-    let now = environment.now()
+  private func round(
+    _ demands: [LineID: LineDemand], _ now: PostgresTimestamp
+  ) async throws -> CollectionReport {
     var report = CollectionReport(startedAt: now)
     var forest = try await loadForest(&report)
     noteForgotten(forest, now)
@@ -110,7 +115,9 @@ public actor HistoryCollector {
   /// All lines of the store, with what has come since the last round.
   private func loadForest(_ report: inout CollectionReport) async throws -> RetentionForest {
     var forest = RetentionForest(lines: [:])
-    let descriptions = try await HistoryCatalog.listLines(environment.store)
+    let (descriptions, damages) = try await HistoryCatalog.readLines(environment.store)
+    forest.undescribed = Set(damages.keys)
+    report.problems += damages.sorted { $0.key < $1.key }.map(\.value)
     for description in descriptions {
       var contents = known[description.id] ?? LineContents(description: description)
       do {
@@ -214,11 +221,27 @@ public actor HistoryCollector {
     sweep.longUnlisted = Set(seen.filter { now.since($0.value) >= policy.grace }.keys)
     let listed = try await listAll(
       prefix: contents.keys.prefix, after: nil, store: environment.store)
+    try await addUnknown(listed, to: &sweep)
     let (garbage, suspects) = sweep.garbage(listed)
     try await delete(garbage, &report)
     let left = suspects.subtracting(garbage.map(\.key))
     unlisted[line] = Dictionary(uniqueKeysWithValues: left.map { ($0, seen[$0] ?? now) })
     swept[line] = now
+  }
+
+  /// Layers of keyframes that no manifest lists stay as long as these do.
+  private func addUnknown(_ listed: [ObjectListing], to sweep: inout LineSweep) async throws {
+    for key in sweep.unknownKeyframes(listed) {
+      do {
+        for layer in try await Keyframe.read(key, store: environment.store).layers {
+          sweep.neededLayers.insert(.init(line: layer.line, number: layer.number))
+        }
+      } catch let error as HistoryError where error.code == .missing {
+        continue
+      } catch let error as HistoryError where error.code != .store {
+        sweep.hasUnreadableKeyframe = true
+      }
+    }
   }
 
   private func remove(_ line: LineID, _ report: inout CollectionReport) async throws {
@@ -257,7 +280,7 @@ public struct CollectionReport: Sendable {
   public var keptBytes: UInt64 = 0
   /// Lines without a demand: kept whole.
   public var unknownLines: [LineID] = []
-  /// Lines that were left alone because something of them cannot be read.
+  /// Why lines were left alone, and those that they may descend from: something of them cannot be read.
   public var problems: [HistoryError] = []
 
   public init(startedAt: PostgresTimestamp) { self.startedAt = startedAt }

@@ -33,13 +33,27 @@ public struct LineDemand: Hashable, Sendable {
     }
   }
 
+  /// What a line descends from, as the catalog has it.
+  public enum Ancestry: Hashable, Sendable {
+    case unknown
+    /// No line that has a demand.
+    case root
+    /// This line, or one of its ancestors.
+    case line(LineID)
+  }
+
+  /// Asked where the line's own description cannot be read.
+  public var ancestry: Ancestry
+
   public init(
-    window: Window?, moments: [LSN] = [], readings: [Reading] = [], inheritsWindow: Bool = true
+    window: Window?, moments: [LSN] = [], readings: [Reading] = [], inheritsWindow: Bool = true,
+    ancestry: Ancestry = .unknown
   ) {
     self.window = window
     self.moments = moments
     self.readings = readings
     self.inheritsWindow = inheritsWindow
+    self.ancestry = ancestry
   }
 
   /// Whether nothing of the line is needed for itself.

@@ -6,15 +6,18 @@ import PostgresFormat
 /// Whatever a crash left behind, of a writer or a collector, is found again by the next sweep.
 struct LineSweep: Sendable {
   var contents: LineContents
-  /// Layers that some line needs.
+  /// Layers that some line needs, or that a keyframe of ``unknownKeyframes(_:)`` names.
   var neededLayers: Set<LayerName>
   var now: PostgresTimestamp
-  /// Age of a take-over before what a writer before it left in the making counts as left behind.
+  /// Age of a take-over before layers that a writer before it left in the making count as left behind.
   var grace: Duration
   /// Objects that no manifest listed when they were first seen, that long ago.
   var longUnlisted: Set<ObjectKey> = []
-  /// Whether a branch points to the line: then its writer may be making layers for as long as it likes.
+  /// Whether a branch points to the line: then its writer may be making layers for as long as it likes, and alone
+  /// says which chunks and keyframes are part of it.
   var isRunning = true
+  /// Whether one of ``unknownKeyframes(_:)`` cannot be read: it may refer to any layer.
+  var hasUnreadableKeyframe = false
 
   /// A layer, whatever objects it is made of.
   struct LayerName: Hashable, Sendable {
@@ -40,7 +43,7 @@ struct LineSweep: Sendable {
       if let number = LineKeys.number(in: object.key, prefix: keys.keyframePrefix) {
         let isKnown = contents.keyframes.contains { $0.number == number }
         if contents.evictions.keyframe(number)?.isDropped ?? false
-          || isLeft(object, number, isKnown: isKnown, contents.lastKeyframe, &unlisted)
+          || isLeft(object, number, isKnown: isKnown, contents.manifestKeyframes, &unlisted)
         {
           keyframes.append(object)
         }
@@ -64,26 +67,45 @@ struct LineSweep: Sendable {
     return (result, unlisted)
   }
 
-  /// Whether an object was left behind: no manifest lists it though one lists later objects. A writer puts
-  /// several at once, so of the present writer's it must have been so for a while.
+  /// Keyframes that are there and that `contents` does not have, such as one whose put its writer took for failed.
+  /// While they are there, whoever chose one when it could be seen reads its layers.
+  func unknownKeyframes(_ listed: [ObjectListing]) -> [ObjectKey] {
+    let known = Set(contents.keyframes.map(\.number))
+    return listed.map(\.key).filter { key in
+      guard let number = LineKeys.number(in: key, prefix: contents.keys.keyframePrefix),
+        !known.contains(number), contents.damages[key.name] == nil
+      else { return false }
+      return !(contents.evictions.keyframe(number)?.isDropped ?? false)
+    }
+  }
+
+  /// Whether an object was left behind: a manifest of the present writer covers its number and does not list it.
+  /// That writer never lists it again, and who read an older manifest has had ``grace`` to look anew.
+  ///
+  /// What a former writer's manifest says is not enough while a writer may be there: it may have become visible
+  /// after the present one looked, which then still counts on what that manifest had replaced.
   private func isLeft(
     _ object: ObjectListing, _ number: ObjectNumber, isKnown: Bool, _ last: ObjectNumber,
     _ unlisted: inout Set<ObjectKey>
   ) -> Bool {
     guard !isKnown, number <= last, contents.damages[object.key.name] == nil else { return false }
+    if isRunning, contents.manifest?.epoch != contents.owners.last?.epoch { return false }
     unlisted.insert(object.key)
-    return longUnlisted.contains(object.key) || isOfFormerWriter(number)
+    return longUnlisted.contains(object.key)
   }
 
-  /// Whether a chunk goes that counts no more: one that was evicted or cut off at once; one that was merged once
-  /// the writer's manifests have had the time to say so. It may not know of the other, whose put it takes for failed.
+  /// Whether a chunk goes that counts no more: one that was evicted or cut off at once. One that was merged stays
+  /// until a manifest says so, however long that takes, and is then one that was left: the line's writer may not
+  /// know of the other chunk, whose put it took for failed or which became visible after it had begun, and go on
+  /// with this one.
   private func isReplaced(
     _ chunk: WALChunkReference, _ key: ObjectKey, _ unlisted: inout Set<ObjectKey>
   ) -> Bool {
     let end = min(chunk.endLSN, contents.limit(of: chunk.number.epoch))
     if chunk.startLSN >= end || contents.evictions.contains(chunk.startLSN..<end) { return true }
+    if isRunning { return false }
     unlisted.insert(key)
-    return longUnlisted.contains(key) || isOfFormerWriter(chunk.number)
+    return longUnlisted.contains(key)
   }
 
   /// Claims of former writers that cut nothing off: whatever counts without them counts with them. Each wake of
@@ -113,7 +135,8 @@ struct LineSweep: Sendable {
   private func isGarbage(
     layer number: ObjectNumber, _ key: ObjectKey, _ unlisted: inout Set<ObjectKey>
   ) -> Bool {
-    if neededLayers.contains(LayerName(line: contents.line, number: number)) { return false }
+    let isNeeded = neededLayers.contains(LayerName(line: contents.line, number: number))
+    if isNeeded || hasUnreadableKeyframe { return false }
     // A keyframe that cannot be read may refer to anything.
     let prefix = contents.keys.keyframePrefix
     if contents.damages.contains(where: { $0.key.hasPrefix(prefix) && $0.value.code != .missing }) {

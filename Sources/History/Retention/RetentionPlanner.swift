@@ -52,7 +52,7 @@ struct RetentionPlanner: Sendable {
     _ forest: RetentionForest, _ demands: [LineID: LineDemand], withdrawn: Bool = true
   ) -> RetentionNeeds {
     var needs = RetentionNeeds()
-    needs.untouched = Set(forest.unreadable.flatMap(forest.lineage))
+    needs.untouched = forest.untouched(demands)
     for line in forest.lines.keys.sorted() {
       let demand = demands[line] ?? LineDemand(window: .everything)
       if demand.isEmpty { continue }

@@ -23,6 +23,25 @@ public struct LineVerifier: Sendable {
     }
   }
 
+  /// What is promised of a line, at one time.
+  public struct Promise: Sendable, Equatable {
+    public var moments: [LSN]
+    /// The oldest time that is promised; `nil` promises no window.
+    public var windowStart: PostgresTimestamp?
+
+    public init(moments: [LSN] = [], windowStart: PostgresTimestamp? = nil) {
+      self.moments = moments
+      self.windowStart = windowStart
+    }
+
+    var isEmpty: Bool { moments.isEmpty && windowStart == nil }
+    var targets: [SeekTarget] {
+      var targets: [SeekTarget] = [.head] + moments.map { .lsn($0) }
+      if let windowStart { targets.append(.time(windowStart)) }
+      return targets
+    }
+  }
+
   private let store: any ObjectStore
   /// Gets the bytes that were read, and may take its time.
   private let throttle: @Sendable (UInt64) async throws -> Void
@@ -36,13 +55,20 @@ public struct LineVerifier: Sendable {
     self.throttle = throttle
   }
 
-  /// - Parameters:
-  ///   - moments: positions that are promised.
-  ///   - windowStart: the oldest time that is promised; `nil` promises no window.
-  /// - Throws: ``HistoryError`` `.store` where the store does not answer, `.unknownKey` where its master key is not
-  ///   at hand; what is wrong with the line is in the report.
+  /// Checks a line of which the same is promised all the time; see ``verify(_:promised:)``.
   public func verify(
     _ line: LineID, moments: [LSN], windowStart: PostgresTimestamp?
+  ) async throws -> Report {
+    try await verify(line) { Promise(moments: moments, windowStart: windowStart) }
+  }
+
+  /// - Parameter promised: reads what is promised at the time of the call; `nil` where nothing is. Asked when all
+  ///   has been read, which may take hours, and again before a problem with it is told.
+  /// - Throws: ``HistoryError`` `.store` where the store does not answer, `.unknownKey` where its master key is not
+  ///   at hand, and what `promised` throws; what is wrong with the line is in the report. A line that is gone, and
+  ///   that nobody needs, has no problem.
+  public func verify(
+    _ line: LineID, promised: () async throws -> Promise?
   ) async throws -> Report {
     var report = Report()
     let keys = LineKeys(line: line)
@@ -60,11 +86,21 @@ public struct LineVerifier: Sendable {
     let problem = try await self.problem {
       let history = try await LineHistory.open(line, store: store)
       try await check(history, sizes, keys, &chain, known: report.problems)
-      try await seek(history, moments, windowStart, &chain)
+      try await seek(line, promised, &chain)
     }
     report += chain
     if let problem { report.problems.append(problem) }
+    if !report.problems.isEmpty, try await isRemoved(line, promised) { report.problems = [] }
     return report
+  }
+
+  /// Whether the line has left the store and nothing of it is promised any more: then what was missing went rightly.
+  private func isRemoved(
+    _ line: LineID, _ promised: () async throws -> Promise?
+  ) async throws -> Bool {
+    if try await size(LineKeys(line: line).description) != nil { return false }
+    let promise = try await promised() ?? Promise()
+    return promise.isEmpty
   }
 
   /// Runs a check and returns what it threw: what is wrong.
@@ -167,19 +203,42 @@ public struct LineVerifier: Sendable {
     }
   }
 
+  /// Seeks what is promised now. What is not found may have been promised until then only: if it still is, it is
+  /// sought once more, and a window from where it begins by then.
   private func seek(
-    _ history: LineHistory, _ moments: [LSN], _ windowStart: PostgresTimestamp?,
-    _ report: inout Report
+    _ line: LineID, _ promised: () async throws -> Promise?, _ report: inout Report
   ) async throws {
-    var targets: [SeekTarget] = [.head] + moments.map { .lsn($0) }
-    if let windowStart { targets.append(.time(windowStart)) }
+    let first = (try await promised() ?? Promise()).targets
+    report.moments += first.count
+    let failed = try await failures(line, first)
+    if failed.isEmpty { return }
+    let left = (try await promised() ?? Promise()).targets.filter { target in
+      failed.contains { $0.target == target || $0.target.isTime && target.isTime }
+    }
+    for (target, problem) in try await failures(line, left) {
+      report.problems.append("promised moment \(target): \(problem)")
+    }
+  }
+
+  private func failures(
+    _ line: LineID, _ targets: [SeekTarget]
+  ) async throws -> [(target: SeekTarget, problem: String)] {
+    // Opened anew: what was opened before may be hours old.
+    let history = try await LineHistory.open(line, store: store)
+    var result: [(target: SeekTarget, problem: String)] = []
     for target in targets {
-      report.moments += 1
       let problem = try await self.problem {
         _ = try await history.seek(target, now: HistoryEnvironment.systemTime())
       }
-      if let problem { report.problems.append("promised moment \(target): \(problem)") }
+      if let problem { result.append((target, problem)) }
     }
+    return result
+  }
+}
+
+extension SeekTarget {
+  fileprivate var isTime: Bool {
+    if case .time = self { true } else { false }
   }
 }
 

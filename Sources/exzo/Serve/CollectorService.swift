@@ -8,6 +8,8 @@ import ServiceLifecycle
 
 /// Evicts history that nothing needs, a round every few minutes, and says what the last one did.
 ///
+/// Nothing goes while the machine's clock is doubted; see ``ClockWatch``.
+///
 /// The status is in `DIR/collector.json`, what it waits for in `DIR/collector-memory.json`.
 struct CollectorService: Service {
   let plane: ControlPlane
@@ -34,6 +36,7 @@ struct CollectorService: Service {
     var totalBytesFreed: UInt64
     var keptBytes: UInt64
     var unknownLines: [String]
+    /// Why the last round collected nothing, or what it had to leave alone.
     var failure: String?
   }
 
@@ -43,16 +46,21 @@ struct CollectorService: Service {
       try? await gracefulShutdown()  // cancelled means the same
       return
     }
-    let collector = HistoryCollector(environment: environment, memory: memory()) { [isFenced] in
+    let memory = self.memory()
+    let collector = HistoryCollector(environment: environment, memory: memory) { [isFenced] in
       try await Task.sleep(for: Self.deletionPause)
       if isFenced() { throw CancellationError() }
     }
     await cancelWhenGracefulShutdown {
       var status: Status?
+      var clock = memory.clock
       var pause = Self.pause
       while !Task.isCancelled, !isFenced() {
         do {
-          let last = try await round(collector, after: status)
+          guard let last = try await round(collector, environment, &clock, after: status) else {
+            try await Task.sleep(for: Self.pause)
+            continue
+          }
           pause = last.objectsDeleted > 0 ? Self.pause : min(pause * 2, Self.longestPause)
           status = last
           try await Task.sleep(for: pause)
@@ -60,6 +68,7 @@ struct CollectorService: Service {
           return
         } catch {
           log.error("collection failed", metadata: ["error": "\(error)"])
+          status = noteFailure("\(error)", after: status)
           // The next round goes on from there. A sleep that is cancelled ends the loop.
           try? await Task.sleep(for: Self.pause)
         }
@@ -83,28 +92,64 @@ struct CollectorService: Service {
     }
   }
 
-  private func round(_ collector: HistoryCollector, after last: Status?) async throws -> Status {
-    let demands = try await plane.retention.promises().map {
+  /// - Returns: `nil` where the machine's clock is not believed, and so nothing was done.
+  private func round(
+    _ collector: HistoryCollector, _ environment: HistoryEnvironment, _ clock: inout ClockWatch,
+    after last: Status?
+  ) async throws -> Status? {
+    // One time decides everything: windows, leases, ages. The watch looks at the machine's own clock, also where serve's
+    // is ahead of it (EXZO_CLOCK_AHEAD).
+    let now = environment.now()
+    let reading = ClockWatch.Reading.now()
+    let demands = try await plane.retention.promises(at: now.date).map {
       (LineID(rawValue: $0.lineID), LineDemand($0))
     }
+    if let doubt = clock.doubt(reading, mayLose: !demands.isEmpty) {
+      try await remember(collector, clock)
+      log.warning("history is not collected yet", metadata: ["reason": "\(doubt)"])
+      _ = noteFailure("\(doubt)", after: last)
+      return nil
+    }
     let report = try await collector.collect(
-      Dictionary(demands, uniquingKeysWith: { first, _ in first }))
+      Dictionary(demands, uniquingKeysWith: { first, _ in first }), at: now)
     for problem in report.problems {
       log.error("a line is not collected", metadata: ["error": "\(problem)"])
     }
-    try SystemFileSystem().replaceFile(
-      memoryFile, with: Array(try await collector.memory.json()),
-      operation: "write collector memory")
+    try await remember(collector, clock)
     let status = Status(
       lastRun: Date(), objectsDeleted: report.objectsDeleted, bytesFreed: report.bytesFreed,
       totalObjectsDeleted: (last?.totalObjectsDeleted ?? 0) + report.objectsDeleted,
       totalBytesFreed: (last?.totalBytesFreed ?? 0) + report.bytesFreed,
       keptBytes: report.keptBytes, unknownLines: report.unknownLines.map(\.rawValue),
       failure: report.problems.first.map { "\($0)" })
+    try write(status)
+    return status
+  }
+
+  private func remember(_ collector: HistoryCollector, _ clock: ClockWatch) async throws {
+    var memory = await collector.memory
+    memory.clock = clock
+    try SystemFileSystem().replaceFile(
+      memoryFile, with: Array(try memory.json()), operation: "write collector memory")
+  }
+
+  /// Says why nothing was collected, so that it is seen where the status is looked at.
+  private func noteFailure(_ failure: String, after last: Status?) -> Status {
+    let status = Status(
+      lastRun: Date(), objectsDeleted: 0, bytesFreed: 0,
+      totalObjectsDeleted: last?.totalObjectsDeleted ?? 0,
+      totalBytesFreed: last?.totalBytesFreed ?? 0, keptBytes: last?.keptBytes ?? 0,
+      unknownLines: last?.unknownLines ?? [], failure: failure)
+    do { try write(status) } catch {
+      log.error("the collector's status is not written", metadata: ["error": "\(error)"])
+    }
+    return status
+  }
+
+  private func write(_ status: Status) throws {
     try SystemFileSystem().replaceFile(
       "\(dataDirectory)/collector.json", with: Array(try JSONEncoder().encode(status)),
       operation: "write collector status")
-    return status
   }
 }
 
@@ -113,6 +158,7 @@ extension LineDemand {
     self.init(
       window: promise.start.map { .since(PostgresTimestamp($0)) }, moments: promise.moments,
       readings: promise.readings.map { Reading(lsn: $0.lsn, since: PostgresTimestamp($0.since)) },
-      inheritsWindow: promise.inheritsWindow)
+      inheritsWindow: promise.inheritsWindow,
+      ancestry: promise.parentID.map { Ancestry.line(LineID(rawValue: $0)) } ?? .root)
   }
 }

@@ -9,26 +9,34 @@ import PostgresClient
 import PostgresFormat
 
 extension FleetAdapter {
-  func verify(_ promise: LinePromise, bytesPerSecond: UInt64) async throws -> LineProof? {
-    guard LineID.isValid(promise.lineID) else { return nil }
-    let pace = ReadingPace(bytesPerSecond: bytesPerSecond)
-    let line = LineID(rawValue: promise.lineID)
+  func verify(_ request: VerificationRequest) async throws -> LineProof? {
+    guard LineID.isValid(request.lineID) else { return nil }
+    let pace = ReadingPace(bytesPerSecond: request.bytesPerSecond)
+    let line = LineID(rawValue: request.lineID)
     return try await translating {
       let report = try await self.checkedStore.lend { store in
-        var start = promise.start.map { PostgresTimestamp($0) }
-        if let asked = start, !promise.inheritsWindow {
-          // What a line promises begins with the line. Where its description is not to be read, the
-          // verification below says so.
-          let created = try? await LineHistory.open(line, store: store).description.createdAt
-          start = max(asked, created ?? asked)
+        try await LineVerifier(store: store) { try await pace.spend($0) }.verify(line) {
+          guard let promise = try await request.promised() else { return nil }
+          return await Self.verifiable(promise, of: line, in: store)
         }
-        return try await LineVerifier(store: store) { try await pace.spend($0) }.verify(
-          line, moments: promise.moments + promise.readings.map(\.lsn), windowStart: start)
       }
       return LineProof(
         objects: report.objects, bytes: Int(report.bytes), moments: report.moments,
         problems: report.problems)
     }
+  }
+
+  private static func verifiable(
+    _ promise: LinePromise, of line: LineID, in store: any ObjectStore
+  ) async -> LineVerifier.Promise {
+    var start = promise.start.map { PostgresTimestamp($0) }
+    if let asked = start, !promise.inheritsWindow {
+      // What a line promises begins with the line. Where its description is not to be read, the verification says so.
+      let created = try? await LineHistory.open(line, store: store).description.createdAt
+      start = max(asked, created ?? asked)
+    }
+    return LineVerifier.Promise(
+      moments: promise.moments + promise.readings.map(\.lsn), windowStart: start)
   }
 
   func drill(_ request: DrillRequest) async throws -> DrillOutcome {

@@ -198,6 +198,38 @@ import Volume
     }
   }
 
+  /// A damaged description keeps the lines that it may descend from, and no others.
+  @Test func aDamagedDescriptionKeepsWhatItMayDescendFrom() async throws {
+    try await withTemporaryDirectory { directory in
+      let store = MemoryObjectStore()
+      let environment = testEnvironment(store, directory)
+      let all = [lineA, lineB, lineC]
+      for line in all {
+        _ = try await LineWriter.create(testDescription(line), environment: environment)
+      }
+      let key = LineKeys(line: lineC).description
+      var bytes = try await store.get(key, range: nil)
+      bytes[bytes.count / 2] ^= 0x04
+      try await store.put(key, .bytes(bytes))
+      await #expect(throws: HistoryError.self) { _ = try await HistoryCatalog.listLines(store) }
+      /// The lines that are left of those that nobody needs.
+      func collect(_ ancestry: LineDemand.Ancestry) async throws -> [LineID] {
+        let report = try await HistoryCollector(environment: environment).collect([
+          lineA: LineDemand(window: nil), lineB: LineDemand(window: nil),
+          lineC: LineDemand(window: .everything, ancestry: ancestry),
+        ])
+        #expect(report.problems.compactMap(\.key) == [key.name])
+        return all.filter { line in
+          store.keys.contains { $0.hasPrefix(LineKeys(line: line).prefix) }
+        }
+      }
+      #expect(try await collect(.unknown) == all)
+      #expect(try await collect(.line(LineID(rawValue: "ln-gone000000000000"))) == all)
+      #expect(try await collect(.line(lineB)) == [lineB, lineC])
+      #expect(try await collect(.root) == [lineC])
+    }
+  }
+
   private func expectWholeLine(
     _ store: any ObjectStore, head: LSN, now: PostgresTimestamp
   ) async throws {
