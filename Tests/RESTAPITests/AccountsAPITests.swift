@@ -278,6 +278,10 @@ struct CheckedCalls {
         try await calls.call(
           "GET", "/consumption_history/account", query: "?\(query)", status: status)
       }
+      // The account is the one organization that there is for it, wherever one can be named.
+      let listed = try await calls.call("GET", "/projects", query: "?org_id=\(account)")
+      #expect(listed.text("projects", "0", "id") == values["project_id"])
+      try await calls.call("GET", "/projects", query: "?org_id=other", status: 404)
       let path = "/projects/{project_id}/retention"
       try await calls.call("GET", path, values, query: "?history_retention_seconds=60")
       try await calls.call(
