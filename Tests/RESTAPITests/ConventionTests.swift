@@ -185,6 +185,26 @@ import Testing
     }
   }
 
+  @Test func fiftyAnnotationsAreTakenAndMoreRefusedByTheirField() async throws {
+    try await APIInstallation.with { api in
+      let scene = try await Scene(api)
+      for (count, status) in [(50, 201), (51, 400)] {
+        let entries = (0..<count).map { "\"k\($0)\":\"v\"" }.joined(separator: ",")
+        for (path, body, field) in [
+          ("\(scene.project)/branches", "{\"annotation_value\":{\(entries)}}", "annotation_value"),
+          (
+            "/api/v2/projects", "{\"project\":{\"branch\":{\"annotations\":{\(entries)}}}}",
+            "project.branch.annotations"
+          ),
+        ] {
+          let answer = try await api.send("POST", path, body)
+          #expect(answer.status == status, "\(field) of \(count): \(answer.text("message"))")
+          if status == 400 { #expect(answer.text("message").contains("'\(field)'")) }
+        }
+      }
+    }
+  }
+
   /// A body would be taken for the beginning of the next answer.
   @Test func headIsAnsweredAsGetAndWithoutABody() async throws {
     try await APIInstallation.with { api in

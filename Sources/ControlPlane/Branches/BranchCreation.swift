@@ -34,6 +34,7 @@ struct BranchCreation: Sendable {
 
   private func validated() throws -> MomentRequest {
     try SettingsRules.name("branch.name", wanted.name)
+    try SettingsRules.annotations("annotation_value", request.annotationValue)
     if wanted.archived == true {
       throw ControlPlaneError.unsupported("branch.archived", allowed: "false")
     }

@@ -40,6 +40,7 @@ public struct ProjectService: Sendable {
     let rules = SettingsRules(installation: core.settings)
     try SettingsRules.name("project.name", request.name)
     try SettingsRules.name("project.branch.name", request.branch?.name)
+    try SettingsRules.annotations("project.branch.annotations", request.branch?.annotations)
     if let role = request.branch?.roleName, role != Self.defaultRole {
       try SettingsRules.roleName("project.branch.role_name", role)
     }
