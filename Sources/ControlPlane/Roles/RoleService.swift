@@ -176,18 +176,22 @@ extension Core {
   ) throws -> (ProjectRecord, BranchRecord) {
     let project = try lock(tx, project, of: account)
     let found = try self.branch(tx, branch, of: project.id)
-    let endpoints = try tx.endpoints(of: branch).map { OperationLock.endpoint($0.id) }
-    try requireFree(tx, project.id, endpoints + [OperationLock.branch(branch)], doing: action)
+    try requireFree(tx, project.id, try tenantLocks(tx, branch), doing: action)
     return (project, found)
+  }
+
+  /// Of a branch and its endpoints.
+  func tenantLocks(_ tx: CatalogTransaction, _ branch: BranchID) throws -> [String] {
+    try tx.endpoints(of: branch).map { OperationLock.endpoint($0.id) }
+      + [OperationLock.branch(branch)]
   }
 
   func enqueueTenantChange(
     _ tx: CatalogTransaction, _ branch: BranchRecord, _ project: ProjectRecord
   ) throws -> OperationRecord {
-    let endpoints = try tx.endpoints(of: branch.id).map { OperationLock.endpoint($0.id) }
-    return try tx.enqueue(
+    try tx.enqueue(
       OperationRecord(
         .applyRolesAndDatabases, self, project: project, branch: branch.id,
-        locks: endpoints + [OperationLock.branch(branch.id)]))
+        locks: try tenantLocks(tx, branch.id)))
   }
 }
