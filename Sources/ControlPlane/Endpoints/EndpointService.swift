@@ -239,12 +239,12 @@ public struct EndpointService: Sendable {
     _ id: EndpointID, project: ProjectID, account: AccountID
   ) async throws -> API.EndpointOperations {
     let answer = try await core.catalog.write { tx in
-      let project = try core.lock(tx, project, of: account)
+      let project = try core.lock(tx, project, of: account, includesDeleted: true)
       guard var endpoint = try tx.endpoint(id, of: project.id) else {
         throw ControlPlaneError(
           .endpointNotFound, "delete endpoint '\(id)' in project '\(project.id)': there is none")
       }
-      guard endpoint.deletedAt == nil else {
+      guard endpoint.deletedAt == nil, project.deletedAt == nil else {
         return API.EndpointOperations(endpoint: presenter.endpoint(endpoint), operations: [])
       }
       let locks = [OperationLock.endpoint(id), OperationLock.branch(endpoint.branchID)]

@@ -103,12 +103,12 @@ public struct DatabaseService: Sendable {
     _ name: String, branch: BranchID, project: ProjectID, account: AccountID
   ) async throws -> API.DatabaseOperations {
     let gone = try await core.catalog.read { tx -> DatabaseRecord? in
-      let project = try core.project(tx, project, of: account)
-      let branch = try core.branch(tx, branch, of: project.id)
+      let (branch, isDeleted) = try core.branchOrDeleted(tx, branch, of: project, account: account)
       let found = try tx.deletedDatabase(name, of: branch.id)
+      if isDeleted { return try found ?? Self.find(name, branch, tx) }
       guard try tx.database(name, of: branch.id)?.isDropped == true else { return found }
-      let locks = try core.tenantLocks(tx, branch.id) + [OperationLock.project(project.id)]
-      return try tx.holder(of: locks, in: project.id) == nil ? nil : found
+      let locks = try core.tenantLocks(tx, branch.id) + [OperationLock.project(project)]
+      return try tx.holder(of: locks, in: project) == nil ? nil : found
     }
     if let gone {
       return API.DatabaseOperations(database: presenter.database(gone), operations: [])

@@ -124,8 +124,9 @@ public struct RoleService: Sendable {
     _ name: String, branch: BranchID, project: ProjectID, account: AccountID
   ) async throws -> API.RoleOperations {
     let gone = try await core.catalog.read { tx -> RoleRecord? in
-      let project = try core.project(tx, project, of: account)
-      return try tx.deletedRole(name, of: core.branch(tx, branch, of: project.id).id)
+      let (branch, isDeleted) = try core.branchOrDeleted(tx, branch, of: project, account: account)
+      let found = try tx.deletedRole(name, of: branch.id)
+      return try isDeleted ? found ?? Self.find(name, branch, tx) : found
     }
     if let gone { return API.RoleOperations(role: presenter.role(gone), operations: []) }
     return try await change(branch, project, account, "delete role '\(name)'") { tx, _, branch in
