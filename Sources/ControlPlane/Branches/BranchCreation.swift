@@ -63,6 +63,7 @@ struct BranchCreation: Sendable {
     let branch = try core.branch(tx, id, of: project.id)
     try core.requireFree(
       tx, project.id, [OperationLock.branch(id)], doing: "create branch from '\(branch.name)'")
+    try core.requireFilled(branch, doing: "create branch from '\(branch.name)'")
     return Parent(branch: branch, resolver: try MomentResolver(core, project, branch, tx))
   }
 

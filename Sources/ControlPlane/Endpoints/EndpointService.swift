@@ -19,6 +19,7 @@ public struct EndpointService: Sendable {
       try core.requireFree(
         tx, project.id, [OperationLock.branch(branch.id)],
         doing: "create endpoint of branch '\(branch.name)'")
+      try core.requireFilled(branch, doing: "create endpoint")
       guard let plan = try tx.plan(project.plan) else {
         throw ControlPlaneError(.projectNotFound, "create endpoint: the project's plan is gone")
       }
@@ -216,6 +217,9 @@ public struct EndpointService: Sendable {
       if endpoint.isDisabled, state == .active {
         throw ControlPlaneError(
           .endpointDisabled, "\(action): the endpoint is disabled", hint: "enable it first")
+      }
+      if state == .active, let branch = try tx.branch(endpoint.branchID) {
+        try core.requireFilled(branch, doing: action)
       }
       guard isNeeded(endpoint) else {
         return API.EndpointOperations(endpoint: presenter.endpoint(endpoint), operations: [])

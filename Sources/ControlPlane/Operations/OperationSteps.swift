@@ -42,6 +42,7 @@ struct OperationSteps: Sendable {
     try abandonRestore(operation, tx)
     try abandonDump(operation, tx)
     try abandonAttachment(operation, tx)
+    try abandonSchemaBranch(operation, tx)
     guard let id = operation.endpointID, var endpoint = try tx.endpoint(id),
       endpoint.pendingState != nil
     else { return }
