@@ -122,6 +122,25 @@ import Testing
     }
   }
 
+  /// A run of which nothing comes has not succeeded.
+  @Test func aRunThatFindsOnlyClosedDatabasesFailsAndNamesThem() async throws {
+    try await DumpScene.with { scene in
+      let installation = scene.past.installation
+      for line in installation.fleet.lines.keys {
+        installation.tenants.inherit(
+          TenantContents(
+            databases: [.init(name: "noconn", owner: "exzodb_owner")], roles: ["exzodb_owner"],
+            closedDatabases: ["noconn"]), on: line)
+      }
+      let runs = try await Runs(scene)
+      try await runs.scheduler.round()
+      let item = try await runs.item()
+      #expect(item.lastRunStatus == .failed && item.retryAt != nil, "\(item)")
+      #expect(item.lastRunError?.contains("'noconn' is not dumped") == true, "\(item)")
+      #expect(try await runs.dumps().isEmpty)
+    }
+  }
+
   /// As by `pg_dumpall`, but it is said; named, it is refused with what to do.
   @Test func aDatabaseThatAllowsNoConnectionsIsLeftOutByName() async throws {
     try await DumpScene.with { scene in
