@@ -71,15 +71,15 @@ extension CatalogTransaction {
   }
 
   /// Deleted, failed and cancelled dumps whose objects may still be in the store and that nothing
-  /// works on.
-  public func unremovedDumps(limit: Int) throws -> [DumpRecord] {
-    try select(
+  /// works on; by creation.
+  public func unremovedDumps(_ page: PageRequest) throws -> Page<DumpRecord> {
+    try self.page(
+      page, of: DumpRecord.self, by: "created_at", "timestamptz",
       where: """
         (t.deleted_at IS NOT NULL OR t.status IN ('failed', 'cancelled')) AND t.removed_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM exzo.operations AS o WHERE (o.id = t.operation_id OR o.details ->> 'dump' = t.id)
           AND o.status IN ('scheduling', 'running'))
-        ORDER BY t.created_at, t.id LIMIT \(limit)
-        """)
+        """, [])
   }
 
   /// How many dumps failed and were not deleted since, and how many did not pass verification.
