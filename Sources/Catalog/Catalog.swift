@@ -23,6 +23,8 @@ public final class Catalog: Sendable {
   private let pool: PostgresConnectionPool
   /// What of it may not be in the object store yet.
   public let activity = CatalogActivity()
+  /// What the task was asked for, where that is done once.
+  @TaskLocal static var claim: IdempotencyRecord?
   /// Whether a write found the disk full, and none since is known to have found room.
   private let wasFull = Mutex(false)
 
@@ -70,15 +72,40 @@ public final class Catalog: Sendable {
   public func write<Value: Sendable>(
     _ body: @escaping @Sendable (CatalogTransaction) throws -> Value
   ) async throws -> Value {
+    try await write(noting: Self.claim, body)
+  }
+
+  /// As ``write(_:)``, for what is no part of what a request asked for: done again, it harms nobody.
+  public func writeAside<Value: Sendable>(
+    _ body: @escaping @Sendable (CatalogTransaction) throws -> Value
+  ) async throws -> Value {
+    try await write(noting: nil, body)
+  }
+
+  /// Runs a request that is done once: the first of its writes that changes something notes in the same
+  /// transaction that the claim has taken effect.
+  public func noting<Value: Sendable>(
+    _ claim: IdempotencyRecord, _ body: () async throws -> Value
+  ) async throws -> Value {
+    try await Self.$claim.withValue(claim) { try await body() }
+  }
+
+  private func write<Value: Sendable>(
+    noting claim: IdempotencyRecord?,
+    _ body: @escaping @Sendable (CatalogTransaction) throws -> Value
+  ) async throws -> Value {
     activity.begin()
     // A commit that was not answered may have taken effect.
     var changed = true
     defer { activity.end(changed: changed) }
     let result = try await onConnection("write metadata") { connection in
       try connection.withTransaction {
-        let value = try body(CatalogTransaction(connection: $0))
+        let transaction = CatalogTransaction(connection: $0)
+        let value = try body(transaction)
         let hasID = try $0.query("SELECT pg_current_xact_id_if_assigned() IS NOT NULL").first?[0]
-        return (value: value, hasChanged: hasID != "f")
+        let hasChanged = hasID != "f"
+        if hasChanged, let claim { try transaction.note(effectOf: claim) }
+        return (value: value, hasChanged: hasChanged)
       }
     }
     changed = result.hasChanged

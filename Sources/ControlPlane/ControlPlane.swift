@@ -92,8 +92,8 @@ public final class ControlPlane: Sendable {
   /// Waits until what the caller was told is in the object store, where that is promised.
   public func settle() async throws { try await core.settle() }
 
-  /// Lets requests be repeated that an earlier process died in. Before the API answers: one process at a time uses
-  /// a catalog, so none of them is under way.
+  /// Lets requests be repeated that an earlier process died in before they took effect. Before the API answers: one
+  /// process at a time uses a catalog, so none of them is under way.
   public func releaseRequests() async throws {
     do {
       let count = try await core.catalog.write { try $0.releaseUnansweredClaims() }

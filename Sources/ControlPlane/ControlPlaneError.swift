@@ -44,6 +44,8 @@ public struct ControlPlaneError: Error, Sendable, CustomStringConvertible, Equat
     case branchIsDefault = "branch_is_default"
     case branchIsProtected = "branch_is_protected"
     case branchHasChildren = "branch_has_children"
+    /// A `schema-only` branch that could not be filled.
+    case branchNotFilled = "branch_not_filled"
     case roleIsProtected = "role_is_protected"
     case roleOwnsDatabases = "role_owns_databases"
     case passwordNotStored = "password_not_stored"

@@ -116,9 +116,11 @@ struct Core: Sendable {
 
   /// The caller's project, with its row lock, so that writes to it go one after the other.
   func lock(
-    _ tx: CatalogTransaction, _ id: ProjectID, of account: AccountID
+    _ tx: CatalogTransaction, _ id: ProjectID, of account: AccountID, includesDeleted: Bool = false
   ) throws -> ProjectRecord {
-    guard let project = try tx.lockProject(id, of: account), project.deletedAt == nil else {
+    guard let project = try tx.lockProject(id, of: account),
+      includesDeleted || project.deletedAt == nil
+    else {
       throw ControlPlaneError(.projectNotFound, "find project '\(id)': there is none")
     }
     return project
@@ -143,6 +145,19 @@ struct Core: Sendable {
         .branchNotFound, "find branch '\(id)' in project '\(project)': there is none")
     }
     return branch
+  }
+
+  /// The branch, deleted or not, and whether all that it had is deleted with it or with its project: to delete that once
+  /// more is answered as the first time.
+  func branchOrDeleted(
+    _ tx: CatalogTransaction, _ id: BranchID, of project: ProjectID, account: AccountID
+  ) throws -> (branch: BranchRecord, isDeleted: Bool) {
+    let project = try self.project(tx, project, of: account, includesDeleted: true)
+    guard let branch = try tx.branch(id, of: project.id) else {
+      throw ControlPlaneError(
+        .branchNotFound, "find branch '\(id)' in project '\(project.id)': there is none")
+    }
+    return (branch, branch.deletedAt != nil || project.deletedAt != nil)
   }
 
   func endpoint(

@@ -15,6 +15,7 @@ public struct Housekeeping: Sendable {
   let scheduler: BackupScheduler?
   private let meter: UsageMeter
   private let leftWAL: LeftWAL
+  private let dumps: DumpHousekeeping
 
   private struct Step {
     var name: String
@@ -37,6 +38,7 @@ public struct Housekeeping: Sendable {
     self.scheduler = scheduler
     meter = UsageMeter(core: core)
     leftWAL = LeftWAL(core: core)
+    dumps = DumpHousekeeping(core: core)
   }
 
   private static let expiredBatch = 100
@@ -116,7 +118,7 @@ public struct Housekeeping: Sendable {
     [
       Step("measure sizes") { try await meter.measure() },
       Step("note roles and databases") { try await TenantSync(core: core).round() },
-      Step("remove dumps") { try await DumpHousekeeping(core: core).round() },
+      Step("remove dumps") { try await dumps.round() },
     ]
   }
 

@@ -92,7 +92,7 @@ struct Presenter: Sendable {
       parentID: record.parentID?.rawValue, parentLSN: record.parentLSN?.description,
       parentTimestamp: record.parentTimestamp, name: record.name,
       currentState: record.state == "ready" ? .ready : .`init`,
-      pendingState: record.state == "ready" ? nil : .ready, stateChangedAt: record.stateChangedAt,
+      pendingState: record.state == "init" ? .ready : nil, stateChangedAt: record.stateChangedAt,
       logicalSize: logicalSize ?? usage.logicalBytes, creationSource: Self.creationSource,
       isPrimary: isDefault,
       isDefault: isDefault, isProtected: record.isProtected, cpuUsedSec: usage.computeSeconds,

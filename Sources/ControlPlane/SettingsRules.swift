@@ -34,6 +34,15 @@ struct SettingsRules: Sendable {
     }
   }
 
+  /// As many as the API that clients know allows.
+  static let annotationsLimit = 50
+
+  static func annotations(_ field: String, _ values: [String: String]?) throws {
+    guard let count = values?.count, count > annotationsLimit else { return }
+    throw ControlPlaneError(
+      .badValue, "'\(field)' has \(count) entries, must have at most \(annotationsLimit)")
+  }
+
   static let reservedRoles: Set<String> = ["public", "none", "postgres"]
   static let reservedDatabases: Set<String> = ["postgres", "template0", "template1"]
 

@@ -129,6 +129,12 @@ extension APIResponder {
     let claim = IdempotencyRecord(
       accountID: request.account, method: routed.route.method, path: routed.path, key: key,
       bodyHash: Self.hash(query: routed.query, body: request.body), createdAt: plane.now)
+    if let hash = running.begin(claim) {
+      var first = claim
+      first.bodyHash = hash
+      return try replay(first, claim, routed)
+    }
+    defer { running.end(claim) }
     if let first = try await plane.catalog.write({ try $0.claim(claim) }) {
       // What it was answered then may not be told any more: a project's sharing ends.
       if request.parameters["project_id"] != nil {
@@ -136,18 +142,35 @@ extension APIResponder {
       }
       return try replay(first, claim, routed)
     }
+    let answer: APIAnswer
     do {
-      let answer = try await run(routed, request)
+      answer = try await plane.catalog.noting(claim) { try await run(routed, request) }
+    } catch {
+      // What was refused had no effect that counts: an endpoint may have been woken for it. Of another failure the
+      // catalog knows, even where a commit was not answered.
+      let isRefused = error is ControlPlaneError || ErrorAnswer(error).status < 500
+      try await plane.catalog.write { try $0.release(claim, hadNone: isRefused) }
+      throw error
+    }
+    await keep(answer, of: claim, routed)
+    return answer
+  }
+
+  /// Stores what repetitions are answered. The request is done, and is not done again where this fails.
+  private func keep(
+    _ answer: APIAnswer, of claim: IdempotencyRecord, _ routed: RoutedRequest
+  ) async {
+    do {
       var done = claim
       done.status = answer.status
       done.sealedAnswer = try plane.sealer.seal(
         Array(answer.body), context: Self.context(claim))
       let record = done
       try await plane.catalog.write { try $0.update(record) }
-      return answer
     } catch {
-      try await plane.catalog.write { try $0.release(claim) }
-      throw error
+      logger.error(
+        "an answer was not kept for repetitions",
+        metadata: ["request_id": "\(routed.requestID)", "error": "\(error)"])
     }
   }
 
@@ -161,10 +184,20 @@ extension APIResponder {
           message: "the Idempotency-Key was used with another body or query; choose a new key"),
         routed.requestID, routed.route.operationID)
     }
-    guard let status = first.status, let sealed = first.sealedAnswer else {
+    guard let status = first.status else {
       throw ControlPlaneError(
         .operationInProgress, "repeat the request: the first one with this key is still running",
         hint: "try again when it has finished")
+    }
+    guard let sealed = first.sealedAnswer else {
+      // No 423: to try again would never help.
+      return failure(
+        ErrorAnswer(
+          status: 409, code: "idempotency_answer_lost",
+          message: "repeat the request: the first one with this key was cut off after it had taken "
+            + "effect, and its answer is lost. HINT: look at the object; only where it is not as you "
+            + "want it, send the request under a new key"),
+        routed.requestID, routed.route.operationID)
     }
     let body = try plane.sealer.open(sealed, context: Self.context(claim))
     return APIAnswer(status: status, body: Data(body), operation: routed.route.operationID)

@@ -42,6 +42,7 @@ struct APIResponder: HTTPResponder {
   let metrics: RequestMetrics
   let limiter: RateLimiter
   let logger: Logger
+  let running = RunningRequests()
 
   static let base = "/api/v2"
   /// Largest body; every request of the API is far below.

@@ -102,7 +102,7 @@ struct ErrorAnswer: Sendable {
     case .planTooSmall, .quotaExceeded, .confirmationRequired, .retentionNotPending: 412
     case .branchIsDefault, .branchIsProtected, .branchHasChildren, .roleIsProtected,
       .roleOwnsDatabases, .passwordNotStored, .endpointDisabled, .limitReached, .restoreNotPending,
-      .notRecoverable, .dumpNotReady, .serverIsAttached, .addressNotAllowed:
+      .notRecoverable, .dumpNotReady, .serverIsAttached, .addressNotAllowed, .branchNotFilled:
       412
     case .operationInProgress: 423
     case .computeFailed, .historyDamaged: 500

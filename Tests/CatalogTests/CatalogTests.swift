@@ -141,7 +141,7 @@ import Testing
         repeat {
           let current = request
           let page = try await catalog.read { tx in
-            try tx.projects(of: AccountID("a"), search: nil, isDeleted: false, current)
+            try tx.projects(of: AccountID("a"), search: nil, current)
           }
           seen += page.elements.map(\.id.rawValue)
           request.after = page.next
@@ -152,7 +152,7 @@ import Testing
       for (search, count) in [("%", 1), ("_", 1), ("n1", 11), ("\\", 0), ("100% _", 1)] {
         let page = try await catalog.read { tx in
           try tx.projects(
-            of: AccountID("a"), search: search, isDeleted: false, PageRequest(limit: 100))
+            of: AccountID("a"), search: search, PageRequest(limit: 100))
         }
         #expect(page.elements.count == count, "search '\(search)'")
       }

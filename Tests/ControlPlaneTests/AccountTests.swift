@@ -182,6 +182,34 @@ import Testing
     }
   }
 
+  /// Those that it is too late for take no place on its pages.
+  @Test func theListOfRecoverableProjectsHoldsNoOthers() async throws {
+    try await Installation.with { installation in
+      let projects = ProjectService(core: installation.core)
+      let account = installation.account.id
+      try await installation.working {
+        var made: [ProjectID] = []
+        for name in ["recoverable", "late", "later"] {
+          let created = try await installation.newProject(API.NewProject(name: name))
+          try await installation.end(created.operations)
+          made.append(ProjectID(created.project.id))
+          installation.clock.advance(60)
+        }
+        for late in made[1...] {
+          try await installation.end(
+            try await projects.delete(late, account: account).operations)
+        }
+        installation.clock.advance(604_800)
+        try await installation.end(
+          try await projects.delete(made[0], account: account).operations)
+        let page = try await projects.list(
+          account: account, search: nil, isDeleted: true, page: PageRequest(limit: 2))
+        #expect(page.projects.map(\.name) == ["recoverable"])
+        #expect(page.next == nil)
+      }
+    }
+  }
+
   @Test func addressRulesAreBlocksRangesAndSingles() throws {
     let rules = try AddressRules([
       "10.0.0.0/8", "192.168.1.5", "172.16.0.9-172.16.1.2", "2001:db8::/32", "::1",

@@ -14,13 +14,15 @@ import Testing
     let scheduler: BackupScheduler
     let schedules: ScheduleService
 
-    init(_ scene: DumpScene) async throws {
+    init(_ scene: DumpScene, retentionSeconds: Int? = nil) async throws {
       self.scene = scene
       let core = scene.core
       scheduler = BackupScheduler(core: core, actions: [.dump: DumpBackup(core: core)])
       schedules = ScheduleService(core: core, kinds: [.dump])
       try await schedules.set(
-        API.BackupSchedule(schedule: [.init(frequency: .daily, hour: 3, kind: .dump)]),
+        API.BackupSchedule(schedule: [
+          .init(frequency: .daily, hour: 3, retentionSeconds: retentionSeconds, kind: .dump)
+        ]),
         branch: scene.past.main, project: scene.project, account: scene.account)
       try await advance(to: try await item().nextRunAt)
     }
@@ -119,6 +121,63 @@ import Testing
       #expect(runs.count("exzodb") == 2 && runs.count("sql only") == 2, "\(scene.tools.calls)")
       let item = try await runs.item()
       #expect(item.lastRunStatus == .finished && item.retryAt == nil, "\(item)")
+    }
+  }
+
+  /// Its time is over, and it is all that there is.
+  @Test(arguments: [true, false])
+  func theLastGoodDumpStaysWhileNewerRunsFail(isMended: Bool) async throws {
+    try await DumpScene.with { scene in
+      let runs = try await Runs(scene, retentionSeconds: 3600)
+      try await runs.scheduler.round()
+      try await runs.settle()
+      let first = try await runs.dumps()
+      let last = try #require(first.first { $0.database == "exzodb" }).id
+      #expect(scene.tools.kept == Set(first.map(\.id)))
+      try await runs.advance(to: try await runs.item().nextRunAt)
+      // Due, under way, failed.
+      try await scene.housekeep()
+      #expect(scene.tools.kept == Set(first.map(\.id)))
+      scene.tools.fail("make exzodb custom", with: [DumpError("no room")])
+      try await runs.scheduler.round()
+      try await scene.housekeep()
+      #expect(scene.tools.kept.contains(last))
+      try await runs.settle()
+      try await scene.housekeep()
+      let present = try await runs.dumps()
+      let other = try #require(present.first { $0.database == "sql only" }).id
+      #expect(scene.tools.kept == [last, other])
+      if isMended {
+        try await runs.advance(to: try await runs.item().retryAt)
+        try await runs.scheduler.round()
+        try await runs.settle()
+      } else {
+        // Who takes no more dumps waits for no better one.
+        try await runs.schedules.set(
+          API.BackupSchedule(schedule: []), branch: scene.past.main, project: scene.project,
+          account: scene.account)
+      }
+      try await scene.housekeep()
+      #expect(!scene.tools.kept.contains(last) && scene.tools.kept.contains(other))
+    }
+  }
+
+  /// A run of which nothing comes has not succeeded.
+  @Test func aRunThatFindsOnlyClosedDatabasesFailsAndNamesThem() async throws {
+    try await DumpScene.with { scene in
+      let installation = scene.past.installation
+      for line in installation.fleet.lines.keys {
+        installation.tenants.inherit(
+          TenantContents(
+            databases: [.init(name: "noconn", owner: "exzodb_owner")], roles: ["exzodb_owner"],
+            closedDatabases: ["noconn"]), on: line)
+      }
+      let runs = try await Runs(scene)
+      try await runs.scheduler.round()
+      let item = try await runs.item()
+      #expect(item.lastRunStatus == .failed && item.retryAt != nil, "\(item)")
+      #expect(item.lastRunError?.contains("'noconn' is not dumped") == true, "\(item)")
+      #expect(try await runs.dumps().isEmpty)
     }
   }
 

@@ -208,6 +208,29 @@ struct DumpScene: Sendable {
     }
   }
 
+  @Test func dumpsThatCannotBeRemovedHoldUpNoOthers() async throws {
+    try await DumpScene.with { scene in
+      var ids: [String] = []
+      for _ in 0..<22 {
+        let made = try await scene.create(scene.main())
+        try await scene.past.installation.end(made.operations)
+        ids.append(made.dumps[0].id)
+        scene.past.installation.clock.advance(1)
+      }
+      for id in ids {
+        _ = try await scene.service.delete(
+          DumpID(id), project: scene.project, account: scene.account)
+      }
+      // A round's worth.
+      for id in ids.prefix(20) { scene.tools.fail("remove \(id)", with: [DumpError("busy")]) }
+      let housekeeping = DumpHousekeeping(core: scene.core)
+      for kept in [ids, Array(ids.prefix(20)), []] {
+        try await housekeeping.round()
+        #expect(scene.tools.kept == Set(kept))
+      }
+    }
+  }
+
   @Test func longWorkHoldsUpNothingAndEndsWhenItsDumpIsDeleted() async throws {
     try await DumpScene.with { scene in
       scene.tools.hold(true)

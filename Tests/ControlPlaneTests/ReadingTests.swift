@@ -175,6 +175,47 @@ import Testing
     }
   }
 
+  @Test func aBranchWhoseSchemaCouldNotBeCopiedIsUsedByNobodyAndCanBeDeleted() async throws {
+    try await Installation.with { installation in
+      try await installation.working {
+        let scene = try await PastScene(installation)
+        let (project, account) = (scene.project, scene.account)
+        installation.fleet.fail("openReading", with: [ComputeFleetError(.permanent, "broken")])
+        let made = try await scene.branches.create(
+          API.BranchCreateRequest(
+            endpoints: [API.BranchEndpointOptions(type: .readWrite)],
+            branch: API.NewBranch(initSource: "schema-only")), project: project, account: account)
+        let ended = try await installation.end(made.operations)
+        #expect(ended.map(\.status) == [.failed, .skipped])
+        #expect(await installation.fleet.running().map(\.lineID) == [scene.line])
+        let twin = BranchID(made.branch.id)
+        let shown = try await scene.branches.get(twin, project: project, account: account).branch
+        #expect(shown.currentState == .`init` && shown.pendingState == nil)
+        let endpoints = EndpointService(core: scene.core)
+        let endpoint = EndpointID(try #require(made.endpoints.first).id)
+        for attempt in [
+          { _ = try await endpoints.start(endpoint, project: project, account: account) },
+          { _ = try await EndpointDirectory(core: scene.core).wake(endpoint.rawValue) },
+          {
+            _ = try await endpoints.create(
+              API.NewEndpoint(branchID: twin.rawValue, type: .readOnly), project: project,
+              account: account)
+          },
+          {
+            _ = try await scene.branches.create(
+              API.BranchCreateRequest(branch: API.NewBranch(parentID: twin.rawValue)),
+              project: project, account: account)
+          },
+          { _ = try await scene.restore(twin, from: scene.main) },
+        ] as [() async throws -> Void] {
+          #expect(try await installation.refusal(attempt) == .branchNotFilled)
+        }
+        let gone = try await scene.branches.delete(twin, project: project, account: account)
+        #expect(try await installation.end(gone.operations).map(\.status) == [.finished])
+      }
+    }
+  }
+
   @Test func schemasOfTwoMomentsAreCompared() async throws {
     try await Installation.with { installation in
       var core = installation.core

@@ -209,7 +209,23 @@ struct CheckedCalls {
       #expect(!byBody.text("revoked_at").isEmpty)
       try await calls.call("DELETE", path, values, email, status: 404, key: owner.key)
       try await calls.call("DELETE", path, values, "{}", status: 400, key: owner.key)
+      try await onlyTheOwnerRecovers(calls, values, owner: owner.key, friend: friend.key)
     }
+  }
+
+  private func onlyTheOwnerRecovers(
+    _ calls: CheckedCalls, _ values: [String: String], owner: String, friend: String
+  ) async throws {
+    try await calls.call(
+      "POST", "/projects/{project_id}/permissions", values, #"{"email":"friend@example.com"}"#,
+      key: owner)
+    try await calls.call("GET", "/projects/{project_id}", values, key: friend)
+    try await calls.settle(values["project_id"] ?? "", key: owner)
+    try await calls.call("DELETE", "/projects/{project_id}", values, key: owner)
+    try await calls.settle(values["project_id"] ?? "", key: owner)
+    let path = "/projects/{project_id}/recover"
+    try await calls.call("POST", path, values, status: 404, key: friend)
+    try await calls.call("POST", path, values, key: owner)
   }
 
   @Test func retentionAndUseOverTheAPI() async throws {
@@ -262,6 +278,10 @@ struct CheckedCalls {
         try await calls.call(
           "GET", "/consumption_history/account", query: "?\(query)", status: status)
       }
+      // The account is the one organization that there is for it, wherever one can be named.
+      let listed = try await calls.call("GET", "/projects", query: "?org_id=\(account)")
+      #expect(listed.text("projects", "0", "id") == values["project_id"])
+      try await calls.call("GET", "/projects", query: "?org_id=other", status: 404)
       let path = "/projects/{project_id}/retention"
       try await calls.call("GET", path, values, query: "?history_retention_seconds=60")
       try await calls.call(

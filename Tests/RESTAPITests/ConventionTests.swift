@@ -86,6 +86,41 @@ import Testing
     }
   }
 
+  /// What was deleted stays known when what held it is deleted as well, and what went with it counts as deleted.
+  @Test func deletingWhatIsGoneWithItsParentAnswersAsTheFirstTime() async throws {
+    try await APIInstallation.with { api in
+      let scene = try await Scene(api)
+      let made = try await scene.call(
+        "POST", "\(scene.project)/branches", #"{"endpoints":[{"type":"read_write"}]}"#, status: 201)
+      let branch = "\(scene.project)/branches/\(made.text("branch", "id"))"
+      let endpoint = "\(scene.project)/endpoints/\(made.text("endpoints", "0", "id"))"
+      let taken = try await scene.call("POST", "\(scene.branch)/snapshot?name=s")
+      let snapshot = "\(scene.project)/snapshots/\(taken.text("snapshot", "id"))"
+      let grant = try await scene.call(
+        "POST", "\(scene.project)/permissions", #"{"email":"a@example.com"}"#)
+      try await scene.call("POST", "\(branch)/roles", #"{"role":{"name":"r"}}"#, status: 201)
+      try await scene.call("DELETE", "\(branch)/roles/r")
+      let tenants = ["roles/r", "roles/exzodb_owner", "databases/exzodb"].map { "\(branch)/\($0)" }
+      func expectGone(_ paths: [String]) async throws {
+        for path in paths {
+          let again = try await scene.call("DELETE", path, status: path == snapshot ? 202 : 200)
+          #expect(operations(again) == 0, "\(path)")
+        }
+        for path in ["\(branch)/roles/never", "\(branch)/databases/never"] {
+          try await scene.call("DELETE", path, status: 404)
+        }
+      }
+      try await scene.call("DELETE", branch)
+      try await expectGone(tenants + [endpoint, branch])
+      try await scene.call("DELETE", scene.project)
+      try await expectGone(tenants + [endpoint, branch, scene.branch, snapshot])
+      try await scene.call("DELETE", "\(scene.project)/permissions/\(grant.text("id"))")
+      for path in ["endpoints/ep-x", "snapshots/snap-x", "branches/br-x", "branches/br-x/roles/r"] {
+        try await scene.call("DELETE", "\(scene.project)/\(path)", status: 404)
+      }
+    }
+  }
+
   @Test func aDeletedProjectsOperationCanBeFollowed() async throws {
     try await APIInstallation.with { api in
       let scene = try await Scene(api)
@@ -182,6 +217,26 @@ import Testing
         #expect(answer.text("message").contains("enable_logical_replication"))
       }
       try await scene.call("PATCH", scene.project, settings.replacing("true", with: "false"))
+    }
+  }
+
+  @Test func fiftyAnnotationsAreTakenAndMoreRefusedByTheirField() async throws {
+    try await APIInstallation.with { api in
+      let scene = try await Scene(api)
+      for (count, status) in [(50, 201), (51, 400)] {
+        let entries = (0..<count).map { "\"k\($0)\":\"v\"" }.joined(separator: ",")
+        for (path, body, field) in [
+          ("\(scene.project)/branches", "{\"annotation_value\":{\(entries)}}", "annotation_value"),
+          (
+            "/api/v2/projects", "{\"project\":{\"branch\":{\"annotations\":{\(entries)}}}}",
+            "project.branch.annotations"
+          ),
+        ] {
+          let answer = try await api.send("POST", path, body)
+          #expect(answer.status == status, "\(field) of \(count): \(answer.text("message"))")
+          if status == 400 { #expect(answer.text("message").contains("'\(field)'")) }
+        }
+      }
     }
   }
 

@@ -57,13 +57,37 @@ extension CatalogTransaction {
     try select(where: "t.deleted_at IS NULL AND t.status IN ('queued', 'running', 'verifying')")
   }
 
-  /// Marks dumps whose time is over as deleted, and those of projects deleted before `projects`.
+  /// Whether there is a dump in `row`, and no verification found fault with it.
+  private static func isGood(_ row: String) -> String {
+    "(\(row).status = 'finished' AND coalesce(\(row).verification ->> 'status', 'passed') = 'passed')"
+  }
+
+  /// The condition under which dump `t` is the last good one that schedules have made of its database while their
+  /// newest run is due, under way or has failed at `$1`.
+  private static let isLastGood = """
+    NOT t.is_manual AND \(isGood("t"))
+    AND NOT EXISTS (SELECT FROM exzo.dumps AS n
+      WHERE n.project_id = t.project_id AND n.branch_id = t.branch_id
+        AND n.database_name = t.database_name AND NOT n.is_manual AND n.deleted_at IS NULL
+        AND n.created_at > t.created_at AND \(isGood("n")))
+    AND EXISTS (SELECT FROM exzo.backup_schedules AS s JOIN exzo.branches AS b ON b.id = s.branch_id
+      WHERE s.branch_id = t.branch_id AND s.kind = 'dump' AND b.deleted_at IS NULL
+        AND (s.last_run_status = 'failed' OR s.next_run_at <= $1::timestamptz
+          OR EXISTS (SELECT FROM exzo.dumps AS n
+            WHERE n.project_id = t.project_id AND n.branch_id = t.branch_id
+              AND n.database_name = t.database_name AND NOT n.is_manual
+              AND n.created_at >= s.last_run_for AND NOT \(isGood("n")))))
+    """
+
+  /// Marks dumps whose time is over as deleted, and those of projects deleted before `projects`. The last good one of a
+  /// schedule whose runs fail stays until there is a newer one.
   @discardableResult
   public func expireDumps(at date: Date, projectsDeletedBefore projects: Date) throws -> Int {
     try run(
       """
       UPDATE exzo.dumps AS t SET deleted_at = $1::timestamptz
-      WHERE t.deleted_at IS NULL AND (t.expires_at <= $1::timestamptz
+      WHERE t.deleted_at IS NULL
+        AND (t.expires_at <= $1::timestamptz AND NOT (\(Self.isLastGood))
         OR EXISTS (SELECT 1 FROM exzo.projects AS p
           WHERE p.id = t.project_id AND p.deleted_at < $2::timestamptz))
       """, .init(date), .init(projects)
@@ -71,15 +95,15 @@ extension CatalogTransaction {
   }
 
   /// Deleted, failed and cancelled dumps whose objects may still be in the store and that nothing
-  /// works on.
-  public func unremovedDumps(limit: Int) throws -> [DumpRecord] {
-    try select(
+  /// works on; by creation.
+  public func unremovedDumps(_ page: PageRequest) throws -> Page<DumpRecord> {
+    try self.page(
+      page, of: DumpRecord.self, by: "created_at", "timestamptz",
       where: """
         (t.deleted_at IS NOT NULL OR t.status IN ('failed', 'cancelled')) AND t.removed_at IS NULL
         AND NOT EXISTS (SELECT 1 FROM exzo.operations AS o WHERE (o.id = t.operation_id OR o.details ->> 'dump' = t.id)
           AND o.status IN ('scheduling', 'running'))
-        ORDER BY t.created_at, t.id LIMIT \(limit)
-        """)
+        """, [])
   }
 
   /// How many dumps failed and were not deleted since, and how many did not pass verification.

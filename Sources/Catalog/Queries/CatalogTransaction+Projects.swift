@@ -21,15 +21,23 @@ extension CatalogTransaction {
       .text(account.rawValue))
   }
 
-  /// The account's projects that are there, or the deleted ones, newest first.
+  /// The account's projects, newest first.
+  /// - Parameter deletedSince: those that were deleted after this, in place of those that are there.
   public func projects(
-    of account: AccountID, search: String?, isDeleted: Bool, _ page: PageRequest
+    of account: AccountID, search: String?, deletedSince: Date? = nil, _ page: PageRequest
   ) throws -> Page<ProjectRecord> {
-    let deletion = isDeleted ? "t.deleted_at IS NOT NULL" : "t.deleted_at IS NULL"
+    var condition = "t.account_id = $1 AND (t.name ILIKE $2 OR t.id ILIKE $2)"
+    var values: [PostgresValue?] = [
+      .text(account.rawValue), .text(Self.pattern(search ?? "")),
+    ]
+    if let deletedSince {
+      condition += " AND t.deleted_at > $3::timestamptz"
+      values.append(PostgresValue(deletedSince))
+    } else {
+      condition += " AND t.deleted_at IS NULL"
+    }
     return try self.page(
-      page, of: ProjectRecord.self, by: "created_at", "timestamptz",
-      where: "t.account_id = $1 AND \(deletion) AND (t.name ILIKE $2 OR t.id ILIKE $2)",
-      [.text(account.rawValue), .text(Self.pattern(search ?? ""))])
+      page, of: ProjectRecord.self, by: "created_at", "timestamptz", where: condition, values)
   }
 
   public func line(_ id: CatalogLineID) throws -> LineRecord? {

@@ -4,7 +4,8 @@ import PostgresClient
 extension CatalogTransaction {
   /// Claims an idempotency key: `nil` when it is now the caller's, else the row that is there.
   ///
-  /// A claim that has no answer after ten minutes is of a request that died with its process.
+  /// A claim that has neither effect nor answer after ten minutes is of a request that is gone: callers claim none
+  /// that they are at work on.
   public func claim(_ record: IdempotencyRecord) throws -> IdempotencyRecord? {
     try run(
       """
@@ -27,16 +28,28 @@ extension CatalogTransaction {
     )
   }
 
-  public func release(_ record: IdempotencyRecord) throws {
+  /// Notes that what was asked for is done, at least in part: nobody does it again, even where its answer is lost.
+  func note(effectOf record: IdempotencyRecord) throws {
     try run(
       """
-      DELETE FROM exzo.idempotency_keys
-      WHERE account_id = $1 AND method = $2 AND path = $3 AND key = $4
+      UPDATE exzo.idempotency_keys SET status = 0
+      WHERE account_id = $1 AND method = $2 AND path = $3 AND key = $4 AND status IS NULL
       """, .text(record.accountID.rawValue), .text(record.method), .text(record.path),
       .text(record.key))
   }
 
-  /// Gives back what requests without an answer had claimed: of a process that is gone.
+  /// Gives a key back.
+  /// - Parameter hadNone: the caller knows that there is no effect; otherwise a claim that is noted to have had one stays.
+  public func release(_ record: IdempotencyRecord, hadNone: Bool) throws {
+    try run(
+      """
+      DELETE FROM exzo.idempotency_keys
+      WHERE account_id = $1 AND method = $2 AND path = $3 AND key = $4\(hadNone ? "" : " AND status IS NULL")
+      """, .text(record.accountID.rawValue), .text(record.method), .text(record.path),
+      .text(record.key))
+  }
+
+  /// Gives back what requests without effect and answer had claimed: of a process that is gone.
   @discardableResult
   public func releaseUnansweredClaims() throws -> Int {
     try run("DELETE FROM exzo.idempotency_keys WHERE status IS NULL").rowsAffected

@@ -51,6 +51,7 @@ public struct IdempotencyRecord: CatalogRecord, Hashable {
   public var path: String
   public var key: String
   public var bodyHash: SealedBytes
+  /// 0 once the request has taken effect, then what it was answered.
   public var status: Int?
   public var sealedAnswer: SealedBytes?
   public var createdAt: Date

@@ -11,9 +11,9 @@ public struct PermissionService: Sendable {
   let core: Core
 
   private func owned(
-    _ id: ProjectID, _ account: AccountID, _ tx: CatalogTransaction
+    _ id: ProjectID, _ account: AccountID, _ tx: CatalogTransaction, includesDeleted: Bool = false
   ) throws -> ProjectRecord {
-    let project = try core.lock(tx, id, of: account)
+    let project = try core.lock(tx, id, of: account, includesDeleted: includesDeleted)
     guard project.accountID == account else {
       throw ControlPlaneError(
         .projectNotFound, "find project '\(id)' among those that you own: there is none",
@@ -49,7 +49,7 @@ public struct PermissionService: Sendable {
     _ id: String, project: ProjectID, account: AccountID
   ) async throws -> API.Permission {
     try await core.catalog.write { tx in
-      let project = try self.owned(project, account, tx)
+      let project = try self.owned(project, account, tx, includesDeleted: true)
       guard let permission = try tx.permission(id, of: project.id) else {
         throw ControlPlaneError(
           .permissionNotFound,

@@ -34,6 +34,7 @@ struct BranchCreation: Sendable {
 
   private func validated() throws -> MomentRequest {
     try SettingsRules.name("branch.name", wanted.name)
+    try SettingsRules.annotations("annotation_value", request.annotationValue)
     if wanted.archived == true {
       throw ControlPlaneError.unsupported("branch.archived", allowed: "false")
     }
@@ -62,6 +63,7 @@ struct BranchCreation: Sendable {
     let branch = try core.branch(tx, id, of: project.id)
     try core.requireFree(
       tx, project.id, [OperationLock.branch(id)], doing: "create branch from '\(branch.name)'")
+    try core.requireFilled(branch, doing: "create branch from '\(branch.name)'")
     return Parent(branch: branch, resolver: try MomentResolver(core, project, branch, tx))
   }
 

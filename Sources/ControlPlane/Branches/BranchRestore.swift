@@ -63,6 +63,9 @@ struct BranchRestore: Sendable {
       [OperationLock.branch(branchID), OperationLock.branch(sourceID)]
         + endpoints.map { OperationLock.endpoint($0.id) }, doing: action)
     try core.refuseAttached(tx, branch.lineID, isOverFine: true, doing: action)
+    for used in [branch, try core.branch(tx, sourceID, of: project.id)] {
+      try core.requireFilled(used, doing: action)
+    }
     if branch.isProtected, request.force != true {
       throw ControlPlaneError(
         .branchIsProtected, "\(action): it is protected",

@@ -196,14 +196,15 @@ public struct BranchService: Sendable {
     _ id: BranchID, project: ProjectID, account: AccountID, method: String, forGood: Bool = false
   ) async throws -> API.BranchOperations {
     let answer = try await core.catalog.write { tx in
-      let project = try core.lock(tx, project, of: account)
+      let project = try core.lock(tx, project, of: account, includesDeleted: true)
       guard var branch = try tx.branch(id, of: project.id) else {
         throw ControlPlaneError(
           .branchNotFound, "delete branch '\(id)' in project '\(project.id)': there is none")
       }
       if forGood { branch.isPurged = true }
-      guard branch.deletedAt == nil else {
-        try tx.update(branch)
+      guard branch.deletedAt == nil, project.deletedAt == nil else {
+        // What goes with its project comes back with it.
+        if branch.deletedAt != nil { try tx.update(branch) }
         return API.BranchOperations(
           branch: presenter.branch(branch, isDefault: false), operations: [])
       }

@@ -218,11 +218,11 @@ struct Recovery: Sendable {
     "have the operator put the account on a larger plan ('exzo accounts update ID --plan PLAN'), "
     + "recover, change what does not fit, and go back"
 
-  /// The deleted project; `nil` where it is not deleted.
+  /// The deleted project; `nil` where it is not deleted. Only its owner brings it back, as only its owner deletes it.
   private func check(
     _ id: ProjectID, _ account: AccountID, _ tx: CatalogTransaction
   ) throws -> ProjectRecord? {
-    guard let project = try tx.project(id, of: account) else {
+    guard let project = try tx.project(id, of: account), project.accountID == account else {
       throw ControlPlaneError(.projectNotFound, "recover project '\(id)': there is none")
     }
     guard let deletedAt = project.deletedAt else { return nil }

@@ -81,7 +81,7 @@ public struct SupportService: Sendable {
     let settings = core.settings
     let projects = try await core.catalog.read { tx -> [API.SupportBundle.Project] in
       let page = PageRequest(limit: 100, after: nil, order: .descending)
-      return try tx.projects(of: account.id, search: nil, isDeleted: false, page).elements.map {
+      return try tx.projects(of: account.id, search: nil, page).elements.map {
         project in
         let branches = try tx.branches(of: project.id)
         let operations = try tx.operations(of: project.id, PageRequest(limit: 50)).elements

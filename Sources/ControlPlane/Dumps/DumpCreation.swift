@@ -268,6 +268,13 @@ struct DumpBackup: BackupAction {
       return try MomentResolver(core, project, branch, tx)
     }
     let found = try await DumpCreation.lookUp(resolver, .head, core)
+    // No dump's operation could say so.
+    if found.databases.isEmpty, !found.closed.isEmpty {
+      throw ControlPlaneError(
+        .badValue,
+        "dump branch '\(found.branch.name)': " + found.notes.joined(separator: ", "),
+        hint: "ALTER DATABASE … ALLOW_CONNECTIONS true, or take the dumps off the schedule")
+    }
     let details = [
       DumpDetail.scheduleItem: run.item.id.rawValue, DumpDetail.dueAt: RFC3339.text(run.dueAt),
       DumpDetail.failures: "\(run.item.failuresCount)",

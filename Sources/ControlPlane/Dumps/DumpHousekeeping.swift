@@ -1,20 +1,32 @@
 import Catalog
 import Foundation
+import Synchronization
 
 /// What happens to dumps by itself: they expire, and what nobody needs leaves the store.
-struct DumpHousekeeping: Sendable {
-  let core: Core
+///
+/// *State and invariants*: a round goes on where the last one ended, so that dumps that cannot be removed hold up no
+/// others; they are tried again when all have had their turn.
+///
+/// *Concurrency*: ``round()`` one at a time.
+final class DumpHousekeeping: Sendable {
+  private let core: Core
+  private let position = Mutex<PagePosition?>(nil)
 
   private static let batch = 20
+
+  init(core: Core) { self.core = core }
 
   func round() async throws {
     let now = core.clock.now
     let recoverable = now.addingTimeInterval(-Presenter.recoverySeconds)
-    let dumps = try await core.catalog.write { tx in
+    let request = PageRequest(
+      limit: Self.batch, after: position.withLock { $0 }, order: .ascending)
+    let page = try await core.catalog.write { tx in
       try tx.expireDumps(at: now, projectsDeletedBefore: recoverable)
-      return try tx.unremovedDumps(limit: Self.batch)
+      return try tx.unremovedDumps(request)
     }
-    for dump in dumps {
+    position.withLock { $0 = page.next }
+    for dump in page.elements {
       do {
         try await core.dumpTools.remove(
           dump: dump.id.rawValue, project: dump.projectID.rawValue)
@@ -25,7 +37,7 @@ struct DumpHousekeeping: Sendable {
           metadata: ["dump": "\(dump.id)", "error": "\(error)"])
         continue
       }
-      try await core.catalog.write { tx in
+      try await core.catalog.write { [core] tx in
         guard var row = try tx.lockDump(dump.id) else { return }
         row.removedAt = core.clock.now
         try tx.update(row)

@@ -110,7 +110,10 @@ struct TargetCompute: Sendable {
     guard let id = operation.branchID else {
       throw ControlPlaneError(.branchNotFound, "restore: the operation names no branch")
     }
-    let subject = try await core.catalog.read { tx in
+    let subject = try await core.catalog.read { [core] tx in
+      if let branch = try tx.branch(id) {
+        try core.requireFilled(branch, doing: "work on branch '\(branch.name)'")
+      }
       let endpoint = try tx.endpoints(of: id).first { $0.type == .readWrite }
       return try endpoint.flatMap { try EndpointSubject($0.id, tx) }
     }

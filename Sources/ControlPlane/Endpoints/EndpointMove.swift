@@ -32,6 +32,7 @@ struct EndpointMove: Sendable {
       doing: action)
     try EndpointService.requireUnprotected(old, tx, doing: action)
     try EndpointService.requireRoom(for: endpoint.type, on: branch, tx, doing: action)
+    try core.requireFilled(branch, doing: action)
     if endpoint.type == .readOnly {
       return try moveReplica(&endpoint, to: target, isWanted: wasRunning, tx)
     }

@@ -19,6 +19,7 @@ public struct EndpointService: Sendable {
       try core.requireFree(
         tx, project.id, [OperationLock.branch(branch.id)],
         doing: "create endpoint of branch '\(branch.name)'")
+      try core.requireFilled(branch, doing: "create endpoint")
       guard let plan = try tx.plan(project.plan) else {
         throw ControlPlaneError(.projectNotFound, "create endpoint: the project's plan is gone")
       }
@@ -217,6 +218,9 @@ public struct EndpointService: Sendable {
         throw ControlPlaneError(
           .endpointDisabled, "\(action): the endpoint is disabled", hint: "enable it first")
       }
+      if state == .active, let branch = try tx.branch(endpoint.branchID) {
+        try core.requireFilled(branch, doing: action)
+      }
       guard isNeeded(endpoint) else {
         return API.EndpointOperations(endpoint: presenter.endpoint(endpoint), operations: [])
       }
@@ -239,12 +243,12 @@ public struct EndpointService: Sendable {
     _ id: EndpointID, project: ProjectID, account: AccountID
   ) async throws -> API.EndpointOperations {
     let answer = try await core.catalog.write { tx in
-      let project = try core.lock(tx, project, of: account)
+      let project = try core.lock(tx, project, of: account, includesDeleted: true)
       guard var endpoint = try tx.endpoint(id, of: project.id) else {
         throw ControlPlaneError(
           .endpointNotFound, "delete endpoint '\(id)' in project '\(project.id)': there is none")
       }
-      guard endpoint.deletedAt == nil else {
+      guard endpoint.deletedAt == nil, project.deletedAt == nil else {
         return API.EndpointOperations(endpoint: presenter.endpoint(endpoint), operations: [])
       }
       let locks = [OperationLock.endpoint(id), OperationLock.branch(endpoint.branchID)]

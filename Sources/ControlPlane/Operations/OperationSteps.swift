@@ -43,6 +43,7 @@ struct OperationSteps: Sendable {
     try abandonRestore(operation, tx)
     try abandonDump(operation, tx)
     try abandonAttachment(operation, tx)
+    try abandonSchemaBranch(operation, tx)
     guard let id = operation.endpointID, var endpoint = try tx.endpoint(id),
       endpoint.pendingState != nil
     else { return }
@@ -203,19 +204,70 @@ struct OperationSteps: Sendable {
   }
 
   private func configureIfActive(_ operation: OperationRecord) async throws {
+    guard let branch = operation.branchID else { return }
     let endpoints = try await core.catalog.read { tx in
-      try operation.branchID.map { try tx.endpoints(of: $0) } ?? []
+      try tx.endpoints(of: branch).filter { $0.type == .readWrite }
     }
-    for endpoint in endpoints where endpoint.type == .readWrite {
+    for endpoint in endpoints {
       let subject = try await core.catalog.read { try EndpointSubject(endpoint.id, $0) }
       guard let subject else { continue }
       if endpoint.state == .active, let running = subject.running {
         try await configure(subject, running)
-      } else if endpoint.state == .idle, subject.configuration.removesDatabases,
-        !endpoint.isDisabled
-      {
+      } else if endpoint.state == .idle, subject.configuration.removesDatabases {
         // The name is free again only when the database is gone.
-        try await wake(operation, subject)
+        if endpoint.isDisabled {
+          try await configureUnseen(subject)
+        } else {
+          try await wake(operation, subject)
+        }
+      }
+    }
+    if endpoints.isEmpty { try await removeDatabases(of: branch, operation) }
+  }
+
+  /// Brings the compute of an endpoint up to date that no client may use, and stops it again.
+  private func configureUnseen(_ subject: EndpointSubject) async throws {
+    do {
+      try await start(subject)
+      let started = try await core.catalog.read { try EndpointSubject(subject.endpoint.id, $0) }
+      guard let started, let running = started.running else {
+        throw ComputeFleetError(
+          .temporary, "configure '\(subject.endpoint.id)': it does not run")
+      }
+      try await configure(started, running)
+    } catch {
+      do { try await stop(subject.compute.id) } catch let second {
+        // The first error is the one to report.
+        core.logger.warning("compute was not stopped", metadata: ["error": "\(second)"])
+      }
+      throw error
+    }
+    try await stop(subject.compute.id)
+  }
+
+  private func stop(_ id: ComputeID) async throws {
+    try await core.fleet.suspend(computeID: id.rawValue)
+    try await core.catalog.write { tx in
+      guard var compute = try tx.compute(id) else { return }
+      compute.clearPlace()
+      try tx.update(compute)
+    }
+  }
+
+  /// Of a branch without an endpoint that writes: a compute is started for it and stopped after it.
+  private func removeDatabases(of branch: BranchID, _ operation: OperationRecord) async throws {
+    let gone = try await core.catalog.read { tx in
+      try tx.databases(of: branch).filter(\.isDropped)
+    }
+    guard !gone.isEmpty else { return }
+    let removal = TenantConfiguration(
+      roles: [], databases: [], droppedDatabases: gone.map { $0.renamedFrom ?? $0.name },
+      createsDatabases: false)
+    let compute = TargetCompute(core: core, steps: self, operation: operation)
+    try await compute.use { [core] target in
+      _ = try await core.tenants.apply(removal, to: target.running)
+      try await core.catalog.write { tx in
+        for database in gone { try tx.deleteDatabase(database.id) }
       }
     }
   }

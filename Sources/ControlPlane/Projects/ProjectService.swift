@@ -40,6 +40,7 @@ public struct ProjectService: Sendable {
     let rules = SettingsRules(installation: core.settings)
     try SettingsRules.name("project.name", request.name)
     try SettingsRules.name("project.branch.name", request.branch?.name)
+    try SettingsRules.annotations("project.branch.annotations", request.branch?.annotations)
     if let role = request.branch?.roleName, role != Self.defaultRole {
       try SettingsRules.roleName("project.branch.role_name", role)
     }
@@ -62,16 +63,15 @@ public struct ProjectService: Sendable {
     try SettingsRules.defaults(request.defaultEndpointSettings, plan)
   }
 
+  /// - Parameter isDeleted: the deleted ones that can be recovered, in place of those that are there.
   public func list(
     account: AccountID, search: String?, isDeleted: Bool, page: PageRequest
   ) async throws -> (projects: [API.ProjectListItem], next: PagePosition?) {
-    let now = core.clock.now
+    let recoverable = core.clock.now.addingTimeInterval(-Presenter.recoverySeconds)
     return try await core.catalog.read { tx in
-      let found = try tx.projects(of: account, search: search, isDeleted: isDeleted, page)
-      let shown = try presenter.listItems(found.elements, tx).filter {
-        !isDeleted || ($0.recoverableUntil ?? now) > now
-      }
-      return (shown, found.next)
+      let found = try tx.projects(
+        of: account, search: search, deletedSince: isDeleted ? recoverable : nil, page)
+      return (try presenter.listItems(found.elements, tx), found.next)
     }
   }
 

@@ -177,7 +177,7 @@ actor ReadingComputes {
   ) -> Entry {
     let id = core.names.reading()
     let task = Task {
-      _ = try await core.catalog.write { tx in
+      _ = try await core.catalog.writeAside { tx in
         try tx.insert(
           ReadingComputeRecord(
             id: id, accountID: project.accountID, plan: project.plan, projectID: project.id,
@@ -316,6 +316,6 @@ actor ReadingComputes {
 
   private static func end(_ id: String, _ core: Core) async throws {
     try await core.fleet.closeReading(id: id)
-    try await core.catalog.write { try $0.deleteReadingCompute(id) }
+    try await core.catalog.writeAside { try $0.deleteReadingCompute(id) }
   }
 }

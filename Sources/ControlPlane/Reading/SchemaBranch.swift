@@ -67,6 +67,19 @@ extension OperationSteps {
       return
     }
     let compute = try await core.fleet.start(target.request)
+    do {
+      try await fill(target, on: compute)
+    } catch {
+      do { try await core.fleet.suspend(computeID: target.compute.id.rawValue) } catch let second {
+        // The first error is the one to report.
+        core.logger.warning("compute was not stopped", metadata: ["error": "\(second)"])
+      }
+      throw error
+    }
+    try await core.fleet.suspend(computeID: target.compute.id.rawValue)
+  }
+
+  private func fill(_ target: SchemaBranch, on compute: RunningCompute) async throws {
     try await core.catalog.write { tx in
       guard var line = try tx.line(target.branch.lineID) else { return }
       line.isOpened = true
@@ -95,6 +108,26 @@ extension OperationSteps {
         }
       }
     }
-    try await core.fleet.suspend(computeID: target.compute.id.rawValue)
+  }
+
+  /// A branch whose filling failed is used by nobody, and can be deleted.
+  func abandonSchemaBranch(_ operation: OperationRecord, _ tx: CatalogTransaction) throws {
+    guard operation.kind == OperationKind.createSchemaBranch.rawValue,
+      let id = operation.branchID, var branch = try tx.branch(id), branch.state != "ready"
+    else { return }
+    branch.state = "failed"
+    branch.stateChangedAt = core.clock.now
+    try tx.update(branch)
+  }
+}
+
+extension Core {
+  /// Refuses what would use a `schema-only` branch that does not hold the whole schema.
+  func requireFilled(_ branch: BranchRecord, doing action: String) throws {
+    guard branch.initSource == BranchCreation.schemaOnly, branch.state != "ready" else { return }
+    throw ControlPlaneError(
+      .branchNotFilled,
+      "\(action): the schema of branch '\(branch.name)' was not copied as a whole",
+      hint: "its 'create_schema_branch' operation says why; delete the branch and make another")
   }
 }

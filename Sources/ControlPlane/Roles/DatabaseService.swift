@@ -54,12 +54,7 @@ public struct DatabaseService: Sendable {
           .databaseAlreadyExists,
           "create database '\(request.name)': branch '\(branch.name)' has one of that name")
       }
-      if old != nil {
-        throw ControlPlaneError(
-          .operationInProgress,
-          "create database '\(request.name)': the one deleted before is still to be removed",
-          hint: "start the branch's endpoint and try again")
-      }
+      if old != nil { throw Self.isLeft(request.name, "create database '\(request.name)'") }
       return try tx.insert(
         NewRows(core: core, project: project).database(
           request.name, owner: request.ownerName, of: branch.id, id: try tx.nextDatabaseID()))
@@ -80,7 +75,8 @@ public struct DatabaseService: Sendable {
         database.ownerName = owner
       }
       if let new = request.name, new != name {
-        if try tx.database(new, of: branch.id) != nil {
+        if let other = try tx.database(new, of: branch.id) {
+          guard !other.isDropped else { throw Self.isLeft(new, "rename database '\(name)'") }
           throw ControlPlaneError(
             .databaseAlreadyExists,
             "rename database '\(name)': branch '\(branch.name)' has '\(new)' already")
@@ -94,19 +90,32 @@ public struct DatabaseService: Sendable {
     }
   }
 
-  /// Deleting a deleted one answers as the first time.
+  /// Where the operation that removes a deleted one has failed: its name is not free.
+  private static func isLeft(_ name: String, _ action: String) -> ControlPlaneError {
+    ControlPlaneError(
+      .operationInProgress,
+      "\(action): the database '\(name)' that was deleted before is still to be removed",
+      hint: "delete it once more, wait for the end of that operation, and try again")
+  }
+
+  /// Deleting a deleted one answers as the first time; where its removal has failed, that is tried again.
   public func delete(
     _ name: String, branch: BranchID, project: ProjectID, account: AccountID
   ) async throws -> API.DatabaseOperations {
     let gone = try await core.catalog.read { tx -> DatabaseRecord? in
-      let project = try core.project(tx, project, of: account)
-      return try tx.deletedDatabase(name, of: core.branch(tx, branch, of: project.id).id)
+      let (branch, isDeleted) = try core.branchOrDeleted(tx, branch, of: project, account: account)
+      let found = try tx.deletedDatabase(name, of: branch.id)
+      if isDeleted { return try found ?? Self.find(name, branch, tx) }
+      guard try tx.database(name, of: branch.id)?.isDropped == true else { return found }
+      let locks = try core.tenantLocks(tx, branch.id) + [OperationLock.project(project)]
+      return try tx.holder(of: locks, in: project) == nil ? nil : found
     }
     if let gone {
       return API.DatabaseOperations(database: presenter.database(gone), operations: [])
     }
     return try await change(branch, project, account, "delete database '\(name)'") {
       tx, _, branch in
+      if let left = try tx.database(name, of: branch.id), left.isDropped { return left }
       var database = try Self.find(name, branch, tx)
       database.isDropped = true
       database.updatedAt = core.clock.now

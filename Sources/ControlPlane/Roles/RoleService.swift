@@ -124,8 +124,9 @@ public struct RoleService: Sendable {
     _ name: String, branch: BranchID, project: ProjectID, account: AccountID
   ) async throws -> API.RoleOperations {
     let gone = try await core.catalog.read { tx -> RoleRecord? in
-      let project = try core.project(tx, project, of: account)
-      return try tx.deletedRole(name, of: core.branch(tx, branch, of: project.id).id)
+      let (branch, isDeleted) = try core.branchOrDeleted(tx, branch, of: project, account: account)
+      let found = try tx.deletedRole(name, of: branch.id)
+      return try isDeleted ? found ?? Self.find(name, branch, tx) : found
     }
     if let gone { return API.RoleOperations(role: presenter.role(gone), operations: []) }
     return try await change(branch, project, account, "delete role '\(name)'") { tx, _, branch in
@@ -176,18 +177,22 @@ extension Core {
   ) throws -> (ProjectRecord, BranchRecord) {
     let project = try lock(tx, project, of: account)
     let found = try self.branch(tx, branch, of: project.id)
-    let endpoints = try tx.endpoints(of: branch).map { OperationLock.endpoint($0.id) }
-    try requireFree(tx, project.id, endpoints + [OperationLock.branch(branch)], doing: action)
+    try requireFree(tx, project.id, try tenantLocks(tx, branch), doing: action)
     return (project, found)
+  }
+
+  /// Of a branch and its endpoints.
+  func tenantLocks(_ tx: CatalogTransaction, _ branch: BranchID) throws -> [String] {
+    try tx.endpoints(of: branch).map { OperationLock.endpoint($0.id) }
+      + [OperationLock.branch(branch)]
   }
 
   func enqueueTenantChange(
     _ tx: CatalogTransaction, _ branch: BranchRecord, _ project: ProjectRecord
   ) throws -> OperationRecord {
-    let endpoints = try tx.endpoints(of: branch.id).map { OperationLock.endpoint($0.id) }
-    return try tx.enqueue(
+    try tx.enqueue(
       OperationRecord(
         .applyRolesAndDatabases, self, project: project, branch: branch.id,
-        locks: endpoints + [OperationLock.branch(branch.id)]))
+        locks: try tenantLocks(tx, branch.id)))
   }
 }

@@ -119,11 +119,11 @@ public struct SnapshotService: Sendable {
     _ id: SnapshotID, project: ProjectID, account: AccountID
   ) async throws -> [API.Operation] {
     try await core.catalog.write { tx in
-      let project = try core.lock(tx, project, of: account)
+      let project = try core.lock(tx, project, of: account, includesDeleted: true)
       guard var snapshot = try tx.snapshot(id, of: project.id) else {
         throw Self.notFound(id, project)
       }
-      guard snapshot.deletedAt == nil else { return [] }
+      guard snapshot.deletedAt == nil, project.deletedAt == nil else { return [] }
       snapshot.deletedAt = core.clock.now
       try tx.update(snapshot)
       return []

@@ -143,12 +143,15 @@ extension RouteTable {
 extension APIRequest {
   /// - Throws: ``ControlPlaneError`` where `org_id` is not the caller's own account, the only one
   ///   that there is for it.
+  func requireOwnOrganization() throws {
+    guard let organization = query["org_id"], organization != account.rawValue else { return }
+    throw ControlPlaneError(
+      .accountNotFound, "find organization '\(organization.prefix(64))': there is none",
+      hint: "leave 'org_id' out, or give the account's own id")
+  }
+
   fileprivate func consumptionQuery() throws -> ConsumptionQuery {
-    if let organization = query["org_id"], organization != account.rawValue {
-      throw ControlPlaneError(
-        .accountNotFound, "find organization '\(organization.prefix(64))': there is none",
-        hint: "leave 'org_id' out, or give the account's own id")
-    }
+    try requireOwnOrganization()
     _ = try query.flag("include_v1_metrics")
     let words = UsageGranularity.allCases.map(\.rawValue)
     guard let word = try query.word("granularity", oneOf: words),

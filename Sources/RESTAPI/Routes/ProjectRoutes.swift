@@ -14,11 +14,7 @@ extension RouteTable {
         "GET", "/projects", "listProjects", "Lists the account's projects, newest first",
         query: [.cursor, .limit(400), .search, .flag("recoverable"), .text("org_id")]
       ) { request in
-        if request.query["org_id"] != nil {
-          throw ControlPlaneError(
-            .settingNotSupported, "'org_id' is set: there are no organizations",
-            hint: "leave it out")
-        }
+        try request.requireOwnOrganization()
         let (projects, next) = try await plane.projects.list(
           account: request.account, search: request.query["search"],
           isDeleted: try request.query.flag("recoverable"),
