@@ -159,6 +159,63 @@ import Testing
     }
   }
 
+  /// Chunks are merged all the time: one that is gone when its turn comes is no gap in the copy.
+  @Test func whatIsDeletedWhileItIsCopiedHoldsUpNothing() async throws {
+    try await withTemporaryDirectory { directory in
+      let (memory, second) = (MemoryObjectStore(), MemoryObjectStore())
+      for name in ["z/old", "z/young", "a/refers"] {
+        try await memory.put(ObjectKey(name), .bytes([1]))
+      }
+      let first = FaultyObjectStore(memory) { call in
+        if call.operation == .get, call.key == "z/young" { memory["z/young"] = nil }
+        return nil
+      }
+      let status = try await mirror(first, second, directory).pass()
+      #expect(status.failure == nil && status.missingObjects == 0 && status.completeAsOf != nil)
+      #expect(Set(second.keys) == ["z/old", "a/refers"])
+    }
+  }
+
+  /// What nobody can read in the first store either keeps nothing else from the copy; and the copy is not complete.
+  @Test func anObjectThatCannotBeReadHoldsUpNoOthers() async throws {
+    try await withTemporaryDirectory { directory in
+      let (memory, second) = (MemoryObjectStore(), MemoryObjectStore())
+      for name in ["z/1", "z/2", "z/3", "a/refers"] {
+        try await memory.put(ObjectKey(name), .bytes([1]))
+      }
+      let mirror = try mirror(DamagedStore(base: memory, damaged: "z/1"), second, directory)
+      let status = try await mirror.pass()
+      #expect(Set(second.keys) == ["z/2", "z/3", "a/refers"])
+      #expect(status.missing == ["z/1"] && status.completeAsOf == nil)
+      #expect(status.failure?.contains("z/1") == true)
+    }
+  }
+
+  /// A copy that lacks what took the place of merged objects would be whole no more without these.
+  @Test func nothingIsDeletedWhileTheCopyLacksWhatTookItsPlace() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, memory) = (MemoryObjectStore(), MemoryObjectStore())
+      let second = FaultyObjectStore(memory)
+      for name in ["z/1", "z/2", "z/3", "z/4"] {
+        try await first.put(ObjectKey(name), .bytes([1, 2, 3]))
+      }
+      let clock = Clock()
+      let mirror = try mirror(first, second, directory, clock: clock)
+      try await mirror.pass()
+      try await first.put(ObjectKey("z/merged"), .bytes([1, 2, 3, 1, 2, 3]))
+      first["z/1"] = nil
+      second.setRule { $0.operation == .put ? .before : nil }
+      for _ in 0..<3 {
+        clock.advance(200)
+        #expect(try await mirror.pass().failure != nil)
+      }
+      #expect(memory.keys.count == 4)
+      second.setRule(nil)
+      #expect(try await mirror.pass().failure == nil)
+      #expect(Set(memory.keys) == ["z/2", "z/3", "z/4", "z/merged"])
+    }
+  }
+
   /// As a busy installation goes on: what is gone after a while outweighs all that stays, by number and by size.
   @Test func whatLivesForMinutesStopsNoDeletion() async throws {
     try await withTemporaryDirectory { directory in
@@ -289,4 +346,26 @@ import Testing
       }
     }
   }
+}
+
+/// A store of which one object does not come as it was put.
+private struct DamagedStore: ObjectStore {
+  let base: MemoryObjectStore
+  let damaged: String
+
+  func put(_ key: ObjectKey, _ body: ObjectBody) async throws { try await base.put(key, body) }
+  func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
+    guard key.name != damaged else {
+      throw ObjectStorageError(
+        .damaged, operation: "get object", key: key.name, detail: "its sum is another")
+    }
+    return try await base.get(key, range: range)
+  }
+  func size(_ key: ObjectKey) async throws -> UInt64? { try await base.size(key) }
+  func list(
+    prefix: String, after: ObjectKey?, limit: Int
+  ) async throws -> [ObjectListing] {
+    try await base.list(prefix: prefix, after: after, limit: limit)
+  }
+  func delete(_ key: ObjectKey) async throws { try await base.delete(key) }
 }

@@ -15,7 +15,8 @@ import Synchronization
 /// 3. What others refer to is copied before them, by rank.
 /// 4. An object that is gone from the first store is deleted from the second only after it has been
 ///    missed for ``Configuration/deletionDelay``, and none where of what both held less than a quarter
-///    is left at once (``MirrorLoss``): then somebody emptied the first, and the copy is what is left.
+///    is left at once (``MirrorLoss``): then somebody emptied the first, and the copy is what is left. Nor is any
+///    while the copy lacks something: it may be what took their place.
 ///
 /// ## Crash
 /// A pass begins with what the stores hold, so it goes on where it was cut off. A deletion's delay
@@ -49,12 +50,12 @@ public final class ObjectMirror: Sendable {
     }
   }
 
-  private let first: any ObjectStore
-  private let second: any ObjectStore
-  private let configuration: Configuration
-  private let fileSystem: any FileSystem
-  private let threads: BlockingThreads
-  private let scratch: IncomingDirectory
+  let first: any ObjectStore
+  let second: any ObjectStore
+  let configuration: Configuration
+  let fileSystem: any FileSystem
+  let threads: BlockingThreads
+  let scratch: IncomingDirectory
   /// Seconds since 1970.
   private let now: @Sendable () -> Double
   private let state = Mutex(State())
@@ -130,18 +131,18 @@ public final class ObjectMirror: Sendable {
     noteLoss(&status) {
       $0.judge(common: there.values.reduce(0, +) - goneBytes, gone: goneBytes, at: started)
     }
-    let left = try await copyMissing(here, there, &status)
+    let (left, vanished) = try await copyMissing(here, there, &status)
     status.missingObjects = left.count
     status.missingBytes = left.reduce(0) { $0 + (here[$1] ?? 0) }
     status.missing = left.prefix(ObjectMirror.listedMissing).map(\.name)
     if left.isEmpty { status.completeAsOf = started }
     // The larger: what is cut short in the first store is held nevertheless.
-    let absent = Set(left)
+    let absent = vanished.union(left)
     let held: UInt64 = here.reduce(0) { sum, object in
       absent.contains(object.key) ? sum : sum + max(object.value, there[object.key] ?? 0)
     }
     noteLoss(&status) { $0.note(heldBytes: held) }
-    try await delete(Array(gone.keys), of: there.count, &status)
+    try await delete(Array(gone.keys), of: there.count, isComplete: left.isEmpty, &status)
   }
 
   /// What is known of losses, changed, and told by the status.
@@ -156,10 +157,11 @@ public final class ObjectMirror: Sendable {
   /// The first store is right, whatever it lost: from the next pass on the copy follows it again.
   public func acceptLoss() { state.withLock { $0.loss.accept() } }
 
-  /// Copies what the second store lacks; returns what it lacks still, in order.
+  /// Copies what the second store lacks.
+  /// - Returns: what it lacks still, in order; and what was gone from the first store when its turn came.
   private func copyMissing(
     _ here: [ObjectKey: UInt64], _ there: [ObjectKey: UInt64], _ status: inout Status
-  ) async throws -> [ObjectKey] {
+  ) async throws -> (left: [ObjectKey], vanished: Set<ObjectKey>) {
     let changed = try await keysWereWrappedAgain(here, there)
     let rank = configuration.rank
     let candidates = here.filter {
@@ -170,18 +172,22 @@ public final class ObjectMirror: Sendable {
       .map { (rank: rank($0.key), key: $0.key, size: $0.value) }
       .sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }
     var left = missing.map(\.key)
+    var vanished: Set<ObjectKey> = []
     for group in Dictionary(grouping: missing, by: \.rank).sorted(by: { $0.key < $1.key }) {
-      let copied = try await copy(
+      let outcome = try await copy(
         group.value.map { ObjectListing(key: $0.key, size: $0.size) }, &status)
-      left.removeAll { copied.contains($0) }
-      // What refers to objects that are not there yet is not copied before them.
-      if copied.count < group.value.count { break }
+      vanished.formUnion(outcome.vanished)
+      let settled = outcome.copied.union(outcome.vanished)
+      left.removeAll { settled.contains($0) }
+      // What refers to objects that are not there yet is not copied before them. Those that the first store cannot
+      // give are no better there.
+      if settled.count + outcome.unreadable < group.value.count { break }
     }
     if let first = damaged.min(), status.failure == nil {
       status.failure =
         "\(damaged.count) objects of the first store are damaged, such as '\(first)': their copies are kept as they are"
     }
-    return left
+    return (left, vanished)
   }
 
   /// Keys of an encrypted store, and those of the sealed catalog in a plain one.
@@ -232,124 +238,11 @@ public final class ObjectMirror: Sendable {
     return found
   }
 
-  // MARK: Copying
-
-  private func copy(
-    _ objects: [ObjectListing], _ status: inout Status
-  ) async throws -> Set<ObjectKey> {
-    var copied: Set<ObjectKey> = []
-    var failure: (any Error)?
-    try await withThrowingTaskGroup(of: Result<ObjectListing, any Error>.self) { group in
-      var next = 0
-      func addNext() {
-        guard next < objects.count, failure == nil else { return }
-        let object = objects[next]
-        next += 1
-        group.addTask {
-          do {
-            try await self.copy(object)
-            return .success(object)
-          } catch { return .failure(error) }
-        }
-      }
-      for _ in 0..<configuration.width { addNext() }
-      while let result = try await group.next() {
-        switch result {
-        case .success(let object):
-          copied.insert(object.key)
-          status.copiedObjects += 1
-          status.copiedBytes += object.size
-        case .failure(let error):
-          // Deleted since it was listed: no gap.
-          if (error as? ObjectStorageError)?.code == .notFound { break }
-          failure = failure ?? error
-        }
-        addNext()
-      }
-    }
-    try Task.checkCancellation()
-    if let failure { status.failure = "\(failure)" }
-    return copied
-  }
-
-  /// Copies one object and compares what arrived with what was read.
-  private func copy(_ object: ObjectListing) async throws {
-    if object.size <= configuration.largestInMemory {
-      let bytes = try await first.get(object.key, range: nil)
-      try check(object, size: UInt64(bytes.count))
-      try await second.put(object.key, .bytes(bytes))
-      return try await verify(object, crc: crc32c(bytes))
-    }
-    let path = scratch.nextPath()
-    do {
-      let crc = try await download(object, to: path)
-      try await second.put(object.key, .file(path: path))
-      try await removeScratch(path)
-      try await verify(object, crc: crc)
-    } catch {
-      // The first error is the one to report; a leftover is removed at the next start.
-      try? await removeScratch(path)
-      throw error
-    }
-  }
-
-  private func removeScratch(_ path: String) async throws {
-    try await threads.run { [fileSystem] in
-      guard try fileSystem.status(path, operation: "mirror object") != nil else { return }
-      try fileSystem.unlink(path, operation: "mirror object")
-    }
-  }
-
-  private func download(_ object: ObjectListing, to path: String) async throws -> UInt32 {
-    let file = try await threads.run { [fileSystem] in
-      try fileSystem.open(path, .createNew, operation: "mirror object")
-    }
-    defer { file.close() }
-    var crc: UInt32 = 0
-    var offset: UInt64 = 0
-    while offset < object.size {
-      let start = offset
-      let end = min(object.size, start + (8 << 20))
-      let bytes = try await first.get(object.key, range: start..<end)
-      crc = crc32c(bytes, from: crc)
-      try await threads.run {
-        try bytes.withUnsafeBytes { try file.write($0, at: start, operation: "mirror object") }
-      }
-      offset = end
-    }
-    return crc
-  }
-
-  private func check(_ object: ObjectListing, size: UInt64) throws {
-    guard size == object.size else {
-      throw ObjectStorageError(
-        .damaged, operation: "mirror object", key: object.key.name,
-        detail: "\(size) bytes, listed as \(object.size)")
-    }
-  }
-
-  /// Reads the copy back, all of it.
-  private func verify(_ object: ObjectListing, crc expected: UInt32) async throws {
-    var crc: UInt32 = 0
-    var offset: UInt64 = 0
-    while offset < object.size {
-      let end = min(object.size, offset + (8 << 20))
-      let found = try await second.slice(object.key, offset..<end)
-      try check(object, size: found.objectSize)
-      crc = crc32c(found.bytes, from: crc)
-      offset = end
-    }
-    guard crc == expected else {
-      throw ObjectStorageError(
-        .damaged, operation: "mirror object", key: object.key.name,
-        detail: "checksum \(crc) in the second store, \(expected) in the first")
-    }
-  }
-
   // MARK: Deletion
 
+  /// - Parameter isComplete: whether the copy has all else: what took the place of those that are gone.
   private func delete(
-    _ gone: [ObjectKey], of total: Int, _ status: inout Status
+    _ gone: [ObjectKey], of total: Int, isComplete: Bool, _ status: inout Status
   ) async throws {
     let time = now()
     let due = state.withLock { state -> [ObjectKey] in
@@ -367,7 +260,7 @@ public final class ObjectMirror: Sendable {
         + "use the copy in its place; if it is right, 'exzo store mirror-accept' lets the copy follow it"
       return
     }
-    guard !due.isEmpty else { return }
+    guard !due.isEmpty, isComplete else { return }
     try await second.delete(due.sorted())
     status.awaitingDeletion -= due.count
   }
