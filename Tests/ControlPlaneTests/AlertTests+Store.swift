@@ -4,7 +4,7 @@ import Testing
 
 @testable import ControlPlane
 
-/// The second store.
+/// What is told of the object stores.
 extension AlertTests {
   @Test func aSecondStoreThatFailsForLongIsAnAlertThoughItIsNotBehind() async throws {
     try await Installation.with { installation in
@@ -33,6 +33,23 @@ extension AlertTests {
       try await AlertService(core: installation.core).round(told)
       #expect(try await found(nil) == [])
       #expect(try await found("3 objects are damaged").map(\.kind) == [.mirrorLag])
+    }
+  }
+
+  /// Where credentials have expired, restarting serve alone does not help.
+  @Test func commitsThatStayOnTheMachineLeadToTheComputeToo() async throws {
+    try await Installation.with { installation in
+      let scene = try await installation.working { try await PastScene(installation) }
+      installation.fleet.setHealth([
+        FleetHealth.Compute(
+          lineID: scene.line, projectID: scene.project.rawValue, exposureSeconds: 3600,
+          walBytes: 0, alarms: [])
+      ])
+      let found = try await AlertConditions(core: installation.core).now()
+      let lag = try #require(found.first { $0.kind == .captureLag })
+      for command in ["'exzo store speed'", "'exzo endpoints restart ID'"] {
+        #expect(lag.hint.contains(command), "\(lag.hint)")
+      }
     }
   }
 }

@@ -330,23 +330,6 @@ extension AlertService {
     }
   }
 
-  /// Where credentials have expired, restarting serve alone does not help.
-  @Test func commitsThatStayOnTheMachineLeadToTheComputeToo() async throws {
-    try await with { installation, _, _, _ in
-      let scene = try await installation.working { try await PastScene(installation) }
-      installation.fleet.setHealth([
-        FleetHealth.Compute(
-          lineID: scene.line, projectID: scene.project.rawValue, exposureSeconds: 3600,
-          walBytes: 0, alarms: [])
-      ])
-      let found = try await AlertConditions(core: installation.core).now()
-      let lag = try #require(found.first { $0.kind == .captureLag })
-      for command in ["'exzo store speed'", "'exzo endpoints restart ID'"] {
-        #expect(lag.hint.contains(command), "\(lag.hint)")
-      }
-    }
-  }
-
   /// Whoever is told knows which branch is down, why, and where to look.
   @Test func aServerThatDoesNotComeUpIsToldInFull() async throws {
     try await with { installation, alerts, hook, command in
