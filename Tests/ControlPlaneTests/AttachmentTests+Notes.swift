@@ -1,4 +1,5 @@
 import APITypes
+import Catalog
 import ControlPlaneSimulation
 import Testing
 

@@ -368,4 +368,5 @@ private struct DamagedStore: ObjectStore {
     try await base.list(prefix: prefix, after: after, limit: limit)
   }
   func delete(_ key: ObjectKey) async throws { try await base.delete(key) }
+  func localFile(_ key: ObjectKey) -> String? { nil }
 }
