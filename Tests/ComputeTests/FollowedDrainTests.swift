@@ -19,9 +19,9 @@ import Testing
       #expect(fleet.isDrained(following: line))
       #expect(files.createFile(atPath: "\(directory.spool)/segment", contents: Data()))
       #expect(!fleet.isDrained(following: line))
-      try DrainedMarker(directory).set()
+      try DrainedMarker(directory, following: true).set()
       #expect(fleet.isDrained(following: line))
-      try DrainedMarker(directory).clear()
+      try DrainedMarker(directory, following: true).clear()
       #expect(!fleet.isDrained(following: line))
     }
   }

@@ -372,6 +372,9 @@ struct DumpScene: Sendable {
       #expect(try await directory.wake(endpoint).computeID == before.computeID)
       let now = try await scene.core.catalog.read { try $0.operation(OperationID(recovery.id)) }
       #expect(now?.isFinal == false)
+      while !scene.tools.calls.contains(where: { $0.hasPrefix("recover ") }) {
+        try await Task.sleep(for: .milliseconds(5))
+      }
       // Its failure is none of theirs, whether they came before or after.
       scene.tools.fail("recover", with: [DumpError("the table is gone")])
       scene.tools.hold(false)

@@ -166,6 +166,9 @@ import Testing
         }
         installation.fleet.fail("start", with: [ComputeFleetError(.damaged, "layer 'x'")])
         #expect(try await finalize(looks[0], "kept").map(\.status) == [.failed, .skipped])
+        while try await installation.core.catalog.read({ try !$0.unfinishedOperations().isEmpty }) {
+          try await Task.sleep(for: .milliseconds(5))
+        }
         #expect(await installation.fleet.running().map(\.lineID) == [scene.line])
         for (look, oldName) in zip(looks, ["main-1", "main-2"]) {
           let ended = try await finalize(look, oldName)

@@ -44,6 +44,11 @@ extension CatalogTransaction {
     try first(where: "t.id = $1", .text(id.rawValue))
   }
 
+  /// Gives a lease back before its time.
+  public func deleteLease(_ id: String) throws {
+    try run("DELETE FROM exzo.leases WHERE id = $1", .text(id))
+  }
+
   /// Drops leases that have expired.
   @discardableResult
   public func expireLeases(before date: Date) throws -> Int {

@@ -22,6 +22,7 @@ public struct LineDirectory: Sendable, Equatable {
   public var agentLock: String { "\(path)/agent.lock" }
   /// Present while everything the compute ever acknowledged is in the object store: after a clean stop.
   public var drainedMarker: String { "\(path)/drained" }
+  public var followedDrainedMarker: String { "\(path)/drained-following" }
   public var agentLog: String { "\(path)/agent.log" }
   public var serverLog: String { "\(path)/postgres.log" }
   public var volume: String { "\(path)/volume" }

@@ -215,7 +215,7 @@ public final class AgentFleet: Sendable {
     // A line that was never followed here has no spool.
     guard access(directory.spool, F_OK) == 0 || errno != ENOENT else { return true }
     let spooled = try? FileManager.default.contentsOfDirectory(atPath: directory.spool)
-    return spooled?.isEmpty == true || access(directory.drainedMarker, F_OK) == 0
+    return spooled?.isEmpty == true || access(directory.followedDrainedMarker, F_OK) == 0
   }
 
   /// The specification a line was last started with, or `nil` where it has no volume here.

@@ -32,7 +32,7 @@ extension Agent {
   private func drainForGood() async throws {
     guard capture != nil else { return }
     try await drain()
-    try await blocking { [directory] in try DrainedMarker(directory).set() }
+    try await blocking { [directory] in try DrainedMarker(directory, following: true).set() }
   }
 
   /// Ends the stream of a following that cannot go on, and stores what it left for as long as that takes.

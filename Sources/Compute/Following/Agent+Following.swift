@@ -24,7 +24,7 @@ extension Agent {
     }
     let writer = try await followedLine(source, connection, environment)
     let capture = try await openCapture(of: source, connection, writer, environment)
-    try await blocking { [directory] in try DrainedMarker(directory).clear() }
+    try await blocking { [directory] in try DrainedMarker(directory, following: true).clear() }
     self.capture = capture
     capture.start()
     watchFollowing(capture)

@@ -168,9 +168,9 @@ public struct MachineRecovery: Sendable {
     var revived = branch
     revived.lineID = line.id
     revived.updatedAt = core.clock.now
-    // A copy of a schema that was not finished stays what it is.
-    if revived.state == "init", revived.initSource != BranchCreation.schemaOnly {
-      revived.state = "ready"
+    // A copy of a schema that was not finished is not gone on with.
+    if revived.state == "init" {
+      revived.state = revived.initSource == BranchCreation.schemaOnly ? "failed" : "ready"
       revived.stateChangedAt = core.clock.now
     }
     try tx.update(revived)

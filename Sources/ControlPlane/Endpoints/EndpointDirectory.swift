@@ -134,7 +134,9 @@ public final class EndpointDirectory: Sendable {
         endpoint.id, endpoint.projectID, endpoint.accountID, .startCompute, to: .active
       ) { _ in true }
     } catch let error as ControlPlaneError where error.code == .operationInProgress {
-      return
+      // Of the branch, or one that began in this moment.
+      await core.ended.wait(since: core.ended.generation, timeout: .milliseconds(250))
+      try Task.checkCancellation()
     }
   }
 

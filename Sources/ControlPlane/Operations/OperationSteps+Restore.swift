@@ -133,7 +133,7 @@ extension OperationSteps {
     _ = try tx.enqueue(rest)
   }
 
-  /// The branch of the two that no endpoint leads to keeps no compute.
+  /// The branch of the two that no endpoint in use leads to keeps no compute.
   private func abandonFinalization(
     of restored: BranchRecord, _ operation: OperationRecord, _ project: ProjectRecord,
     _ tx: CatalogTransaction
@@ -141,7 +141,8 @@ extension OperationSteps {
     let hasMoved = restored.restoreStatus == RestoreStatus.finalized
     guard let target = operation.details["target"].map({ BranchID($0) }) else { return }
     let left = hasMoved ? target : restored.id
-    guard try tx.endpoints(of: left).isEmpty else { return }
+    let leads = try tx.endpoints(of: left).contains { $0.type == .readWrite && $0.state == .active }
+    guard !leads else { return }
     _ = try tx.enqueue(
       OperationRecord(
         .retireCompute, core, project: project, branch: left, locks: [OperationLock.branch(left)]))

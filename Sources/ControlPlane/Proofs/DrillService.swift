@@ -153,13 +153,14 @@ public struct DrillService: Sendable {
     drill.scratchLineID = scratch
     drill.status = API.ProofStatus.running.rawValue
     let running = drill
+    let lease = core.names.lease()
     try await core.catalog.write { tx in
       try tx.update(running)
       // Nothing evicts the moment meanwhile.
       let now = core.clock.now
       try tx.insert(
         LeaseRecord(
-          id: core.names.lease(), accountID: running.accountID, plan: running.plan,
+          id: lease, accountID: running.accountID, plan: running.plan,
           projectID: running.projectID, lineID: running.lineID, lsn: moment.lsn,
           expiresAt: now.addingTimeInterval(Self.leaseSeconds), createdAt: now))
     }
@@ -172,9 +173,11 @@ public struct DrillService: Sendable {
       outcome = try await core.fleet.drill(request)
     } catch {
       await tidy(&drill)
+      try await core.catalog.write { try $0.deleteLease(lease) }
       throw error
     }
     await tidy(&drill)
+    try await core.catalog.write { try $0.deleteLease(lease) }
     drill.take(outcome, objective: core.settings.proofs.drillObjective)
   }
 

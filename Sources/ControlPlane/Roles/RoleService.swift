@@ -178,6 +178,8 @@ extension Core {
     let project = try lock(tx, project, of: account)
     let found = try self.branch(tx, branch, of: project.id)
     try requireFree(tx, project.id, try tenantLocks(tx, branch), doing: action)
+    // Removing a database wakes the compute.
+    try requireFilled(found, doing: action)
     return (project, found)
   }
 
