@@ -85,6 +85,8 @@ public final class ControlPlane: Sendable {
   public var sealer: SecretSealer { core.sealer }
   public var settings: InstallationSettings { core.settings }
   public var now: Date { core.clock.now }
+  /// To be told by whoever watches the machine's clock, before ``run()``.
+  public var clockDoubt: ClockDoubt { core.clockDoubt }
   public var verifications: VerificationService { VerificationService(core: core) }
   public var capture: CaptureService { CaptureService(core: core) }
   public var drills: DrillService { DrillService(core: core) }

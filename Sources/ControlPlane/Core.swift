@@ -68,6 +68,8 @@ struct Core: Sendable {
   let notFollowed = Troubles()
   /// What the second store complains of.
   let mirrorFailures = Troubles()
+  /// Asked before what keeps history ends by the time.
+  let clockDoubt = ClockDoubt()
   private let active = ActiveEndpoints()
   /// What timelines' events were found to be.
   let eventNames = EventNames()

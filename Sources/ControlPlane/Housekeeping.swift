@@ -6,7 +6,8 @@ import Foundation
 /// leases go.
 ///
 /// *State and invariants*: 1. Counting waits for nothing else: what a kill of `serve` may lose is what came since its
-/// last round. 2. A step that fails is logged by its name and keeps no other from being done.
+/// last round. 2. A step that fails is logged by its name and keeps no other from being done. 3. While the machine's
+/// clock is doubted (``ClockDoubt``), no branch, snapshot, lease, dump or key ends by it.
 ///
 /// *Concurrency*: ``run(every:)`` and ``measure(every:)`` once each.
 public struct Housekeeping: Sendable {
@@ -124,6 +125,7 @@ public struct Housekeeping: Sendable {
 
   private func expireRows() async throws {
     let now = core.clock.now
+    guard !core.clockDoubt.isDoubted else { return }
     try await core.catalog.write { tx in
       try tx.expireLeases(before: now)
       try tx.expireSnapshots(
@@ -152,6 +154,7 @@ public struct Housekeeping: Sendable {
 
   private func deleteExpired() async throws {
     let now = core.clock.now
+    guard !core.clockDoubt.isDoubted else { return }
     let expired = try await core.catalog.read {
       try $0.expiredBranches(at: now, limit: Self.expiredBatch)
     }

@@ -71,6 +71,45 @@ import Testing
     }
   }
 
+  /// When a clock that was ahead is put right, the history of what ended by it would be collected at once.
+  @Test func nothingEndsByAClockThatIsDoubted() async throws {
+    try await DumpScene.with { scene in
+      let (past, core) = (scene.past, scene.core)
+      let end = core.clock.now.addingTimeInterval(1000)
+      _ = try await SnapshotService(core: core).create(
+        SnapshotService.Request(name: "short", expiresAt: end), branch: past.main,
+        project: past.project, account: past.account)
+      let branch = try await past.branches.create(
+        API.BranchCreateRequest(branch: API.NewBranch(name: "short", expiresAt: end)),
+        project: past.project, account: past.account)
+      var request = scene.main()
+      request.expiresAt = end
+      let dumps = try await scene.create(request)
+      try await past.installation.end(branch.operations + dumps.operations)
+
+      func housekeep() async throws -> [Int] {
+        try await Housekeeping(core: core, directory: EndpointDirectory(core: core)).round()
+        try await scene.housekeep()
+        return [
+          try await SnapshotService(core: core).list(
+            project: past.project, account: past.account
+          ).count,
+          try await past.branches.count(
+            project: past.project, account: past.account, search: nil),
+          scene.tools.kept.count,
+          try await core.catalog.read { try $0.leases(after: past.start).count },
+        ]
+      }
+      let before = try await housekeep()
+      #expect(before[..<3] == [1, 3, 1] && before[3] > 0)
+      core.clockDoubt.follow { true }
+      past.installation.clock.advance(43_200)
+      #expect(try await housekeep() == before)
+      core.clockDoubt.follow { false }
+      #expect(try await soon { try await housekeep() == [0, 2, 0, 0] })
+    }
+  }
+
   @Test func aStepThatFailsKeepsNoOtherFromBeingDone() async throws {
     try await Installation.with { installation in
       let scene = try await installation.working { try await PastScene(installation) }

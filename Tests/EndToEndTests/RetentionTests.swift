@@ -122,6 +122,43 @@ import Testing
       #expect(try scene.count(scene.uri) == "200")
     }
   }
+
+  /// With a data directory whose clock nobody has watched, as an earlier version or another machine left it.
+  @Test func nothingEndsByAClockThatNobodyHasWatched() async throws {
+    try await withPlatform(
+      arguments: ["--encryption", "off", "--collect-history", "on", "--drill-every", "0"]
+    ) { platform in
+      let scene = try await Scene(platform, name: "unwatched")
+      let memory = "\(platform.directory)/data/collector-memory.json"
+      for _ in 0..<600 where !FileManager.default.fileExists(atPath: memory) {
+        try await Task.sleep(for: .milliseconds(100))
+      }
+      let known = try Data(contentsOf: URL(fileURLWithPath: memory))
+      let end = ISO8601DateFormatter().string(from: Date().addingTimeInterval(3600))
+      _ = try await scene.post("/branches/\(scene.main)/snapshot?name=short&expires_at=\(end)")
+      func snapshots() throws -> Int? {
+        let answer = try platform.call("GET", "/projects/\(scene.project)/snapshots")
+        return (answer["snapshots"] as? [Any])?.count
+      }
+      #expect(try snapshots() == 1)
+
+      try FileManager.default.removeItem(atPath: memory)
+      try await scene.travel(hours: 2)
+      let failure = try #require(try scene.collected()["failure"] as? String)
+      #expect(failure.contains("has not been watched yet"))
+      // Housekeeping's first round does everything.
+      try await Task.sleep(for: .seconds(3))
+      #expect(try snapshots() == 1)
+
+      try known.write(to: URL(fileURLWithPath: memory))
+      try await scene.travel(hours: 2)
+      for _ in 0..<200 {
+        if try snapshots() == 0 { break }
+        try await Task.sleep(for: .milliseconds(100))
+      }
+      #expect(try snapshots() == 0)
+    }
+  }
 }
 
 extension Scene {

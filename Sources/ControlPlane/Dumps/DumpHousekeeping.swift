@@ -5,7 +5,8 @@ import Synchronization
 /// What happens to dumps by itself: they expire, and what nobody needs leaves the store.
 ///
 /// *State and invariants*: a round goes on where the last one ended, so that dumps that cannot be removed hold up no
-/// others; they are tried again when all have had their turn.
+/// others; they are tried again when all have had their turn. While the machine's clock is doubted (``ClockDoubt``),
+/// none expires; those that were deleted leave the store all the same.
 ///
 /// *Concurrency*: ``round()`` one at a time.
 final class DumpHousekeeping: Sendable {
@@ -18,11 +19,12 @@ final class DumpHousekeeping: Sendable {
 
   func round() async throws {
     let now = core.clock.now
+    let isDoubted = core.clockDoubt.isDoubted
     let recoverable = now.addingTimeInterval(-Presenter.recoverySeconds)
     let request = PageRequest(
       limit: Self.batch, after: position.withLock { $0 }, order: .ascending)
     let page = try await core.catalog.write { tx in
-      try tx.expireDumps(at: now, projectsDeletedBefore: recoverable)
+      if !isDoubted { try tx.expireDumps(at: now, projectsDeletedBefore: recoverable) }
       return try tx.unremovedDumps(request)
     }
     position.withLock { $0 = page.next }

@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 import PostgresFormat
 
-/// Tells whether the machine's clock is believed before history is deleted by it.
+/// Tells whether the machine's clock is believed before history is deleted by it, or what keeps history ends.
 ///
 /// ## Purpose
 /// What a clock that is ahead makes leave the window is gone when it is put right. So a clock that has moved on
@@ -68,7 +68,7 @@ public struct ClockWatch: Codable, Hashable, Sendable {
   ///   known yet, this one is as good as any.
   /// - Returns: `nil` where it is believed.
   public mutating func doubt(_ reading: Reading, mayLose: Bool) -> Doubt? {
-    let ahead = believed.map { reading.time.since($0.time) - Self.passed(since: $0, reading) }
+    let ahead = ahead(reading)
     if ahead.map({ $0 <= Self.tolerance }) ?? !mayLose {
       believe(reading)
       return nil
@@ -81,6 +81,17 @@ public struct ClockWatch: Codable, Hashable, Sendable {
     }
     doubted = first
     return Doubt(ahead: ahead, remaining: Self.patience - waited)
+  }
+
+  /// Whether a clock is not ahead of the time that is known to have passed since a reading was last believed. Takes
+  /// nothing in: a clock may be asked about often, and does not creep ahead by that.
+  public func believes(_ reading: Reading) -> Bool {
+    ahead(reading).map { $0 <= Self.tolerance } ?? false
+  }
+
+  /// - Returns: `nil` where no reading was ever believed.
+  private func ahead(_ reading: Reading) -> Duration? {
+    believed.map { reading.time.since($0.time) - Self.passed(since: $0, reading) }
   }
 
   private mutating func believe(_ reading: Reading) {

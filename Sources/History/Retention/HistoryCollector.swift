@@ -218,6 +218,7 @@ public actor HistoryCollector {
     var sweep = LineSweep(
       contents: contents, neededLayers: layers, now: now, grace: policy.grace)
     sweep.isRunning = isRunning
+    sweep.waiting = Set(seen.keys)
     sweep.longUnlisted = Set(seen.filter { now.since($0.value) >= policy.grace }.keys)
     let listed = try await listAll(
       prefix: contents.keys.prefix, after: nil, store: environment.store)

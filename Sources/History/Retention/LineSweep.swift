@@ -13,6 +13,8 @@ struct LineSweep: Sendable {
   var grace: Duration
   /// Objects that no manifest listed when they were first seen, that long ago.
   var longUnlisted: Set<ObjectKey> = []
+  /// All that wait, however long; none where that does not matter.
+  var waiting: Set<ObjectKey> = []
   /// Whether a branch points to the line: then its writer may be making layers for as long as it likes, and alone
   /// says which chunks and keyframes are part of it.
   var isRunning = true
@@ -83,13 +85,17 @@ struct LineSweep: Sendable {
   /// That writer never lists it again, and who read an older manifest has had ``grace`` to look anew.
   ///
   /// What a former writer's manifest says is not enough while a writer may be there: it may have become visible
-  /// after the present one looked, which then still counts on what that manifest had replaced.
+  /// after the present one looked, which then still counts on what that manifest had replaced. What had begun to wait
+  /// before the present one took over goes on waiting: else a line that wakes often would keep it for good.
   private func isLeft(
     _ object: ObjectListing, _ number: ObjectNumber, isKnown: Bool, _ last: ObjectNumber,
     _ unlisted: inout Set<ObjectKey>
   ) -> Bool {
     guard !isKnown, number <= last, contents.damages[object.key.name] == nil else { return false }
-    if isRunning, contents.manifest?.epoch != contents.owners.last?.epoch { return false }
+    if isRunning, contents.manifest?.epoch != contents.owners.last?.epoch {
+      if waiting.contains(object.key) { unlisted.insert(object.key) }
+      return false
+    }
     unlisted.insert(object.key)
     return longUnlisted.contains(object.key)
   }

@@ -35,13 +35,31 @@ struct RetentionForest: Sendable {
   func untouched(_ demands: [LineID: LineDemand]) -> Set<LineID> {
     var result = Set(unreadable.flatMap(lineage))
     for line in undescribed {
-      switch demands[line]?.ancestry ?? .unknown {
-      case .root: continue
-      case .line(let parent) where lines[parent] != nil || undescribed.contains(parent):
-        result.formUnion(lineage(of: parent))
-      case .line, .unknown: return Set(lines.keys)
-      }
+      guard let ancestors = ancestors(ofUndescribed: line, demands) else { return Set(lines.keys) }
+      result.formUnion(ancestors)
     }
     return result
+  }
+
+  /// Lines that one whose description cannot be read may descend from, as the catalog has it; `nil` where that does
+  /// not tell.
+  ///
+  /// A parent that is not in the store was removed when nothing descended from it, or was never made: then one of its
+  /// own ancestors is the line's, or none.
+  private func ancestors(
+    ofUndescribed line: LineID, _ demands: [LineID: LineDemand]
+  ) -> [LineID]? {
+    var passed: Set<LineID> = []
+    var next = line
+    while passed.insert(next).inserted {
+      switch demands[next]?.ancestry ?? .unknown {
+      case .unknown: return nil
+      case .root: return []
+      case .line(let parent):
+        if lines[parent] != nil || undescribed.contains(parent) { return lineage(of: parent) }
+        next = parent
+      }
+    }
+    return nil
   }
 }

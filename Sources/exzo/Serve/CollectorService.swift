@@ -8,7 +8,8 @@ import ServiceLifecycle
 
 /// Evicts history that nothing needs, a round every few minutes, and says what the last one did.
 ///
-/// Nothing goes while the machine's clock is doubted; see ``ClockWatch``.
+/// Nothing goes while the machine's clock is doubted; see ``ClockWatch``. Nor does the control plane end by it what keeps
+/// history, from the making of this on.
 ///
 /// The status is in `DIR/collector.json`, what it waits for in `DIR/collector-memory.json`.
 struct CollectorService: Service {
@@ -20,6 +21,8 @@ struct CollectorService: Service {
   /// from counts no more.
   let isFenced: @Sendable () -> Bool
   let log: Logger
+  private let memory: CollectorMemory
+  private let clock: WatchedClock
   /// Between the end of a round that took something and the next.
   private static let pause: Duration = .seconds(300)
   /// Rounds that find nothing come ever more seldom: a round lists each line, which a bucket charges for.
@@ -40,24 +43,38 @@ struct CollectorService: Service {
     var failure: String?
   }
 
+  init(
+    plane: ControlPlane, environment: HistoryEnvironment?, dataDirectory: String,
+    isFenced: @escaping @Sendable () -> Bool, log: Logger
+  ) {
+    self.plane = plane
+    self.environment = environment
+    self.dataDirectory = dataDirectory
+    self.isFenced = isFenced
+    self.log = log
+    memory = Self.memory(Self.memoryFile(dataDirectory), log)
+    let clock = WatchedClock(memory.clock)
+    self.clock = clock
+    // Without rounds nothing would ever end the doubt.
+    if environment != nil { plane.clockDoubt.follow { clock.isDoubted } }
+  }
+
   func run() async throws {
     guard let environment else {
       // A group's service must not end before the others.
       try? await gracefulShutdown()  // cancelled means the same
       return
     }
-    let memory = self.memory()
     let collector = HistoryCollector(environment: environment, memory: memory) { [isFenced] in
       try await Task.sleep(for: Self.deletionPause)
       if isFenced() { throw CancellationError() }
     }
     await cancelWhenGracefulShutdown {
       var status: Status?
-      var clock = memory.clock
       var pause = Self.pause
       while !Task.isCancelled, !isFenced() {
         do {
-          guard let last = try await round(collector, environment, &clock, after: status) else {
+          guard let last = try await round(collector, environment, after: status) else {
             try await Task.sleep(for: Self.pause)
             continue
           }
@@ -76,26 +93,26 @@ struct CollectorService: Service {
     }
   }
 
-  private var memoryFile: String { "\(dataDirectory)/collector-memory.json" }
+  private static func memoryFile(_ dataDirectory: String) -> String {
+    "\(dataDirectory)/collector-memory.json"
+  }
 
   /// What the collector of the last process waited for; nothing where that cannot be read.
-  private func memory() -> CollectorMemory {
-    guard let bytes = FileManager.default.contents(atPath: memoryFile) else {
+  private static func memory(_ file: String, _ log: Logger) -> CollectorMemory {
+    guard let bytes = FileManager.default.contents(atPath: file) else {
       return CollectorMemory()
     }
     do {
       return try CollectorMemory(json: bytes)
     } catch {
-      log.warning(
-        "the collector begins its waits anew", metadata: ["\(memoryFile)": "\(error)"])
+      log.warning("the collector begins its waits anew", metadata: ["\(file)": "\(error)"])
       return CollectorMemory()
     }
   }
 
   /// - Returns: `nil` where the machine's clock is not believed, and so nothing was done.
   private func round(
-    _ collector: HistoryCollector, _ environment: HistoryEnvironment, _ clock: inout ClockWatch,
-    after last: Status?
+    _ collector: HistoryCollector, _ environment: HistoryEnvironment, after last: Status?
   ) async throws -> Status? {
     // One time decides everything: windows, leases, ages. The watch looks at the machine's own clock, also where serve's
     // is ahead of it (EXZO_CLOCK_AHEAD).
@@ -105,7 +122,7 @@ struct CollectorService: Service {
       (LineID(rawValue: $0.lineID), LineDemand($0))
     }
     if let doubt = clock.doubt(reading, mayLose: !demands.isEmpty) {
-      try await remember(collector, clock)
+      try await remember(collector)
       log.warning("history is not collected yet", metadata: ["reason": "\(doubt)"])
       _ = noteFailure("\(doubt)", after: last)
       return nil
@@ -115,7 +132,7 @@ struct CollectorService: Service {
     for problem in report.problems {
       log.error("a line is not collected", metadata: ["error": "\(problem)"])
     }
-    try await remember(collector, clock)
+    try await remember(collector)
     let status = Status(
       lastRun: Date(), objectsDeleted: report.objectsDeleted, bytesFreed: report.bytesFreed,
       totalObjectsDeleted: (last?.totalObjectsDeleted ?? 0) + report.objectsDeleted,
@@ -126,11 +143,12 @@ struct CollectorService: Service {
     return status
   }
 
-  private func remember(_ collector: HistoryCollector, _ clock: ClockWatch) async throws {
+  private func remember(_ collector: HistoryCollector) async throws {
     var memory = await collector.memory
-    memory.clock = clock
+    memory.clock = clock.watch
     try SystemFileSystem().replaceFile(
-      memoryFile, with: Array(try memory.json()), operation: "write collector memory")
+      Self.memoryFile(dataDirectory), with: Array(try memory.json()),
+      operation: "write collector memory")
   }
 
   /// Says why nothing was collected, so that it is seen where the status is looked at.

@@ -101,6 +101,28 @@ private final class Machine {
     #expect(memory.clock == ClockWatch())
   }
 
+  /// What else ends by the clock asks between two rounds, as often as it likes.
+  @Test func toAskTakesNothingIn() {
+    let machine = Machine()
+    func believes(_ wall: Int64, _ uptime: Int64) -> Bool {
+      machine.watch.believes(
+        ClockWatch.Reading(
+          time: PostgresTimestamp(wall * 1_000_000), uptime: .seconds(uptime), boot: "a"))
+    }
+    #expect(!believes(1000, 100), "before the first judgement")
+    #expect(machine.doubt(1000, 100, mayLose: false) == nil)
+    #expect(believes(1300, 400) && believes(500, 400))
+    #expect(!believes(1300 + Self.night, 400), "before the next judgement")
+    // A clock that creeps ahead.
+    #expect(believes(1700, 400) && !believes(2500, 400))
+    for passed in stride(from: Int64(0), to: 3600, by: 300) {
+      #expect(machine.doubt(1300 + Self.night + passed, 400 + passed) != nil)
+      #expect(!believes(1300 + Self.night + passed, 400 + passed))
+    }
+    #expect(machine.doubt(4900 + Self.night, 4000) == nil)
+    #expect(believes(4900 + Self.night, 4000))
+  }
+
   @Test func thisMachinesClocksGoOn() {
     let (first, second) = (ClockWatch.Reading.now(), ClockWatch.Reading.now())
     #expect(first.uptime > .zero && second.uptime >= first.uptime)

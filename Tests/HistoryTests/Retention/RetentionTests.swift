@@ -230,6 +230,38 @@ import Volume
     }
   }
 
+  /// A damaged description on a parent that was rightly removed keeps what that parent descended from, and does not
+  /// stop the collection of all lines for good.
+  @Test func aDamagedDescriptionOnARemovedParentKeepsItsAncestors() async throws {
+    let gone = LineID(rawValue: "ln-gone000000000000")
+    let cases: [(ofGone: LineDemand.Ancestry, left: [LineID])] = [
+      (.unknown, [lineA, lineB, lineC]), (.line(gone), [lineA, lineB, lineC]),
+      (.line(lineB), [lineB, lineC]), (.root, [lineC]),
+    ]
+    for (ofGone, left) in cases {
+      try await withTemporaryDirectory { directory in
+        let store = MemoryObjectStore()
+        let environment = testEnvironment(store, directory)
+        for line in [lineA, lineB, lineC] {
+          _ = try await LineWriter.create(testDescription(line), environment: environment)
+        }
+        let key = LineKeys(line: lineC).description
+        var bytes = try await store.get(key, range: nil)
+        bytes[bytes.count / 2] ^= 0x04
+        try await store.put(key, .bytes(bytes))
+        _ = try await HistoryCollector(environment: environment).collect([
+          lineA: LineDemand(window: nil), lineB: LineDemand(window: nil),
+          lineC: LineDemand(window: .everything, ancestry: .line(gone)),
+          gone: LineDemand(window: nil, ancestry: ofGone),
+        ])
+        let found = [lineA, lineB, lineC].filter { line in
+          store.keys.contains { $0.hasPrefix(LineKeys(line: line).prefix) }
+        }
+        #expect(found == left, "\(ofGone)")
+      }
+    }
+  }
+
   private func expectWholeLine(
     _ store: any ObjectStore, head: LSN, now: PostgresTimestamp
   ) async throws {

@@ -38,13 +38,14 @@ private final class AnsweringStore: WrappingObjectStore {
 
   private func sweep(
     _ store: any ObjectStore, _ clock: TestClock, longUnlisted: Set<ObjectKey> = [],
-    of contents: LineContents? = nil, isRunning: Bool = true
+    waiting: Set<ObjectKey> = [], of contents: LineContents? = nil, isRunning: Bool = true
   ) async throws -> (garbage: [ObjectKey], unlisted: Set<ObjectKey>) {
     let contents =
       if let contents { contents } else { try await LineContents.load(lineA, store: store) }
     var sweep = LineSweep(
       contents: contents, neededLayers: [], now: clock.now, grace: Self.grace)
     sweep.longUnlisted = longUnlisted
+    sweep.waiting = waiting
     sweep.isRunning = isRunning
     let listed = try await listAll(
       prefix: keys.walPrefix, after: nil, store: store)
@@ -95,6 +96,35 @@ private final class AnsweringStore: WrappingObjectStore {
       try await store.delete(late)
       try await check(
         store, [(Self.start, 7), (Self.start + 100, 8)], end: Self.start + 170)
+    }
+  }
+
+  /// A line that wakes often: whatever waited under the writer before goes on waiting while the next one has written no
+  /// manifest, and goes once that has.
+  @Test func whatWaitsGoesOnWaitingWhenTheLineWakes() async throws {
+    try await withTemporaryDirectory { directory in
+      let (store, clock) = (AnsweringStore(), TestClock())
+      let environment = testEnvironment(store, directory, clock: clock)
+      let first = try await LineWriter.create(testDescription(lineA), environment: environment)
+      try await first.appendChunk(testChunk(lineA, from: Self.start, count: 100))
+      let second = try await LineWriter.resume(lineA, environment: environment)
+      try await second.appendChunk(testChunk(lineA, from: Self.start + 100, count: 70, seed: 8))
+      let late = keys.wal(await first.takeNumber())
+      let chunk = testChunk(lineA, from: Self.start + 100, count: 100)
+      try await store.put(
+        late, .bytes(chunk.encoded(key: late, level: 1, confirmed: Self.start + 100)))
+      try await second.writeManifest()
+      #expect(try await sweep(store, clock).unlisted == [late])
+
+      let third = try await LineWriter.resume(lineA, environment: environment)
+      let all: Set<ObjectKey> = [late]
+      let awake = try await sweep(store, clock, longUnlisted: all, waiting: all)
+      #expect(awake.garbage.isEmpty && awake.unlisted == all)
+      // The writer may still list what nobody saw unlisted under the one before.
+      #expect(try await sweep(store, clock).unlisted.isEmpty)
+      try await third.appendChunk(testChunk(lineA, from: Self.start + 170, count: 30))
+      try await third.writeManifest()
+      #expect(try await sweep(store, clock, longUnlisted: awake.unlisted).garbage == [late])
     }
   }
 
