@@ -9,7 +9,9 @@ import Synchronization
 ///
 /// ## State and invariants
 /// 1. A pass lists both stores and copies what the second lacks; what it copied is complete as of the
-///    pass's beginning once it returns without failures.
+///    pass's beginning once it returns without failures. Where objects were deleted from the first store before they
+///    were copied, what took their place may not have been listed: the next pass copies that, and only then is the
+///    copy complete as of this one's beginning.
 /// 2. Objects are copied byte for byte, under the same names: sealed ones stay sealed, and no key is
 ///    needed.
 /// 3. What others refer to is copied before them, by rank.
@@ -64,6 +66,8 @@ public final class ObjectMirror: Sendable {
     var status = Status()
     /// When an object of the second store was first missed in the first.
     var missedSince: [ObjectKey: Double] = [:]
+    /// When the last pass began, where it left nothing.
+    var lastWhole: Double?
     var loss = MirrorLoss()
   }
 
@@ -115,6 +119,7 @@ public final class ObjectMirror: Sendable {
       throw CancellationError()
     } catch {
       status.failure = "\(error)"
+      state.withLock { $0.lastWhole = nil }
     }
     status.lastPassEndedAt = now()
     state.withLock { $0.status = status }
@@ -135,7 +140,7 @@ public final class ObjectMirror: Sendable {
     status.missingObjects = left.count
     status.missingBytes = left.reduce(0) { $0 + (here[$1] ?? 0) }
     status.missing = left.prefix(ObjectMirror.listedMissing).map(\.name)
-    if left.isEmpty { status.completeAsOf = started }
+    noteCompleteness(started, isWhole: left.isEmpty, hasVanished: !vanished.isEmpty, &status)
     // The larger: what is cut short in the first store is held nevertheless.
     let absent = vanished.union(left)
     let held: UInt64 = here.reduce(0) { sum, object in
@@ -143,6 +148,23 @@ public final class ObjectMirror: Sendable {
     }
     noteLoss(&status) { $0.note(heldBytes: held) }
     try await delete(Array(gone.keys), of: there.count, isComplete: left.isEmpty, &status)
+  }
+
+  /// Says as of when the copy is complete after a pass.
+  /// - Parameters:
+  ///   - isWhole: whether the pass left nothing that the first store has still.
+  ///   - hasVanished: whether objects were gone when their turn came. What took their place is copied by the next
+  ///     pass; what vanishes in that one is younger than this one's beginning.
+  private func noteCompleteness(
+    _ started: Double, isWhole: Bool, hasVanished: Bool, _ status: inout Status
+  ) {
+    let before = state.withLock { state -> Double? in
+      let before = state.lastWhole
+      state.lastWhole = isWhole ? started : nil
+      return before
+    }
+    guard isWhole, let time = hasVanished ? before : started else { return }
+    status.completeAsOf = time
   }
 
   /// What is known of losses, changed, and told by the status.
