@@ -193,11 +193,22 @@ import Testing
       for name in ["z/1", "z/2", "z/3", "a/refers"] {
         try await memory.put(ObjectKey(name), .bytes([1]))
       }
-      let mirror = try mirror(DamagedStore(base: memory, damaged: "z/1"), second, directory)
-      let status = try await mirror.pass()
+      let clock = Clock()
+      let mirror = try mirror(
+        DamagedStore(base: memory, damaged: "z/1"), second, directory, clock: clock)
+      var status = try await mirror.pass()
       #expect(Set(second.keys) == ["z/2", "z/3", "a/refers"])
       #expect(status.missing == ["z/1"] && status.completeAsOf == nil)
       #expect(status.failure?.contains("z/1") == true)
+      // As long as it lies there, what is gone from the first store leaves the copy after the delay.
+      memory["z/2"] = nil
+      for _ in 0..<2 {
+        status = try await mirror.pass()
+        clock.advance(100)
+      }
+      status = try await mirror.pass()
+      #expect(Set(second.keys) == ["z/3", "a/refers"] && status.awaitingDeletion == 0)
+      #expect(status.missing == ["z/1"] && status.completeAsOf == nil)
     }
   }
 

@@ -18,7 +18,7 @@ import Synchronization
 /// 4. An object that is gone from the first store is deleted from the second only after it has been
 ///    missed for ``Configuration/deletionDelay``, and none where of what both held less than a quarter
 ///    is left at once (``MirrorLoss``): then somebody emptied the first, and the copy is what is left. Nor is any
-///    while the copy lacks something: it may be what took their place.
+///    while the copy lacks something that the first can give: it may be what took their place.
 ///
 /// ## Crash
 /// A pass begins with what the stores hold, so it goes on where it was cut off. A deletion's delay
@@ -136,18 +136,21 @@ public final class ObjectMirror: Sendable {
     noteLoss(&status) {
       $0.judge(common: there.values.reduce(0, +) - goneBytes, gone: goneBytes, at: started)
     }
-    let (left, vanished) = try await copyMissing(here, there, &status)
+    let rest = try await copyMissing(here, there, &status)
+    let left = rest.left
     status.missingObjects = left.count
     status.missingBytes = left.reduce(0) { $0 + (here[$1] ?? 0) }
     status.missing = left.prefix(ObjectMirror.listedMissing).map(\.name)
-    noteCompleteness(started, isWhole: left.isEmpty, hasVanished: !vanished.isEmpty, &status)
+    noteCompleteness(started, isWhole: left.isEmpty, hasVanished: !rest.vanished.isEmpty, &status)
     // The larger: what is cut short in the first store is held nevertheless.
-    let absent = vanished.union(left)
+    let absent = rest.vanished.union(left)
     let held: UInt64 = here.reduce(0) { sum, object in
       absent.contains(object.key) ? sum : sum + max(object.value, there[object.key] ?? 0)
     }
     noteLoss(&status) { $0.note(heldBytes: held) }
-    try await delete(Array(gone.keys), of: there.count, isComplete: left.isEmpty, &status)
+    // What the first store cannot give may lie there for good: it holds up nothing.
+    let isComplete = rest.unreadable.isSuperset(of: left)
+    try await delete(Array(gone.keys), of: there.count, isComplete: isComplete, &status)
   }
 
   /// Says as of when the copy is complete after a pass.
@@ -180,10 +183,9 @@ public final class ObjectMirror: Sendable {
   public func acceptLoss() { state.withLock { $0.loss.accept() } }
 
   /// Copies what the second store lacks.
-  /// - Returns: what it lacks still, in order; and what was gone from the first store when its turn came.
   private func copyMissing(
     _ here: [ObjectKey: UInt64], _ there: [ObjectKey: UInt64], _ status: inout Status
-  ) async throws -> (left: [ObjectKey], vanished: Set<ObjectKey>) {
+  ) async throws -> Rest {
     let changed = try await keysWereWrappedAgain(here, there)
     let rank = configuration.rank
     let candidates = here.filter {
@@ -193,23 +195,23 @@ public final class ObjectMirror: Sendable {
     let missing = candidates.filter { !damaged.contains($0.key) }
       .map { (rank: rank($0.key), key: $0.key, size: $0.value) }
       .sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }
-    var left = missing.map(\.key)
-    var vanished: Set<ObjectKey> = []
+    var rest = Rest(left: missing.map(\.key))
     for group in Dictionary(grouping: missing, by: \.rank).sorted(by: { $0.key < $1.key }) {
       let outcome = try await copy(
         group.value.map { ObjectListing(key: $0.key, size: $0.size) }, &status)
-      vanished.formUnion(outcome.vanished)
+      rest.vanished.formUnion(outcome.vanished)
+      rest.unreadable.formUnion(outcome.unreadable)
       let settled = outcome.copied.union(outcome.vanished)
-      left.removeAll { settled.contains($0) }
+      rest.left.removeAll { settled.contains($0) }
       // What refers to objects that are not there yet is not copied before them. Those that the first store cannot
       // give are no better there.
-      if settled.count + outcome.unreadable < group.value.count { break }
+      if settled.count + outcome.unreadable.count < group.value.count { break }
     }
     if let first = damaged.min(), status.failure == nil {
       status.failure =
         "\(damaged.count) objects of the first store are damaged, such as '\(first)': their copies are kept as they are"
     }
-    return (left, vanished)
+    return rest
   }
 
   /// Keys of an encrypted store, and those of the sealed catalog in a plain one.
@@ -262,7 +264,7 @@ public final class ObjectMirror: Sendable {
 
   // MARK: Deletion
 
-  /// - Parameter isComplete: whether the copy has all else: what took the place of those that are gone.
+  /// - Parameter isComplete: whether the copy has all else that can be read: what took the place of the gone.
   private func delete(
     _ gone: [ObjectKey], of total: Int, isComplete: Bool, _ status: inout Status
   ) async throws {
