@@ -125,4 +125,55 @@ extension ObjectMirrorTests {
       #expect(try await mirror.pass().lossFoundAt == clock.now)
     }
   }
+
+  /// A rule of the bucket or a throttled command takes hours, beside writers that go on.
+  @Test func aStoreThatIsEmptiedLittleByLittleEmptiesNoCopy() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), MemoryObjectStore())
+      let body = [UInt8](repeating: 1, count: 100)
+      let old = (10..<50).map { "a/\($0)" }
+      for name in old { try await first.put(ObjectKey(name), .bytes(body)) }
+      let clock = Clock()
+      var mirror = try mirror(first, second, directory, clock: clock)
+      try await mirror.pass()
+      var status = mirror.status
+      for name in old {
+        clock.advance(2)
+        first[name] = nil
+        try await first.put(ObjectKey("b/\(name.dropFirst(2))"), .bytes([1]))
+        // Another process knows what this one wrote down.
+        let known = try JSONDecoder().decode(
+          ObjectMirror.Status.self, from: JSONEncoder().encode(status))
+        mirror = try self.mirror(first, second, directory, clock: clock, known: known)
+        status = try await mirror.pass()
+      }
+      #expect(status.lossFoundAt != nil)
+      clock.advance(1000)
+      status = try await mirror.pass()
+      #expect(status.failure?.contains("none is deleted") == true)
+      #expect(Set(old).isSubset(of: second.keys))
+    }
+  }
+
+  /// What shrinks by its own retention, over longer than deletions wait, is followed.
+  @Test func aStoreThatShrinksOverLongIsFollowed() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), MemoryObjectStore())
+      let body = [UInt8](repeating: 1, count: 100)
+      let old = (10..<30).map { "a/\($0)" }
+      for name in old { try await first.put(ObjectKey(name), .bytes(body)) }
+      let clock = Clock()
+      let mirror = try mirror(first, second, directory, clock: clock)
+      try await mirror.pass()
+      for name in old.dropLast() {
+        clock.advance(60)
+        first[name] = nil
+        let status = try await mirror.pass()
+        #expect(status.lossFoundAt == nil && status.failure == nil, "\(name)")
+      }
+      clock.advance(100)
+      try await mirror.pass()
+      #expect(second.keys == first.keys)
+    }
+  }
 }

@@ -16,8 +16,8 @@ import Synchronization
 ///    needed.
 /// 3. What others refer to is copied before them, by rank.
 /// 4. An object that is gone from the first store is deleted from the second only after it has been
-///    missed for ``Configuration/deletionDelay``, and none where of what both held less than a quarter
-///    is left at once (``MirrorLoss``): then somebody emptied the first, and the copy is what is left. Nor is any
+///    missed for ``Configuration/deletionDelay``, and none where of what both held within that time less than a
+///    quarter is left (``MirrorLoss``): then somebody emptied the first, and the copy is what is left. Nor is any
 ///    while the copy lacks something that the first can give: it may be what took their place.
 ///
 /// ## Crash
@@ -88,8 +88,9 @@ public final class ObjectMirror: Sendable {
     self.now = now
     scratch = try IncomingDirectory(configuration.scratch, fileSystem: fileSystem)
     state.withLock {
-      $0.loss = MirrorLoss(heldBytes: known?.heldBytes, foundAt: known?.lossFoundAt)
-      ($0.status.heldBytes, $0.status.lossFoundAt) = (known?.heldBytes, known?.lossFoundAt)
+      $0.loss = MirrorLoss(
+        heldBytes: known?.heldBytes, heldAt: known?.heldAt, foundAt: known?.lossFoundAt)
+      ObjectMirror.tell($0.loss, &$0.status)
     }
   }
 
@@ -147,7 +148,8 @@ public final class ObjectMirror: Sendable {
     let held: UInt64 = here.reduce(0) { sum, object in
       absent.contains(object.key) ? sum : sum + max(object.value, there[object.key] ?? 0)
     }
-    noteLoss(&status) { $0.note(heldBytes: held) }
+    let delay = configuration.deletionDelay / .seconds(1)
+    noteLoss(&status) { $0.note(heldBytes: held, at: started, delay: delay) }
     // What the first store cannot give may lie there for good: it holds up nothing.
     let isComplete = rest.unreadable.isSuperset(of: left)
     try await delete(Array(gone.keys), of: there.count, isComplete: isComplete, &status)
@@ -176,7 +178,13 @@ public final class ObjectMirror: Sendable {
       change(&state.loss)
       return state.loss
     }
-    (status.heldBytes, status.lossFoundAt) = (loss.heldBytes, loss.foundAt)
+    ObjectMirror.tell(loss, &status)
+  }
+
+  private static func tell(_ loss: MirrorLoss, _ status: inout Status) {
+    status.heldBytes = loss.heldBytes
+    status.heldAt = loss.heldAt
+    status.lossFoundAt = loss.foundAt
   }
 
   /// The first store is right, whatever it lost: from the next pass on the copy follows it again.
