@@ -176,4 +176,28 @@ extension ObjectMirrorTests {
       #expect(second.keys == first.keys)
     }
   }
+
+  /// An earlier version noted the size of the first store only, which may have been emptied by then.
+  @Test func whatIsKnownFromAnEarlierVersionLetsNoCopyBeEmptied() async throws {
+    try await withTemporaryDirectory { directory in
+      let (first, second) = (MemoryObjectStore(), MemoryObjectStore())
+      try await first.put(ObjectKey("b/new"), .bytes([1]))
+      for number in 0..<10 { second["a/\(number)"] = [1, 2, 3] }
+      var known = ObjectMirror.Status()
+      (known.completeAsOf, known.objects, known.bytes) = (999_000, 1, 1)
+      let clock = Clock()
+      let mirror = try mirror(first, second, directory, clock: clock, known: known)
+      let status = try await mirror.pass()
+      clock.advance(1000)
+      try await mirror.pass()
+      #expect(second.keys.count == 11)
+      // It says what is known, who decides, and that a single copy needs nobody's word.
+      let failure = try #require(status.failure)
+      for part in [
+        "is known to have held", "deleted a large project", "mirror-accept", "deletes nothing",
+      ] {
+        #expect(failure.contains(part), "\(failure)")
+      }
+    }
+  }
 }

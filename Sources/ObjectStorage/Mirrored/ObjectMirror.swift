@@ -287,9 +287,14 @@ public final class ObjectMirror: Sendable {
     status.awaitingDeletion = gone.count
     guard status.lossFoundAt == nil else {
       status.failure =
-        "mirror objects: \(gone.count) of the copy's \(total) objects are gone from the store, which "
-        + "lost more than three quarters of what both held; none is deleted\nHINT: if the store was emptied, "
-        + "use the copy in its place; if it is right, 'exzo store mirror-accept' lets the copy follow it"
+        """
+        mirror objects: \(gone.count) of the copy's \(total) objects are gone from the store, which has less than \
+        a quarter, by bytes, of what it is known to have held; none is deleted
+        HINT: if the store was emptied, use the copy in its place; if it is right, because you deleted a large \
+        project or shortened its retention, or the copy had followed no deletions for long, 'exzo store \
+        mirror-accept' lets the copy that serve makes follow it. 'exzo store mirror' needs no such word: it copies \
+        all the same, and deletes nothing
+        """
       return
     }
     guard !due.isEmpty, isComplete else { return }
