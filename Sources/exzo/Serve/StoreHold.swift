@@ -119,7 +119,7 @@ struct StoreHold {
   /// Before the store is taken: whoever holds it may be at work, and is not to be fenced off by a recovery
   /// that then cannot be.
   func rehearse(_ recovery: Progress, _ metadata: any MetadataServer) async throws {
-    let found = try await RecoveredCatalog.load(storage.catalogStore)
+    let found = try await RecoveredCatalog.loadWhileWritten(storage.catalogStore)
     try note(recovery)
     try await metadata.start()
     try await found.rehearse(in: metadata.connectionParameters, token: recovery.token)
