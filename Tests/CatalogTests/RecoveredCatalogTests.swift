@@ -1,4 +1,6 @@
+import ObjectStorage
 import PostgresClient
+import Synchronization
 import TestSupport
 import Testing
 
@@ -78,6 +80,31 @@ import Testing
     }
   }
 
+  /// The installation that is to be taken over is at work: it stores bases, and deletes what they make needless.
+  @Test func whatIsDeletedWhileItIsReadIsNoDamage() async throws {
+    try await JournalSetup.with { setup in
+      let journal = try await setup.journal()
+      try await journal.publishAll()
+      try await setup.seed(projects: 1)
+      try await journal.publish()
+      let store = StoreAtWork(base: setup.store) {
+        try await journal.writeBase()
+        try await setup.seed(projects: 1, from: 1)
+        try await journal.publishAll()
+      }
+      let copy = try await RecoveredCatalog.loadWhileWritten(store)
+      #expect(try await setup.restored(copy, Self.projects) == "2")
+      // What is damaged stays so.
+      for base in try await JournalKeys.list(JournalKeys.basePrefix, setup.store) {
+        try await setup.store.put(base.key, .bytes([1, 2, 3]))
+      }
+      let error = await #expect(throws: CatalogError.self) {
+        _ = try await RecoveredCatalog.loadWhileWritten(setup.store)
+      }
+      #expect(error?.code == .damaged)
+    }
+  }
+
   @Test func aRehearsalMeetsWhatStandsAgainstARestore() async throws {
     try await JournalSetup.with { setup in
       let copy = try await stored(setup)
@@ -96,4 +123,34 @@ import Testing
       #expect(error?.code == .tooNew)
     }
   }
+}
+
+/// A store in which something is done between a reader's listings and its first read.
+private final class StoreAtWork: ObjectStore {
+  private let base: any ObjectStore
+  private let work: @Sendable () async throws -> Void
+  private let isDone = Mutex(false)
+
+  init(base: any ObjectStore, work: @escaping @Sendable () async throws -> Void) {
+    self.base = base
+    self.work = work
+  }
+
+  func put(_ key: ObjectKey, _ body: ObjectBody) async throws { try await base.put(key, body) }
+  func get(_ key: ObjectKey, range: Range<UInt64>?) async throws -> [UInt8] {
+    let isFirst = isDone.withLock { isDone in
+      defer { isDone = true }
+      return !isDone
+    }
+    if isFirst { try await work() }
+    return try await base.get(key, range: range)
+  }
+  func size(_ key: ObjectKey) async throws -> UInt64? { try await base.size(key) }
+  func list(
+    prefix: String, after: ObjectKey?, limit: Int
+  ) async throws -> [ObjectListing] {
+    try await base.list(prefix: prefix, after: after, limit: limit)
+  }
+  func delete(_ key: ObjectKey) async throws { try await base.delete(key) }
+  func localFile(_ key: ObjectKey) -> String? { nil }
 }

@@ -24,6 +24,18 @@ public struct RecoveredCatalog: Sendable {
     try await load(store, known: Migration.all)
   }
 
+  /// Reads a catalog that an installation may be writing meanwhile.
+  ///
+  /// That one deletes changes as it stores a base, also such as were listed here: what is missing or damaged is
+  /// believed once it was found twice.
+  /// - Throws: as ``load(_:)``.
+  public static func loadWhileWritten(_ store: any ObjectStore) async throws -> RecoveredCatalog {
+    do { return try await load(store) } catch let error as CatalogError where error.code == .damaged
+    {
+      return try await load(store)
+    }
+  }
+
   /// - Parameter known: the migrations that this version has.
   static func load(
     _ store: any ObjectStore, known: [Migration]

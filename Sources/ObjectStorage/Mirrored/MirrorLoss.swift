@@ -7,20 +7,26 @@
 ///
 /// ## State and invariants
 /// 1. What both stores hold when a pass begins is what both held when the last one ended, less what the first has lost
-///    since: nothing new is copied yet. Where that is less than a quarter, by bytes, it was emptied. (Half goes at
-///    once where the layers of a large database have been merged, and the window leaves the former ones behind.)
+///    since: nothing new is copied yet. Where that is less than a quarter, by bytes, of the most that both held within
+///    the time that deletions wait, it was emptied, at once or little by little. (Half goes at once where the layers of
+///    a large database have been merged, and the window leaves the former ones behind.)
 /// 2. From then on nothing is deleted, however much is new in the first store: until most of what it lost is back, or
 ///    ``accept()`` says that the first store is right.
 ///
-/// Where nothing is known of the last pass, all of the copy counts as what both held.
+/// Where nothing is known of a pass before, all of the copy counts as what both held: all of it lay in the first store
+/// once. The first store's size then tells nothing, since it may have been emptied already.
 struct MirrorLoss: Sendable, Equatable {
-  /// Bytes that both held at the end of the last pass that found nothing wrong; `nil` before it.
+  /// Bytes that both held at the end of a pass that found nothing wrong; `nil` before it. It falls once in the time
+  /// that deletions wait.
   private(set) var heldBytes: UInt64?
+  /// When ``heldBytes`` was last reached or set, in seconds since 1970; `nil` where that is not known.
+  private(set) var heldAt: Double?
   /// Seconds since 1970 when a loss was found that nobody has accepted; `nil` where there is none.
   private(set) var foundAt: Double?
 
-  init(heldBytes: UInt64? = nil, foundAt: Double? = nil) {
+  init(heldBytes: UInt64? = nil, heldAt: Double? = nil, foundAt: Double? = nil) {
     self.heldBytes = heldBytes
+    self.heldAt = heldAt
     self.foundAt = foundAt
   }
 
@@ -34,18 +40,25 @@ struct MirrorLoss: Sendable, Equatable {
     if foundAt != nil {
       if !isGone { foundAt = nil }
     } else if isGone, common < held / 4 {
-      (heldBytes, foundAt) = (held, time)
+      (heldBytes, heldAt, foundAt) = (held, heldAt ?? time, time)
     }
   }
 
   /// Notes what both hold at a pass's end.
-  mutating func note(heldBytes: UInt64) {
-    if foundAt == nil { self.heldBytes = heldBytes }
+  /// - Parameter delay: seconds for which what is gone from the first store stays in the copy.
+  mutating func note(heldBytes now: UInt64, at time: Double, delay: Double) {
+    guard foundAt == nil else { return }
+    if let most = heldBytes, now < most {
+      let since = heldAt ?? time
+      heldAt = since
+      guard time - since >= delay else { return }
+    }
+    (heldBytes, heldAt) = (now, time)
   }
 
   /// The first store is right: the copy may lose what is gone from it.
   mutating func accept() {
     guard foundAt != nil else { return }
-    (heldBytes, foundAt) = (0, nil)
+    (heldBytes, heldAt, foundAt) = (0, nil, nil)
   }
 }

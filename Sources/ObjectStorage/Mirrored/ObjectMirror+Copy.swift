@@ -9,7 +9,7 @@ extension ObjectMirror {
     /// Deleted from the first store since they were listed, as merged chunks are all the time.
     var vanished: Set<ObjectKey> = []
     /// Those that the first store holds and cannot give.
-    var unreadable = 0
+    var unreadable: Set<ObjectKey> = []
     var failure: (any Error)?
     /// Of something else than one object: nothing further is tried.
     var isCutOff = false
@@ -20,8 +20,18 @@ extension ObjectMirror {
         return
       }
       failure = failure ?? error
-      if error is FirstStoreDamage { unreadable += 1 } else { isCutOff = true }
+      if error is FirstStoreDamage { unreadable.insert(key) } else { isCutOff = true }
     }
+  }
+
+  /// What became of all that the copy lacked.
+  struct Rest {
+    /// What it lacks still, in order.
+    var left: [ObjectKey]
+    /// Gone from the first store when its turn came.
+    var vanished: Set<ObjectKey> = []
+    /// Of those left, what the first store cannot give.
+    var unreadable: Set<ObjectKey> = []
   }
 
   /// An object of the first store that does not come, though the store answers.

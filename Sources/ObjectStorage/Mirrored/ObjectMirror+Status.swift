@@ -16,9 +16,11 @@ extension ObjectMirror {
     public var copiedObjects = 0
     public var copiedBytes: UInt64 = 0
     public var failure: String?
-    /// Bytes that both stores held at the end of the last pass that found no loss.
+    /// The most bytes that both stores held of late at the end of a pass that found no loss.
     public var heldBytes: UInt64?
-    /// Since when (seconds since 1970) nothing is deleted, because the first store lost more than three quarters of
+    /// When they held them last, in seconds since 1970; `nil` where an earlier version wrote the status.
+    public var heldAt: Double?
+    /// Since when (seconds since 1970) nothing is deleted, because the first store has less than a quarter of
     /// what both held; `nil` where that is not so.
     public var lossFoundAt: Double?
 

@@ -9,14 +9,16 @@ import Synchronization
 ///
 /// ## State and invariants
 /// 1. A pass lists both stores and copies what the second lacks; what it copied is complete as of the
-///    pass's beginning once it returns without failures.
+///    pass's beginning once it returns without failures. Where objects were deleted from the first store before they
+///    were copied, what took their place may not have been listed: the next pass copies that, and only then is the
+///    copy complete as of this one's beginning.
 /// 2. Objects are copied byte for byte, under the same names: sealed ones stay sealed, and no key is
 ///    needed.
 /// 3. What others refer to is copied before them, by rank.
 /// 4. An object that is gone from the first store is deleted from the second only after it has been
-///    missed for ``Configuration/deletionDelay``, and none where of what both held less than a quarter
-///    is left at once (``MirrorLoss``): then somebody emptied the first, and the copy is what is left. Nor is any
-///    while the copy lacks something: it may be what took their place.
+///    missed for ``Configuration/deletionDelay``, and none where of what both held within that time less than a
+///    quarter is left (``MirrorLoss``): then somebody emptied the first, and the copy is what is left. Nor is any
+///    while the copy lacks something that the first can give: it may be what took their place.
 ///
 /// ## Crash
 /// A pass begins with what the stores hold, so it goes on where it was cut off. A deletion's delay
@@ -64,6 +66,8 @@ public final class ObjectMirror: Sendable {
     var status = Status()
     /// When an object of the second store was first missed in the first.
     var missedSince: [ObjectKey: Double] = [:]
+    /// When the last pass began, where it left nothing.
+    var lastWhole: Double?
     var loss = MirrorLoss()
   }
 
@@ -84,8 +88,9 @@ public final class ObjectMirror: Sendable {
     self.now = now
     scratch = try IncomingDirectory(configuration.scratch, fileSystem: fileSystem)
     state.withLock {
-      $0.loss = MirrorLoss(heldBytes: known?.heldBytes, foundAt: known?.lossFoundAt)
-      ($0.status.heldBytes, $0.status.lossFoundAt) = (known?.heldBytes, known?.lossFoundAt)
+      $0.loss = MirrorLoss(
+        heldBytes: known?.heldBytes, heldAt: known?.heldAt, foundAt: known?.lossFoundAt)
+      ObjectMirror.tell($0.loss, &$0.status)
     }
   }
 
@@ -115,6 +120,7 @@ public final class ObjectMirror: Sendable {
       throw CancellationError()
     } catch {
       status.failure = "\(error)"
+      state.withLock { $0.lastWhole = nil }
     }
     status.lastPassEndedAt = now()
     state.withLock { $0.status = status }
@@ -131,18 +137,39 @@ public final class ObjectMirror: Sendable {
     noteLoss(&status) {
       $0.judge(common: there.values.reduce(0, +) - goneBytes, gone: goneBytes, at: started)
     }
-    let (left, vanished) = try await copyMissing(here, there, &status)
+    let rest = try await copyMissing(here, there, &status)
+    let left = rest.left
     status.missingObjects = left.count
     status.missingBytes = left.reduce(0) { $0 + (here[$1] ?? 0) }
     status.missing = left.prefix(ObjectMirror.listedMissing).map(\.name)
-    if left.isEmpty { status.completeAsOf = started }
+    noteCompleteness(started, isWhole: left.isEmpty, hasVanished: !rest.vanished.isEmpty, &status)
     // The larger: what is cut short in the first store is held nevertheless.
-    let absent = vanished.union(left)
+    let absent = rest.vanished.union(left)
     let held: UInt64 = here.reduce(0) { sum, object in
       absent.contains(object.key) ? sum : sum + max(object.value, there[object.key] ?? 0)
     }
-    noteLoss(&status) { $0.note(heldBytes: held) }
-    try await delete(Array(gone.keys), of: there.count, isComplete: left.isEmpty, &status)
+    let delay = configuration.deletionDelay / .seconds(1)
+    noteLoss(&status) { $0.note(heldBytes: held, at: started, delay: delay) }
+    // What the first store cannot give may lie there for good: it holds up nothing.
+    let isComplete = rest.unreadable.isSuperset(of: left)
+    try await delete(Array(gone.keys), of: there.count, isComplete: isComplete, &status)
+  }
+
+  /// Says as of when the copy is complete after a pass.
+  /// - Parameters:
+  ///   - isWhole: whether the pass left nothing that the first store has still.
+  ///   - hasVanished: whether objects were gone when their turn came. What took their place is copied by the next
+  ///     pass; what vanishes in that one is younger than this one's beginning.
+  private func noteCompleteness(
+    _ started: Double, isWhole: Bool, hasVanished: Bool, _ status: inout Status
+  ) {
+    let before = state.withLock { state -> Double? in
+      let before = state.lastWhole
+      state.lastWhole = isWhole ? started : nil
+      return before
+    }
+    guard isWhole, let time = hasVanished ? before : started else { return }
+    status.completeAsOf = time
   }
 
   /// What is known of losses, changed, and told by the status.
@@ -151,17 +178,22 @@ public final class ObjectMirror: Sendable {
       change(&state.loss)
       return state.loss
     }
-    (status.heldBytes, status.lossFoundAt) = (loss.heldBytes, loss.foundAt)
+    ObjectMirror.tell(loss, &status)
+  }
+
+  private static func tell(_ loss: MirrorLoss, _ status: inout Status) {
+    status.heldBytes = loss.heldBytes
+    status.heldAt = loss.heldAt
+    status.lossFoundAt = loss.foundAt
   }
 
   /// The first store is right, whatever it lost: from the next pass on the copy follows it again.
   public func acceptLoss() { state.withLock { $0.loss.accept() } }
 
   /// Copies what the second store lacks.
-  /// - Returns: what it lacks still, in order; and what was gone from the first store when its turn came.
   private func copyMissing(
     _ here: [ObjectKey: UInt64], _ there: [ObjectKey: UInt64], _ status: inout Status
-  ) async throws -> (left: [ObjectKey], vanished: Set<ObjectKey>) {
+  ) async throws -> Rest {
     let changed = try await keysWereWrappedAgain(here, there)
     let rank = configuration.rank
     let candidates = here.filter {
@@ -171,23 +203,23 @@ public final class ObjectMirror: Sendable {
     let missing = candidates.filter { !damaged.contains($0.key) }
       .map { (rank: rank($0.key), key: $0.key, size: $0.value) }
       .sorted { ($0.rank, $0.key) < ($1.rank, $1.key) }
-    var left = missing.map(\.key)
-    var vanished: Set<ObjectKey> = []
+    var rest = Rest(left: missing.map(\.key))
     for group in Dictionary(grouping: missing, by: \.rank).sorted(by: { $0.key < $1.key }) {
       let outcome = try await copy(
         group.value.map { ObjectListing(key: $0.key, size: $0.size) }, &status)
-      vanished.formUnion(outcome.vanished)
+      rest.vanished.formUnion(outcome.vanished)
+      rest.unreadable.formUnion(outcome.unreadable)
       let settled = outcome.copied.union(outcome.vanished)
-      left.removeAll { settled.contains($0) }
+      rest.left.removeAll { settled.contains($0) }
       // What refers to objects that are not there yet is not copied before them. Those that the first store cannot
       // give are no better there.
-      if settled.count + outcome.unreadable < group.value.count { break }
+      if settled.count + outcome.unreadable.count < group.value.count { break }
     }
     if let first = damaged.min(), status.failure == nil {
       status.failure =
         "\(damaged.count) objects of the first store are damaged, such as '\(first)': their copies are kept as they are"
     }
-    return (left, vanished)
+    return rest
   }
 
   /// Keys of an encrypted store, and those of the sealed catalog in a plain one.
@@ -240,7 +272,7 @@ public final class ObjectMirror: Sendable {
 
   // MARK: Deletion
 
-  /// - Parameter isComplete: whether the copy has all else: what took the place of those that are gone.
+  /// - Parameter isComplete: whether the copy has all else that can be read: what took the place of the gone.
   private func delete(
     _ gone: [ObjectKey], of total: Int, isComplete: Bool, _ status: inout Status
   ) async throws {
@@ -255,9 +287,14 @@ public final class ObjectMirror: Sendable {
     status.awaitingDeletion = gone.count
     guard status.lossFoundAt == nil else {
       status.failure =
-        "mirror objects: \(gone.count) of the copy's \(total) objects are gone from the store, which "
-        + "lost more than three quarters of what both held; none is deleted\nHINT: if the store was emptied, "
-        + "use the copy in its place; if it is right, 'exzo store mirror-accept' lets the copy follow it"
+        """
+        mirror objects: \(gone.count) of the copy's \(total) objects are gone from the store, which has less than \
+        a quarter, by bytes, of what it is known to have held; none is deleted
+        HINT: if the store was emptied, use the copy in its place; if it is right, because you deleted a large \
+        project or shortened its retention, or the copy had followed no deletions for long, 'exzo store \
+        mirror-accept' lets the copy that serve makes follow it. 'exzo store mirror' needs no such word: it copies \
+        all the same, and deletes nothing
+        """
       return
     }
     guard !due.isEmpty, isComplete else { return }

@@ -119,10 +119,18 @@ struct StoreHold {
   /// Before the store is taken: whoever holds it may be at work, and is not to be fenced off by a recovery
   /// that then cannot be.
   func rehearse(_ recovery: Progress, _ metadata: any MetadataServer) async throws {
-    let found = try await RecoveredCatalog.load(storage.catalogStore)
+    let found = try await RecoveredCatalog.loadWhileWritten(storage.catalogStore)
     try note(recovery)
     try await metadata.start()
-    try await found.rehearse(in: metadata.connectionParameters, token: recovery.token)
+    do {
+      try await found.rehearse(in: metadata.connectionParameters, token: recovery.token)
+    } catch let error as CatalogError where error.code == .server && recovery.isFilled == nil {
+      // Earlier versions took their mark out of the database before they wrote down the end.
+      throw ServeError(
+        "\(error.message)\nHINT: the recovery was begun by an earlier version of Exzo. If it had ended and only "
+          + "this was not written down, so that the database holds what was recovered, set \"isFinished\" to "
+          + "true in '\(Self.progressPath(options))' and start again")
+    }
   }
 
   /// Reads the catalog from the store as it is now that nobody else writes it, puts the key of passwords in
