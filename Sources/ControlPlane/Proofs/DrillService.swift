@@ -152,18 +152,7 @@ public struct DrillService: Sendable {
     let scratch = core.names.line()
     drill.scratchLineID = scratch
     drill.status = API.ProofStatus.running.rawValue
-    let running = drill
-    let lease = core.names.lease()
-    try await core.catalog.write { tx in
-      try tx.update(running)
-      // Nothing evicts the moment meanwhile.
-      let now = core.clock.now
-      try tx.insert(
-        LeaseRecord(
-          id: lease, accountID: running.accountID, plan: running.plan,
-          projectID: running.projectID, lineID: running.lineID, lsn: moment.lsn,
-          expiresAt: now.addingTimeInterval(Self.leaseSeconds), createdAt: now))
-    }
+    let lease = try await begin(drill, at: moment.lsn)
     let request = DrillRequest(
       scratchLineID: scratch.rawValue, computeID: core.names.compute().rawValue,
       projectID: project.id.rawValue, lineID: moment.lineID, lsn: moment.lsn,
@@ -179,6 +168,21 @@ public struct DrillService: Sendable {
     await tidy(&drill)
     try await core.catalog.write { try $0.deleteLease(lease) }
     drill.take(outcome, objective: core.settings.proofs.drillObjective)
+  }
+
+  /// Writes down what is about to be made. Until the lease is given back nothing evicts the moment.
+  private func begin(_ drill: DrillRecord, at lsn: LSN) async throws -> String {
+    let lease = core.names.lease()
+    try await core.catalog.write { tx in
+      try tx.update(drill)
+      let now = core.clock.now
+      try tx.insert(
+        LeaseRecord(
+          id: lease, accountID: drill.accountID, plan: drill.plan, projectID: drill.projectID,
+          lineID: drill.lineID, lsn: lsn, expiresAt: now.addingTimeInterval(Self.leaseSeconds),
+          createdAt: now))
+    }
+    return lease
   }
 
   /// What earlier drills could not take away: an unknown line would keep its parent's history for ever.
