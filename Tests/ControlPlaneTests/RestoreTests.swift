@@ -310,7 +310,6 @@ struct PastScene: Sendable {
       try await installation.working {
         let scene = try await PastScene(installation)
         if preserve == nil {
-          // A branch with children is kept.
           let gone = try await scene.branches.delete(
             scene.dev, project: scene.project, account: scene.account)
           try await installation.end(gone.operations)
