@@ -54,7 +54,8 @@ import Volume
     }
   }
 
-  /// Some objects of each kind, at their beginning, middle and end; cut short, and emptied.
+  /// Some objects of each kind, at their beginning, middle and end; cut short, and emptied. Fewer of sealed ones, which
+  /// take longer to read.
   @Test(arguments: [false, true]) func everyDamageIsNoticedAndNamed(isSealed: Bool) async throws {
     try await withTemporaryDirectory { directory in
       let wal = try await RealWAL.shared.value
@@ -63,12 +64,13 @@ import Volume
       let kinds = Dictionary(grouping: try await place.objects()) { object in
         object.name.split(separator: "/").dropFirst(2).first ?? ""
       }
-      for object in kinds.values.flatMap({ [$0[0], $0[$0.count / 2]] }) {
+      for object in kinds.values.flatMap({ isSealed ? [$0[0]] : [$0[0], $0[$0.count / 2]] }) {
         let bytes = try #require(place.base[object.stored])
         var harm: [(what: String, bytes: [UInt8])] = [
           ("cut short", Array(bytes.dropLast(bytes.count / 3))), ("emptied", []),
         ]
-        for offset in [0, 70, bytes.count / 2, bytes.count - 90, bytes.count - 1] {
+        let middle = bytes.count / 2
+        for offset in isSealed ? [70, middle] : [0, 70, middle, bytes.count - 90, bytes.count - 1] {
           guard bytes.indices.contains(offset) else { continue }
           var damaged = bytes
           damaged[offset] ^= 0x04
