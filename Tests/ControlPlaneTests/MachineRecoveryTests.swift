@@ -49,6 +49,13 @@ import Testing
         #expect(try tx.compute(of: scene.endpoint)?.lineID == line.id)
         #expect(try tx.unfinishedRecovery() == nil)
       }
+      // Nothing points to the lost machine's line, and all that hangs on it is looked at by a verification.
+      let retention = RetentionService(core: core)
+      #expect(try await !retention.promises().contains { $0.lineID == scene.line })
+      let looked = try await retention.promises(withGuarded: true).first {
+        $0.lineID == scene.line
+      }
+      #expect(looked?.moments.contains(head) == true && looked?.start != nil, "\(looked as Any)")
       // It wakes, moments before the loss open, and a second call does nothing.
       try await installation.working {
         _ = try await EndpointDirectory(core: core).wake(scene.endpoint.rawValue)

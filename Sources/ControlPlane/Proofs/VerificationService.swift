@@ -110,7 +110,7 @@ public struct VerificationService: Sendable {
 
   private func verify(_ project: ProjectID?) async throws -> VerificationRecord.Result {
     let retention = RetentionService(core: core)
-    var promises = try await retention.promises()
+    var promises = try await retention.promises(withGuarded: true)
     if let project {
       let lines = try await core.catalog.read { tx in
         Set(try tx.allLines().filter { $0.projectID == project }.map(\.id.rawValue))
@@ -125,7 +125,7 @@ public struct VerificationService: Sendable {
       try Task.checkCancellation()
       let request = VerificationRequest(
         lineID: line, bytesPerSecond: core.settings.proofs.verificationRate
-      ) { try await retention.promises().first { $0.lineID == line } }
+      ) { try await retention.promises(withGuarded: true).first { $0.lineID == line } }
       guard let proof = try await core.fleet.verify(request) else { continue }
       result.lines += 1
       result.objects += proof.objects

@@ -30,8 +30,13 @@ extension RetentionService {
   ///
   /// A line that nothing points to is left out, which keeps it whole, while it is young or an operation
   /// of its project runs.
-  /// - Parameter time: at which they hold; `nil`: now.
-  public func promises(at time: Date? = nil) async throws -> [LinePromise] {
+  /// - Parameters:
+  ///   - time: at which they hold; `nil`: now.
+  ///   - withGuarded: lines that nothing points to are there all the same, with what is known to be needed of them:
+  ///     for whoever looks at history instead of evicting it. After a recovery that is all of it.
+  public func promises(
+    at time: Date? = nil, withGuarded: Bool = false
+  ) async throws -> [LinePromise] {
     let now = time ?? core.clock.now
     return try await core.catalog.read { tx in
       var promises = try self.unpointed(tx, now)
@@ -62,7 +67,7 @@ extension RetentionService {
             || now.timeIntervalSince(line.createdAt) < Self.unpointedSeconds)
       }
       self.addUnopened(lines, Set(guarded.map(\.id)), now, to: &promises)
-      for line in guarded { promises[line.id] = nil }
+      if !withGuarded { for line in guarded { promises[line.id] = nil } }
       // Its WAL comes before the keyframe that will need it.
       for copied in try tx.attachments(in: .copying) { promises[copied.lineID] = nil }
       return promises.values.sorted { $0.lineID < $1.lineID }
