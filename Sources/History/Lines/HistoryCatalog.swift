@@ -39,7 +39,7 @@ public enum HistoryCatalog {
         lines.append(try await LineDescription.read(line, store: store))
       } catch let error as HistoryError where error.code == .unknownLine {
         continue
-      } catch let error as HistoryError where error.code != .store {
+      } catch let error as HistoryError where error.isOfHistory {
         damages[line] = error
       }
     }

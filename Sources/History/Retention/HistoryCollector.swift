@@ -239,7 +239,7 @@ public actor HistoryCollector {
         }
       } catch let error as HistoryError where error.code == .missing {
         continue
-      } catch let error as HistoryError where error.code != .store {
+      } catch let error as HistoryError where error.isOfHistory {
         sweep.hasUnreadableKeyframe = true
       }
     }
