@@ -47,7 +47,7 @@ public struct AttachmentService: Sendable {
       let window = try? await core.fleet.window(line: record.lineID.rawValue)
       if let window, window.hasEnded { status?.heldUntil = window.latestTime }
     }
-    return presentNoted(record, status)
+    return present(record, status)
   }
 
   /// Ends the following; the project keeps its history and its branches.
@@ -107,6 +107,7 @@ public struct AttachmentService: Sendable {
       serverVersion: record.source.serverVersion, dataChecksums: record.source.hasChecksums,
       walSegmentBytes: Int(record.source.segmentSize), error: record.error,
       createdAt: record.createdAt, detachedAt: record.detachedAt)
+    shown.notes = record.source.notes
     if status == nil, record.status == .following {
       // Nothing runs that could tell; what stands in the way of starting it is known.
       shown.error = core.notFollowed[record.lineID.rawValue]?.reason ?? record.error

@@ -30,7 +30,7 @@ struct AttachmentUpdate {
     core.added.fire()
     let presenter = Presenter(core: core)
     return API.AttachmentOperations(
-      attachment: service.presentNoted(
+      attachment: service.present(
         record, await core.fleet.followStatus(line: record.lineID.rawValue)),
       operations: operations.map(presenter.operation))
   }

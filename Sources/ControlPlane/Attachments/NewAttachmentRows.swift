@@ -38,7 +38,7 @@ struct NewAttachmentRows {
       branch: presenter.branch(branch, isDefault: true),
       roles: [presenter.role(role, password: password)],
       databases: databases.map(presenter.database),
-      attachment: AttachmentService(core: core).presentNoted(attachment, nil),
+      attachment: AttachmentService(core: core).present(attachment, nil),
       operations: [presenter.operation(copy)])
   }
 
