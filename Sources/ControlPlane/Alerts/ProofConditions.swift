@@ -9,11 +9,9 @@ struct ProofConditions: Sendable {
   let core: Core
 
   func now() async throws -> [AlertCondition] {
-    let (concluded, last) = try await core.catalog.read { tx in
-      (try tx.lastDrills(concluded: true), try tx.lastDrills())
-    }
-    let (verified, newest) = try await core.catalog.read { tx in
+    let (concluded, last, verified, newest) = try await core.catalog.read { tx in
       (
+        try tx.lastDrills(concluded: true), try tx.lastDrills(),
         try tx.lastVerification(of: nil, concluded: true),
         try tx.lastVerification(of: nil, concluded: false)
       )

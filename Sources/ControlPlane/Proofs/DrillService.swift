@@ -78,9 +78,13 @@ public struct DrillService: Sendable {
   /// - Parameter pauses: one for each further attempt.
   /// - Returns: whether there was something to do.
   func work(pauses: [Duration] = Self.pauses) async throws -> Bool {
-    try await removeRemains()
-    guard let record = try await next() else { return false }
-    var done = record
+    let (remains, asked) = try await core.catalog.read { tx in
+      (try tx.drillsWithRemains(limit: 3), try tx.unfinishedDrills().first)
+    }
+    for drill in remains { try await removeRemains(of: drill) }
+    var next = asked
+    if next == nil { next = try await due() }
+    guard var done = next else { return false }
     var pauses = pauses[...]
     // All attempts are at one moment: another one would prove nothing of what could not be opened.
     var moment: MomentRequest?
@@ -123,8 +127,7 @@ public struct DrillService: Sendable {
     return (error as? ComputeFleetError)?.code != .permanent
   }
 
-  private func next() async throws -> DrillRecord? {
-    if let asked = try await core.catalog.read({ try $0.unfinishedDrills().first }) { return asked }
+  private func due() async throws -> DrillRecord? {
     let interval = core.settings.proofs.drillInterval
     guard interval > 0 else { return nil }
     let before = core.clock.now.addingTimeInterval(-interval)
@@ -157,17 +160,15 @@ public struct DrillService: Sendable {
       scratchLineID: scratch.rawValue, computeID: core.names.compute().rawValue,
       projectID: project.id.rawValue, lineID: moment.lineID, lsn: moment.lsn,
       major: project.pgVersion)
-    let outcome: DrillOutcome
+    let outcome: Result<DrillOutcome, any Error>
     do {
-      outcome = try await core.fleet.drill(request)
+      outcome = .success(try await core.fleet.drill(request))
     } catch {
-      await tidy(&drill)
-      try await core.catalog.write { try $0.deleteLease(lease) }
-      throw error
+      outcome = .failure(error)
     }
     await tidy(&drill)
     try await core.catalog.write { try $0.deleteLease(lease) }
-    drill.take(outcome, objective: core.settings.proofs.drillObjective)
+    drill.take(try outcome.get(), objective: core.settings.proofs.drillObjective)
   }
 
   /// Writes down what is about to be made. Until the lease is given back nothing evicts the moment.
@@ -185,13 +186,12 @@ public struct DrillService: Sendable {
     return lease
   }
 
-  /// What earlier drills could not take away: an unknown line would keep its parent's history for ever.
-  private func removeRemains() async throws {
-    for var drill in try await core.catalog.read({ try $0.drillsWithRemains(limit: 3) }) {
-      await tidy(&drill)
-      let record = drill
-      try await core.catalog.write { try $0.update(record) }
-    }
+  /// What an earlier drill could not take away: an unknown line would keep its parent's history for ever.
+  private func removeRemains(of earlier: DrillRecord) async throws {
+    var drill = earlier
+    await tidy(&drill)
+    let record = drill
+    try await core.catalog.write { try $0.update(record) }
   }
 
   /// Takes away what the drill made. Its result does not depend on that: what cannot be taken away now stays noted in
