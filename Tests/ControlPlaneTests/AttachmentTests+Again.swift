@@ -55,15 +55,13 @@ extension AttachmentTests {
   @Test func aDetachingThatFailsLeavesTheServerFollowed() async throws {
     try await with { scene in
       let (installation, sources) = (scene.installation, scene.installation.fleet.sources)
-      let attached = try await scene.attach("db1")
-      let (project, line) = (attached.project.id, try await scene.line(attached.project.id))
-      sources.set(.following, of: line)
-      try await installation.end(attached.operations)
+      let (project, line) = try await scene.followed("db1")
+      let slot = try await scene.status(project).slot
       sources.remove("db1")
       let failed = try await scene.detach(project)
       #expect(failed[0].status == .failed)
       #expect(failed[0].error?.contains("repeat the request") == true, "\(failed)")
-      #expect(sources.followed.isEmpty && sources.slots == [attached.attachment.slot])
+      #expect(sources.followed.isEmpty && sources.slots == [slot])
       try await AttachmentKeeper(core: scene.core).round()
       #expect(sources.followed == [line])
       sources.setAway(line, heldUntil: installation.clock.now, seconds: 1)
@@ -144,10 +142,7 @@ extension AttachmentTests {
   @Test func aFollowerThatDoesNotStartIsToldAndShown() async throws {
     try await with { scene in
       let (installation, sources) = (scene.installation, scene.installation.fleet.sources)
-      let attached = try await scene.attach("db1")
-      let (project, line) = (attached.project.id, try await scene.line(attached.project.id))
-      sources.set(.following, of: line)
-      try await installation.end(attached.operations)
+      let (project, line) = try await scene.followed("db1")
       let keeper = AttachmentKeeper(core: scene.core)
       let conditions = AlertConditions(core: scene.core)
       try await installation.fleet.pauseFollowing(line: line)

@@ -165,13 +165,7 @@ import Testing
   /// A run of which nothing comes has not succeeded.
   @Test func aRunThatFindsOnlyClosedDatabasesFailsAndNamesThem() async throws {
     try await DumpScene.with { scene in
-      let installation = scene.past.installation
-      for line in installation.fleet.lines.keys {
-        installation.tenants.inherit(
-          TenantContents(
-            databases: [.init(name: "noconn", owner: "exzodb_owner")], roles: ["exzodb_owner"],
-            closedDatabases: ["noconn"]), on: line)
-      }
+      scene.inherit(["noconn"], closed: ["noconn"])
       let runs = try await Runs(scene)
       try await runs.scheduler.round()
       let item = try await runs.item()
@@ -184,15 +178,7 @@ import Testing
   /// As by `pg_dumpall`, but it is said; named, it is refused with what to do.
   @Test func aDatabaseThatAllowsNoConnectionsIsLeftOutByName() async throws {
     try await DumpScene.with { scene in
-      let installation = scene.past.installation
-      for line in installation.fleet.lines.keys {
-        installation.tenants.inherit(
-          TenantContents(
-            databases: [
-              .init(name: "exzodb", owner: "exzodb_owner"),
-              .init(name: "noconn", owner: "exzodb_owner"),
-            ], roles: ["exzodb_owner"], closedDatabases: ["noconn"]), on: line)
-      }
+      scene.inherit(["exzodb", "noconn"], closed: ["noconn"])
       let runs = try await Runs(scene)
       try await runs.scheduler.round()
       let ends = try await runs.settle()

@@ -31,19 +31,23 @@ struct DumpScene: Sendable {
         account: plain.account)
       let scene = try await installation.working {
         let past = try await PastScene(installation)
-        let owner = "exzodb_owner"
-        for line in installation.fleet.lines.keys {
-          installation.tenants.inherit(
-            TenantContents(
-              databases: [
-                .init(name: "exzodb", owner: owner), .init(name: "sql only", owner: owner),
-              ],
-              roles: [owner]), on: line)
-        }
-        return DumpScene(past: past, tools: tools, service: DumpService(core: core))
+        let scene = DumpScene(past: past, tools: tools, service: DumpService(core: core))
+        scene.inherit(["exzodb", "sql only"])
+        return scene
       }
       guard isWorking else { return try await body(scene) }
       try await installation.working { try await body(scene) }
+    }
+  }
+
+  /// What every line holds when it is first opened.
+  func inherit(_ databases: [String], closed: Set<String> = []) {
+    let (installation, owner) = (past.installation, "exzodb_owner")
+    for line in installation.fleet.lines.keys {
+      installation.tenants.inherit(
+        TenantContents(
+          databases: databases.map { .init(name: $0, owner: owner) }, roles: [owner],
+          closedDatabases: closed), on: line)
     }
   }
 
